@@ -1,0 +1,1 @@
+"""Few-shot prompts of `thread`, one folder per environment."""

@@ -1,0 +1,114 @@
+"""ϕ, what a child is given, and ψ, what its parent gets back: named functions, chosen per prompt or by flag.
+
+A spec is a name, with parameters after a colon where the function takes any: `last_line_after_comma:separator=; `.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from thread_cli.engine.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from thread_cli.engine.namespace import Namespace
+
+__all__ = ["PHI", "PSI", "Ended", "Spawning", "phi", "psi"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spawning:
+    """A parent at the moment it spawns. `line` is the line that spawns, `y` all that the parent has written."""
+
+    line: str
+    y: str
+    task: str
+    names: Namespace
+    listen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A child at its end. `printed` is what its last printing statement printed."""
+
+    y: str
+    printed: str | None
+
+
+def _last_line(parent: Spawning) -> str:
+    """The line that spawns, values substituted, and the listen token (the paper's)."""
+    return parent.names.substitute(parent.line) + parent.listen
+
+
+def _last_line_after_comma(parent: Spawning, separator: str = ", ") -> str:
+    """As `last_line`, without what stands before the first comma (the paper's agent prompts)."""
+    head, found, tail = parent.line.partition(separator)
+    return parent.names.substitute(tail if found else head) + parent.listen
+
+
+def _whole_sequence(parent: Spawning) -> str:
+    """All that the parent has written, values substituted."""
+    return parent.names.substitute(parent.y) + parent.listen
+
+
+def _line_and_task(parent: Spawning) -> str:
+    """The text of the task, and below it the line that spawns."""
+    return f"{parent.task}\n{_last_line(parent)}"
+
+
+def _printed(child: Ended) -> str:
+    """What the child's last `print` shows; a printed `{name}` stays a name (the paper's)."""
+    return (child.printed or "").strip()
+
+
+def _ended_last_line(child: Ended) -> str:
+    """The last line that the child wrote."""
+    return child.y.rstrip().rpartition("\n")[2]
+
+
+def _ended_whole_sequence(child: Ended) -> str:
+    """All that the child has written and read."""
+    return child.y.strip()
+
+
+PHI: Final[dict[str, Callable[..., str]]] = {
+    "last_line": _last_line,
+    "last_line_after_comma": _last_line_after_comma,
+    "whole_sequence": _whole_sequence,
+    "line_and_task": _line_and_task,
+}
+PSI: Final[dict[str, Callable[..., str]]] = {
+    "printed": _printed,
+    "last_line": _ended_last_line,
+    "whole_sequence": _ended_whole_sequence,
+}
+
+
+def phi(spec: str) -> Callable[[Spawning], str]:
+    """The ϕ that `spec` names.
+
+    Raises:
+        UserError: there is none of that name, or it does not take these parameters.
+    """
+    return _named("ϕ", PHI, spec)
+
+
+def psi(spec: str) -> Callable[[Ended], str]:
+    """The ψ that `spec` names; raises as `phi` does."""
+    return _named("ψ", PSI, spec)
+
+
+def _named(symbol: str, registry: Mapping[str, Callable[..., str]], spec: str) -> Callable[..., str]:
+    name, _, written = spec.partition(":")
+    if name not in registry:
+        raise UserError(f"no {symbol} is called {name!r}; there are {', '.join(registry)}")
+    parts = [part.partition("=") for part in written.split(";") if part]
+    parameters = {key: value for key, _, value in parts}
+    function = registry[name]
+    takes = set(function.__code__.co_varnames[1 : function.__code__.co_argcount])
+    if unknown := parameters.keys() - takes:
+        raise UserError(f"the {symbol} {name!r} takes no parameter {min(unknown)!r}")
+    return partial(function, **parameters)

@@ -1,0 +1,141 @@
+"""One episode's record: the events as they are emitted, the sums over them, and the verdict at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from thread_cli.engine.errors import Boundary, LimitReached, Status, ThreadFailure
+from thread_cli.engine.events import Acted, EpisodeEnded, Failed, Generated, ThreadStarted, Totals
+from thread_cli.environments import Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thread_cli.engine.events import Event, Sink
+    from thread_cli.engine.thread import Thread
+    from thread_cli.environments import Environment
+
+__all__ = ["Episode", "Recorder", "judge", "plain"]
+
+_STATUS_OF = {
+    Boundary.model: Status.model_error,
+    Boundary.environment: Status.environment_error,
+    Boundary.interpreter: Status.interpreter_error,
+    Boundary.engine: Status.engine_error,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """How an episode went. `reward` is None where nothing judges it; `answer` is what the main thread returned."""
+
+    status: Status
+    reward: float | None
+    answer: str
+    message: str
+    totals: Totals
+
+
+class Recorder:
+    """Emits an episode's events to all sinks, and sums them up."""
+
+    def __init__(self, episode: str, sinks: Sequence[Sink]) -> None:
+        self._episode = episode
+        self._sinks = sinks
+        self._n = 0
+        self._began = time.monotonic()
+        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost"}, 0)
+        self._cost: float | None = 0.0
+
+    def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> int:
+        """Emit an event of `thread`; returns its number, which is the cause of the thread's next event."""
+        event: Event = kind(
+            episode=self._episode,
+            n=self._n,
+            thread=thread.path,
+            parent=thread.parent.path if thread.parent else None,
+            cause=thread.cause,
+            time=round(time.monotonic() - self._began, 6),
+            **fields,
+        )
+        self._add(event)
+        thread.cause = self._n
+        self._n += 1
+        for sink in self._sinks:
+            sink(event)
+        return event.n
+
+    def failed(self, thread: Thread, failure: ThreadFailure) -> None:
+        """Emit the failure of a thread."""
+        self.emit(Failed, thread, boundary=failure.boundary, failure=failure.kind, message=plain(failure.message))
+
+    def end(self, root: Thread, episode: Episode) -> None:
+        """Emit the end of the episode."""
+        self.emit(
+            EpisodeEnded,
+            root,
+            status=episode.status,
+            reward=episode.reward,
+            message=episode.message,
+            totals=episode.totals,
+        )
+
+    def totals(self, root: Thread) -> Totals:
+        """The sums so far; the critical path is that of `root`."""
+        cost = self._cost if self._sums["calls"] else None
+        return Totals.model_validate(self._sums | {"token_latency": root.token_latency, "cost": cost})
+
+    def _add(self, event: Event) -> None:
+        sums = self._sums
+        match event:
+            case ThreadStarted():
+                sums["threads"] += 1
+                sums["depth"] = max(sums["depth"], event.depth)
+            case Generated():
+                sums["calls"] += 1
+                sums["retries"] += event.retries
+                for kind in ("prompt_tokens", "cached_tokens", "repeated_tokens", "generated_tokens"):
+                    sums[kind] += getattr(event, kind)
+                known = self._cost is not None and event.cost is not None
+                self._cost = (self._cost or 0.0) + event.cost if known and event.cost is not None else None
+            case Acted():
+                sums["actions"] += 1
+            case _:
+                pass
+
+
+def judge(
+    environment: Environment | None, answer: str | None, reward: float, error: BaseException | None, totals: Totals
+) -> Episode:
+    """The verdict over an episode that ended with an `answer`, by the environment (None), or by an `error`."""
+    graded = environment is not None and environment.graded
+    if error is None and answer is not None and isinstance(environment, Scores):
+        reward = environment.score(answer)
+    final = reward if graded else None
+    status, message = _verdict(final, error)
+    return Episode(status, final, answer or "", message, totals)
+
+
+def _verdict(reward: float | None, error: BaseException | None) -> tuple[Status, str]:
+    if isinstance(error, asyncio.CancelledError):
+        return Status.cancelled, "interrupted"
+    if isinstance(error, LimitReached):
+        return Status.limited, plain(error.message)
+    if isinstance(error, ThreadFailure):
+        status = _STATUS_OF.get(error.boundary, Status.failed) if error.fatal else Status.failed
+        return status, plain(f"{error.kind}: {error.message}")
+    if error is not None:
+        return Status.engine_error, plain(f"{type(error).__name__}: {error}")
+    if reward is None:
+        return Status.answered, "the main thread ended; nothing here judges its answer"
+    if reward >= 1:
+        return Status.solved, "the task is solved"
+    return Status.failed, f"the task is not solved (reward {reward:g})"
+
+
+def plain(text: str) -> str:
+    """Text that can be written anywhere as UTF-8: lone surrogates replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")

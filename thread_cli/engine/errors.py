@@ -1,0 +1,149 @@
+"""Failures. Each belongs to one boundary, and that decides what becomes of it.
+
+What a model did wrong is data: it reaches the parent thread as text, or ends the episode as failed. What the
+infrastructure did wrong is retried where it is caught, and reported apart from the model's own failures.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+__all__ = [
+    "Boundary",
+    "ChildFailed",
+    "EndlessSpawning",
+    "EnvironmentFailed",
+    "InterpreterFailed",
+    "LimitReached",
+    "MalformedOutput",
+    "ModelError",
+    "Repetition",
+    "ReturnedNothing",
+    "Status",
+    "ThreadFailure",
+    "UserError",
+]
+
+
+class Boundary(StrEnum):
+    """Where a failure belongs."""
+
+    model = "model"
+    environment = "environment"
+    interpreter = "interpreter"
+    protocol = "protocol"
+    limit = "limit"
+    engine = "engine"
+
+
+class Status(StrEnum):
+    """How an episode ended."""
+
+    solved = "solved"
+    failed = "failed"
+    """The model ended, or gave up, without solving the task."""
+    answered = "answered"
+    """The model ended, and nothing judges what it returned."""
+    limited = "limited"
+    """A limit of the task was reached first."""
+    model_error = "model_error"
+    environment_error = "environment_error"
+    interpreter_error = "interpreter_error"
+    engine_error = "engine_error"
+    cancelled = "cancelled"
+
+    @property
+    def infrastructure(self) -> bool:
+        """True where nothing can be said of the model."""
+        return self.value.endswith("_error") or self is Status.cancelled
+
+
+class ThreadFailure(Exception):
+    """A thread cannot go on. `partial` is what it would have returned so far, if anything."""
+
+    boundary: ClassVar[Boundary] = Boundary.engine
+    fatal: ClassVar[bool] = False
+    """True where the whole episode cannot go on either."""
+
+    def __init__(self, message: str, partial: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.partial = partial
+
+    @property
+    def kind(self) -> str:
+        """The failure's name in words, as a parent thread reads it: `endless spawning`."""
+        name = type(self).__name__
+        return "".join(f" {char.lower()}" if char.isupper() else char for char in name).strip()
+
+
+class EndlessSpawning(ThreadFailure):
+    """A child would get a context that its ancestors already have."""
+
+    boundary = Boundary.protocol
+
+
+class Repetition(ThreadFailure):
+    """A thread writes the same again and again."""
+
+    boundary = Boundary.protocol
+
+
+class ReturnedNothing(ThreadFailure):
+    """A child ended without anything for its parent."""
+
+    boundary = Boundary.protocol
+
+
+class ChildFailed(ThreadFailure):
+    """A child failed, and the policy is to end the episode then."""
+
+    fatal = True
+    boundary = Boundary.protocol
+
+
+class MalformedOutput(ThreadFailure):
+    """The text cannot be read as any move of the protocol."""
+
+    boundary = Boundary.protocol
+
+
+class LimitReached(ThreadFailure):
+    """A limit was reached; `limit` names it."""
+
+    boundary = Boundary.limit
+
+    def __init__(self, limit: str, message: str, partial: str | None = None) -> None:
+        super().__init__(message, partial)
+        self.limit = limit
+
+
+class ModelError(ThreadFailure):
+    """The model cannot be used: unreachable, refused, broken. Retries are over when this is raised."""
+
+    boundary = Boundary.model
+    fatal = True
+
+
+class EnvironmentFailed(ThreadFailure):
+    """The environment itself broke."""
+
+    boundary = Boundary.environment
+    fatal = True
+
+
+class InterpreterFailed(ThreadFailure):
+    """The interpreter itself broke; the model's code is not at fault."""
+
+    boundary = Boundary.interpreter
+    fatal = True
+
+
+class UserError(Exception):
+    """Something the user can put right: `message` is one line that says what is wrong and what to do."""
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code

@@ -1,0 +1,208 @@
+"""The single stream of events that tells everybody everything: display, log, metrics.
+
+Every text is told once, where it came to be: a thread's context when it starts, generated text when it was generated,
+what the engine appended when it was appended. A thread's token sequence Y is the concatenation of its `Generated.text`
+and of the `text` of its `Observed`, `Joined` and `Corrected` events, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from thread_cli.engine.errors import Boundary, Status
+from thread_cli.models import StopReason
+
+__all__ = [
+    "Acted",
+    "CodeRan",
+    "Corrected",
+    "EpisodeEnded",
+    "EpisodeStarted",
+    "Event",
+    "Failed",
+    "Generated",
+    "Generating",
+    "Joined",
+    "Observed",
+    "Sink",
+    "Spawned",
+    "ThreadEnded",
+    "ThreadStarted",
+    "Totals",
+    "parse_event",
+]
+
+
+class Totals(BaseModel):
+    """Sums over an episode. Tokens are tokens, times seconds, `cost` US dollars (None where a price is unknown)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int = 0
+    calls: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    repeated_tokens: int = 0
+    generated_tokens: int = 0
+    actions: int = 0
+    depth: int = 0
+    """Depth of the deepest thread; the main thread has depth 0."""
+    token_latency: int = 0
+    """Generated tokens on the critical path: sequential ones plus the longest child of each fork, recursively."""
+    cost: float | None = None
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    episode: str
+    n: int
+    """Place in the episode's stream, from 0."""
+    thread: str
+    """Path of the thread: `0` is the main thread, `0.2` its third child."""
+    parent: str | None
+    cause: int | None
+    """`n` of the event that led to this one."""
+    time: float
+    """Seconds since the episode began."""
+
+
+class EpisodeStarted(_Event):
+    kind: Literal["episode_started"] = "episode_started"
+    environment: str
+    task: str
+    category: str = ""
+    at: str
+    """Wall-clock time, ISO 8601, UTC."""
+
+
+class ThreadStarted(_Event):
+    kind: Literal["thread_started"] = "thread_started"
+    depth: int
+    context: str
+
+
+class Generating(_Event):
+    """A model call begins."""
+
+    kind: Literal["generating"] = "generating"
+
+
+class Generated(_Event):
+    kind: Literal["generated"] = "generated"
+    text: str
+    stop: StopReason
+    prompt_tokens: int
+    cached_tokens: int
+    repeated_tokens: int
+    generated_tokens: int
+    cost: float | None
+    seconds: float
+    waited: float
+    retries: int
+
+
+class CodeRan(_Event):
+    """Lines of the generated text were run as Python. `bound` are the names that they bound."""
+
+    kind: Literal["code_ran"] = "code_ran"
+    code: str
+    bound: tuple[str, ...]
+    printed: str | None
+    error: str | None
+
+
+class Acted(_Event):
+    kind: Literal["acted"] = "acted"
+    action: str
+
+
+class Observed(_Event):
+    """The environment's answer, and the text that it became in the thread's Y."""
+
+    kind: Literal["observed"] = "observed"
+    observation: str
+    text: str
+    reward: float
+    done: bool
+    seconds: float
+
+
+class Spawned(_Event):
+    kind: Literal["spawned"] = "spawned"
+    children: tuple[str, ...]
+
+
+class Joined(_Event):
+    """All children ended, and their results were appended to the thread's Y as `text`."""
+
+    kind: Literal["joined"] = "joined"
+    children: tuple[str, ...]
+    text: str
+
+
+class Corrected(_Event):
+    """Instead of carrying a line out, the engine answered it with an error, appended to the thread's Y as `text`."""
+
+    kind: Literal["corrected"] = "corrected"
+    text: str
+
+
+class Failed(_Event):
+    kind: Literal["failed"] = "failed"
+    boundary: Boundary
+    failure: str
+    """The failure's name, as `ThreadFailure.kind`."""
+    message: str
+
+
+class ThreadEnded(_Event):
+    kind: Literal["thread_ended"] = "thread_ended"
+    result: str | None
+    """What the parent gets; None for a thread that failed without a partial result."""
+    failed: bool
+
+
+class EpisodeEnded(_Event):
+    kind: Literal["episode_ended"] = "episode_ended"
+    status: Status
+    reward: float | None
+    """None where the environment gives no reward."""
+    message: str
+    totals: Totals
+
+
+Event = Annotated[
+    EpisodeStarted
+    | ThreadStarted
+    | Generating
+    | Generated
+    | CodeRan
+    | Acted
+    | Observed
+    | Spawned
+    | Joined
+    | Corrected
+    | Failed
+    | ThreadEnded
+    | EpisodeEnded,
+    Field(discriminator="kind"),
+]
+
+Sink = Callable[[Event], None]
+"""A consumer of the stream. It is called in order, on the engine's event loop, and must return quickly."""
+
+_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def parse_event(line: str | bytes) -> Event:
+    """One event from its JSON.
+
+    Raises:
+        pydantic.ValidationError: `line` is not the JSON of an event.
+    """
+    return _adapter.validate_json(line)

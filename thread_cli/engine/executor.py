@@ -1,0 +1,476 @@
+"""The executor: THREAD as a machine.
+
+A thread generates text until it listens or ends. A line that listens either acts on the environment or spawns
+children; the thread then waits for the answer, reads it, and goes on generating. A thread that ends returns only what
+its parent needs. That is all of `Executor._thread`; the rest of this module is how each of these steps is carried out.
+
+Every thread is an asyncio task of its own and waits for its children on futures, so depth costs no stack, and stopping
+an episode is cancelling its tasks, whatever they wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from thread_cli.engine.context import Ended, Spawning, phi, psi
+from thread_cli.engine.episode import Episode, Recorder, judge, plain
+from thread_cli.engine.errors import (
+    ChildFailed,
+    EndlessSpawning,
+    LimitReached,
+    Repetition,
+    ReturnedNothing,
+    ThreadFailure,
+)
+from thread_cli.engine.events import (
+    Acted,
+    CodeRan,
+    Corrected,
+    EpisodeStarted,
+    Generated,
+    Generating,
+    Joined,
+    Observed,
+    Spawned,
+    ThreadEnded,
+    ThreadStarted,
+)
+from thread_cli.engine.limits import Budget, Limits, before
+from thread_cli.engine.namespace import Namespace
+from thread_cli.engine.thread import Thread
+from thread_cli.environments import Snapshots, Step
+from thread_cli.interpreters import Outcome, SessionDead
+from thread_cli.interpreters.code import find_code
+from thread_cli.models import Request
+from thread_cli.protocols import Act, End, Result, Spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from thread_cli.engine.events import Sink
+    from thread_cli.environments import Environment, Task
+    from thread_cli.interpreters import Interpreter
+    from thread_cli.models import Completion, Model
+    from thread_cli.protocols import Protocol
+    from thread_cli.protocols.prompt import Prompt
+
+__all__ = ["Executor"]
+
+
+class _EpisodeOver(Exception):
+    """The environment ended the episode: no thread goes on."""
+
+
+class Executor:
+    """Plays one episode.
+
+    Args:
+        model: writes the threads.
+        prompt: the few-shot prompt q and its rules.
+        interpreter: runs the code that threads write.
+        environment: what threads act on; None for tasks without one.
+        limits: of the whole task.
+        child_limits: of each spawned thread with all below it, where they are to be tighter.
+        on_failure: what becomes of a failed child: `report` gives its parent an account of the failure, `retry` first
+            tries once more, with the environment rewound, where it can be; `abort` ends the episode.
+        temperature, seed: of sampling.
+        sinks: consumers of the event stream.
+        protocol: the wire format, where it is not the one that the prompt declares.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        prompt: Prompt,
+        interpreter: Interpreter,
+        environment: Environment | None = None,
+        limits: Limits | None = None,
+        child_limits: Limits | None = None,
+        on_failure: Literal["report", "retry", "abort"] = "report",
+        temperature: float = 0.0,
+        seed: int | None = None,
+        sinks: Sequence[Sink] = (),
+        protocol: Protocol | None = None,
+    ) -> None:
+        self._model = model
+        self._prompt = prompt
+        self._interpreter = interpreter
+        self._environment = environment
+        self._limits = limits or Limits()
+        self._child_limits = child_limits
+        self._on_failure = on_failure
+        self._temperature = temperature
+        self._seed = seed
+        self._sinks = sinks
+        self._protocol = protocol or prompt.protocol()
+        self._phi = phi(prompt.rules.phi)
+        self._psi = psi(prompt.rules.psi)
+        self._stepping = asyncio.Lock()
+
+    async def run(self, task: Task, environment_name: str = "none") -> Episode:
+        """Play `task` to its end. Afterwards all that was started has stopped, also where this call is cancelled.
+
+        Raises:
+            asyncio.CancelledError: the call was cancelled; the episode is recorded as that.
+            Exception: a fault of the engine or of a plug-in; recorded first, then raised again.
+        """
+        self._recorder = Recorder(task.id, self._sinks)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._live: dict[str, Thread] = {}
+        self._over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+        self._reward = 0.0
+        root = self._root()
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._recorder.emit(
+            EpisodeStarted, root, environment=environment_name, task=task.id, category=task.category, at=now
+        )
+        answer, error = None, None
+        try:
+            async with before(root.deadline):
+                root.context = plain(await self._environment.reset(task) if self._environment else task.text)
+            root.names.tell("task", root.context)
+            root.names.tell("observation", root.context)
+            self._start(root)
+            answer = await self._over
+        except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
+            error = caught
+        await self._stop(failed=error is not None)
+        totals = self._recorder.totals(root)
+        episode = judge(self._environment, answer.text if answer else None, self._reward, error, totals)
+        self._recorder.end(root, episode)
+        if error is not None and not isinstance(error, ThreadFailure):
+            raise error
+        return episode
+
+    # --- THREAD
+
+    async def _thread(self, thread: Thread) -> Result:
+        while True:
+            written = await self._generate(thread)
+            move = self._protocol.read(thread.y, written.stop)
+            await self._run_code(thread, written)
+            match move:
+                case Spawn(lines):
+                    await self._spawn(thread, written.text, lines)
+                case Act(line):
+                    await self._act(thread, written.text, line)
+                case End():
+                    return self._returned(thread)
+
+    async def _generate(self, thread: Thread) -> Completion:
+        """One call of the model, appended to the thread's Y."""
+        thread.budget.demand_all()
+        request = Request(
+            q=self._prompt.q,
+            c=self._protocol.open(thread.context),
+            y=thread.y,
+            stop=self._protocol.stop,
+            max_tokens=int(min(self._limits.max_tokens, thread.budget.left("generated_tokens"))),
+            temperature=self._temperature,
+            seed=self._seed,
+            thread=thread.path,
+            parent=thread.parent.path if thread.parent else None,
+        )
+        self._recorder.emit(Generating, thread)
+        thread.budget.charge("calls", 1)
+        started = time.monotonic()
+        async with before(thread.deadline):
+            written = await self._model.complete(request)
+        seconds = time.monotonic() - started
+        usage, text = written.usage, plain(written.text)
+        thread.write(text)
+        thread.token_latency += usage.generated
+        for kind, amount in (
+            ("generated_tokens", usage.generated),
+            ("total_tokens", usage.prompt + usage.generated),
+            ("cost", usage.cost or 0),
+            ("working_time", max(0.0, seconds - written.waited)),
+        ):
+            thread.budget.charge(kind, amount)
+        self._recorder.emit(
+            Generated,
+            thread,
+            text=text,
+            stop=written.stop,
+            prompt_tokens=usage.prompt,
+            cached_tokens=usage.cached,
+            repeated_tokens=usage.repeated,
+            generated_tokens=usage.generated,
+            cost=usage.cost,
+            seconds=round(seconds, 6),
+            waited=written.waited,
+            retries=written.retries,
+        )
+        if written.stop == "length":
+            _refuse_cut_off(text, request.max_tokens)
+        return written
+
+    async def _run_code(self, thread: Thread, written: Completion) -> None:
+        """Run the code in what was just generated, binding its names."""
+        thread.error = None
+        show = self._prompt.rules.code_errors == "show"
+        for code in find_code(self._protocol.body(written.text, written.stop), apart=not show):
+            started = time.monotonic()
+            try:
+                async with before(thread.deadline):
+                    outcome = await self._interpreter.run(code.source, thread.names.values)
+            except SessionDead as death:
+                outcome = Outcome(error=str(death))
+            thread.budget.charge("working_time", time.monotonic() - started)
+            thread.names.bind(outcome.names)
+            thread.error = thread.error or outcome.error
+            if outcome.printed is not None:
+                thread.printed = outcome.printed
+            self._recorder.emit(
+                CodeRan,
+                thread,
+                code=code.source,
+                bound=tuple(outcome.names),
+                printed=outcome.printed,
+                error=outcome.error,
+            )
+            if outcome.error is not None and show:
+                return
+
+    async def _spawn(self, thread: Thread, written: str, lines: Sequence[str]) -> None:
+        """Start a child for each line, wait for all, and append what they return."""
+        if self._corrected(thread, *lines):
+            return
+        carried = [thread.names.substitute(line) for line in lines]
+        step = thread.step(written, *carried, repeats=self._limits.repeats)
+        children, results = await self._fork(thread, lines)
+        thread.names.join(child.names for child in children)
+        thread.token_latency += max((child.token_latency for child in children), default=0)
+        thread.cause = max((child.cause or 0 for child in children), default=thread.cause)
+        text = self._protocol.join(results)
+        thread.write(text)
+        self._recorder.emit(Joined, thread, children=tuple(child.path for child in children), text=text)
+        thread.stepped(step, text)
+
+    async def _act(self, thread: Thread, written: str, line: str) -> None:
+        """Carry out an action, and append the observation."""
+        if self._corrected(thread, line):
+            return
+        action = plain(thread.names.substitute(line))
+        step = thread.step(written, action, repeats=self._limits.repeats)
+        self._recorder.emit(Acted, thread, action=action)
+        started = time.monotonic()
+        answer = await self._answer(thread, action)
+        seconds = time.monotonic() - started
+        thread.budget.charge("working_time", seconds)
+        self._reward += answer.reward
+        observation = plain(answer.observation)
+        text = self._protocol.join([Result(self._as_read(thread, observation))])
+        thread.write(text)
+        thread.names.tell("observation", observation)
+        self._recorder.emit(
+            Observed,
+            thread,
+            observation=observation,
+            text=text,
+            reward=answer.reward,
+            done=answer.done,
+            seconds=round(seconds, 6),
+        )
+        if answer.done:
+            self._finish(None)
+            raise _EpisodeOver
+        thread.stepped(step, text)
+
+    def _returned(self, thread: Thread) -> Result:
+        """ψ of a thread that ended."""
+        text = plain(self._psi(Ended(thread.y, thread.printed)))
+        if not text and thread.parent is not None:
+            reason = f" ({thread.error})" if thread.error else ""
+            raise ReturnedNothing(f"the thread ended without returning anything{reason}")
+        return Result(text)
+
+    # --- steps of a thread, in more detail
+
+    def _corrected(self, thread: Thread, *lines: str) -> bool:
+        """Answer a line with an error instead of carrying it out, where the code before it failed."""
+        if self._prompt.rules.code_errors == "hide":
+            return False
+        unbound = [name for line in lines for name in thread.names.unbound(line)]
+        if thread.error is None and not unbound:
+            return False
+        error = thread.error or f"NameError: name {unbound[0]!r} is not defined"
+        text = self._protocol.join([Result(plain(f"error: {error}"))])
+        step = thread.step(error, *lines, repeats=self._limits.repeats)
+        thread.write(text)
+        self._recorder.emit(Corrected, thread, text=text)
+        thread.stepped(step, text)
+        return True
+
+    def _as_read(self, thread: Thread, observation: str) -> str:
+        """An observation as the thread reads it, by the prompt's rules."""
+        rules = self._prompt.rules.observation
+        text = observation.strip()
+        for pattern in rules.drop:
+            text = re.sub(pattern, "", text)
+        if rules.full_stop and not text.endswith("."):
+            text += "."
+        return thread.names.put_back(text) if rules.names else text
+
+    async def _answer(self, thread: Thread, action: str) -> Step:
+        """The environment's answer to an action; threads act one at a time."""
+        if self._environment is None:
+            return Step("There is nothing here to act on")
+        async with before(thread.deadline), self._stepping:
+            if self._over.done():
+                raise _EpisodeOver
+            return await self._environment.step(action)
+
+    async def _fork(self, thread: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
+        """Children for the lines, run to their ends; with `retry`, a failed only child gets a second try."""
+        rewind = await self._rewind(lines)
+        children, results = await self._children(thread, lines)
+        if rewind is not None and children and results[0].failed:
+            await rewind()
+            children, results = await self._children(thread, lines)
+        if self._on_failure == "abort":
+            for result in results:
+                if result.failed:
+                    raise ChildFailed(result.text)
+        return children, results
+
+    async def _children(self, thread: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
+        born = [self._child(thread, line, place) for place, line in enumerate(lines)]
+        children = [child for child in born if isinstance(child, Thread)]
+        self._recorder.emit(Spawned, thread, children=tuple(child.path for child in children))
+        for child in children:
+            child.cause = thread.cause
+            self._start(child)
+        return children, [child if isinstance(child, Result) else await child.ended for child in born]
+
+    async def _rewind(self, lines: Sequence[str]) -> Callable[[], Awaitable[None]] | None:
+        """What undoes the actions of a child that is about to start; None where there is to be no second try."""
+        if self._on_failure != "retry" or len(lines) != 1:
+            return None
+        if self._environment is None:
+            return _nothing
+        if not isinstance(self._environment, Snapshots):
+            return None
+        return partial(self._environment.restore, await self._environment.snapshot())
+
+    # --- the life of threads
+
+    def _root(self) -> Thread:
+        now = asyncio.get_running_loop().time()
+        return Thread(
+            path="0",
+            parent=None,
+            depth=0,
+            context="",
+            names=Namespace(),
+            budget=Budget(self._limits),
+            deadline=None if self._limits.wall_time is None else now + self._limits.wall_time,
+            ended=asyncio.get_running_loop().create_future(),
+        )
+
+    def _child(self, parent: Thread, line: str, place: int) -> Thread | Result:
+        """A child for a line of its parent; the account of the failure where it must not be."""
+        try:
+            if place >= self._limits.fan_out:
+                raise LimitReached("fan_out", f"at most {self._limits.fan_out} children may be spawned at once")
+            if parent.depth >= self._limits.depth:
+                raise LimitReached("depth", f"threads may be at most {self._limits.depth} levels deep")
+            parent.budget.demand("threads", 1)
+            task = str(parent.names.values.get("task", ""))
+            context = plain(self._phi(Spawning(line, parent.y, task, parent.names, self._protocol.stop[0])))
+            if parent.ancestors_with(context) >= self._limits.repeats:
+                raise EndlessSpawning("this thread's ancestors already work on exactly this")
+        except ThreadFailure as failure:
+            return self._failed(parent, failure)
+        parent.budget.charge("threads", 1)
+        child = Thread(
+            path=f"{parent.path}.{parent.children}",
+            parent=parent,
+            depth=parent.depth + 1,
+            context=context,
+            names=parent.names.child(),
+            budget=parent.budget.child(self._child_limits),
+            deadline=self._child_deadline(parent),
+            ended=asyncio.get_running_loop().create_future(),
+        )
+        parent.children += 1
+        return child
+
+    def _start(self, thread: Thread) -> None:
+        self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context)
+        self._live[thread.path] = thread
+        task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_thread(self, thread: Thread) -> None:
+        """A thread from its start to its end, whatever happens in it."""
+        try:
+            result = await self._thread(thread)
+        except _EpisodeOver:
+            return
+        except ThreadFailure as failure:
+            if failure.fatal or thread.parent is None:
+                self._recorder.failed(thread, failure)
+                self._finish(failure)
+                return
+            result = self._failed(thread, failure)
+        except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
+            self._finish(error)
+            return
+        del self._live[thread.path]
+        self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed)
+        if thread.parent is None:
+            self._finish(result)
+        elif not thread.ended.done():
+            thread.ended.set_result(result)
+
+    def _failed(self, thread: Thread, failure: ThreadFailure) -> Result:
+        """Record a failure, and make of it what the parent reads."""
+        self._recorder.failed(thread, failure)
+        partial_result = f" So far: {failure.partial}" if failure.partial else ""
+        return Result(plain(f"error: {failure.kind}: {failure.message}.{partial_result}"), failed=True)
+
+    def _finish(self, outcome: Result | BaseException | None) -> None:
+        """End the episode: with the main thread's result, by the environment (None), or by an error."""
+        if self._over.done():
+            return
+        if isinstance(outcome, BaseException):
+            self._over.set_exception(outcome)
+        else:
+            self._over.set_result(outcome)
+
+    async def _stop(self, *, failed: bool) -> None:
+        """Cancel whatever still runs, and record the end of every thread, the deepest first."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for thread in reversed(self._live.values()):
+            self._recorder.emit(ThreadEnded, thread, result=None, failed=failed)
+
+    def _child_deadline(self, parent: Thread) -> float | None:
+        own = self._child_limits.wall_time if self._child_limits else None
+        now = asyncio.get_running_loop().time()
+        deadlines = [] if own is None else [now + own]
+        if parent.deadline is not None:
+            levels = self._limits.depth - parent.depth
+            deadlines.append(now + (parent.deadline - now) * levels / (levels + 1))
+        return min(deadlines, default=None)
+
+
+async def _nothing() -> None:
+    """Rewind what has no state."""
+
+
+def _refuse_cut_off(text: str, max_tokens: int) -> NoReturn:
+    """Raise what a generation that did not come to an end deserves."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) >= 4 and len(set(lines[-4:])) <= 2:
+        raise Repetition(f"the thread wrote the same lines again and again, for {max_tokens} tokens")
+    raise LimitReached("max_tokens", f"{max_tokens} tokens were generated without a line that listens or an end")

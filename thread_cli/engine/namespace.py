@@ -1,0 +1,95 @@
+"""The variables of one thread, and how they travel.
+
+A child starts with a copy of its parent's names. At a join, the children's names fill in those that the parent has not
+bound itself, in spawn order; names that the parent's own code bound keep the parent's values.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from thread_cli.engine.errors import MalformedOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Namespace", "as_text"]
+
+_REFERENCE = re.compile(r"\{([^\W\d]\w*)\}")
+_LONGEST_TEXT = 50_000  # characters
+
+
+class Namespace:
+    """Names and values of one thread."""
+
+    __slots__ = ("_changed", "_own", "values")
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self.values: dict[str, Any] = dict(values or {})
+        self._own: dict[str, None] = {}
+        """Bound by the thread's own code, oldest binding first."""
+        self._changed: set[str] = set()
+        """Bound here or below: what the parent gets at the join."""
+
+    def child(self) -> Namespace:
+        """A child's namespace: a copy, of which nothing is the child's own yet."""
+        return Namespace(self.values)
+
+    def bind(self, names: Mapping[str, Any]) -> None:
+        """Take over what the thread's own code bound."""
+        for name, value in names.items():
+            self._own.pop(name, None)
+            self._own[name] = None
+            self.tell(name, value)
+
+    def tell(self, name: str, value: Any) -> None:
+        """Bind a name on the engine's behalf: it belongs to no thread, and the newest value wins."""
+        self.values[name] = value
+        self._changed.add(name)
+
+    def join(self, children: Iterable[Namespace]) -> None:
+        """Merge what children bound; earlier children first, so that later ones win among themselves."""
+        for child in children:
+            for name in child._changed - self._own.keys():
+                self.tell(name, child.values[name])
+
+    def substitute(self, text: str) -> str:
+        """`text` with `{name}` replaced by the value of each name that is bound.
+
+        Raises:
+            MalformedOutput: the result would be longer than any text should be.
+        """
+
+        def value(match: re.Match[str]) -> str:
+            name = match[1]
+            return as_text(self.values[name]) if name in self.values else match[0]
+
+        found = {match[1]: len(as_text(self.values.get(match[1], ""))) for match in _REFERENCE.finditer(text)}
+        if sum(found.values()) > _LONGEST_TEXT:
+            raise MalformedOutput(f"the values of {', '.join(found)} are too long to be written out")
+        return _REFERENCE.sub(value, text)
+
+    def unbound(self, text: str) -> list[str]:
+        """Names that `text` refers to and nothing is bound to."""
+        return [name for name in dict.fromkeys(_REFERENCE.findall(text)) if name not in self.values]
+
+    def put_back(self, text: str) -> str:
+        """`text` with values of the thread's own strings replaced by `{name}`, the newest binding first.
+
+        A value counts where it stands as words of its own, also with `_` for its spaces (THREAD's observation rule).
+        """
+        for name in reversed(self._own):
+            value = self.values[name]
+            if isinstance(value, str) and value.strip() and len(value) <= len(text):
+                forms = "|".join(re.escape(form) for form in dict.fromkeys((value, value.replace(" ", "_"))))
+                text = re.sub(rf"(?<=[ :])(?:{forms})(?!\w)", lambda _, name=name: f"{{{name}}}", text)
+        return text
+
+
+def as_text(value: Any) -> str:
+    """A value as it is written into text; sets in an order that does not depend on the hash seed."""
+    if isinstance(value, (set, frozenset)):
+        items: list[str] = sorted(map(repr, value))  # pyright: ignore[reportUnknownArgumentType]
+        return "{" + ", ".join(items) + "}"
+    return str(value)

@@ -1,0 +1,79 @@
+"""The state of one thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from thread_cli.engine.errors import Repetition
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from thread_cli.engine.limits import Budget
+    from thread_cli.engine.namespace import Namespace
+    from thread_cli.protocols import Result
+
+__all__ = ["Thread"]
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """One thread: context c, token sequence Y, names, and its place in the tree.
+
+    `path` is `0` for the main thread and `0.2` for its third child. `deadline` is in the event loop's time.
+    """
+
+    path: str
+    parent: Thread | None
+    depth: int
+    context: str
+    names: Namespace
+    budget: Budget
+    deadline: float | None
+    ended: asyncio.Future[Result]
+    cause: int | None = None
+    """`n` of the thread's newest event."""
+    children: int = 0
+    printed: str | None = None
+    error: str | None = None
+    """Of the newest piece of code, where it ended in one."""
+    token_latency: int = 0
+    _steps: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    """For each step taken, by hash: the hash of its newest feedback, and how often in a row it was the same."""
+    _y: list[str] = field(default_factory=list[str])
+
+    @property
+    def y(self) -> str:
+        if len(self._y) > 1:
+            self._y = ["".join(self._y)]
+        return self._y[0] if self._y else ""
+
+    def write(self, text: str) -> None:
+        """Append to Y."""
+        self._y.append(text)
+
+    def step(self, *parts: str, repeats: int) -> int:
+        """The key of a step: what was written and what it is carried out as.
+
+        Raises:
+            Repetition: the step was taken `repeats` times already, and each time its feedback was the same.
+        """
+        key = hash(parts)
+        if self._steps.get(key, (0, 0))[1] >= repeats:
+            raise Repetition(f"the thread takes the same step with the same outcome for the {repeats + 1}. time")
+        return key
+
+    def stepped(self, key: int, feedback: str) -> None:
+        """Note the feedback to a step."""
+        outcome = hash(feedback)
+        before, times = self._steps.get(key, (outcome, 0))
+        self._steps[key] = (outcome, times + 1 if before == outcome else 1)
+
+    def ancestors_with(self, context: str) -> int:
+        """How many of this thread and its ancestors have `context` as theirs."""
+        count, thread = 0, self
+        while thread is not None:
+            count += thread.context == context
+            thread = thread.parent
+        return count

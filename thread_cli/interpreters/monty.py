@@ -1,0 +1,305 @@
+"""Variables: Python in `pydantic-monty`, a sandbox whose workers are processes of their own.
+
+Every call gets a fresh session, so that nothing leaks between threads: the names that the code reads go in as values,
+the names that it binds come out as values. What cannot travel as a value (functions, imported modules) is kept as the
+source that defines it, and defined anew where it is read. Clock, sleep and random numbers are fixed, so that a run can
+be repeated.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from thread_cli.engine.errors import InterpreterFailed
+from thread_cli.interpreters import Outcome, SessionDead
+from thread_cli.interpreters.code import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic_monty import AsyncMonty, AsyncMontySession, OSPolicy, ResourceLimits
+
+__all__ = ["Definition", "MontyInterpreter"]
+
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_PRINT_LIMIT: Final = 64_000  # bytes
+_VALUE_LIMIT: Final = 1_000_000  # characters, digits and items
+_DIGITS_LIMIT: Final = 4_000  # Python refuses to write integers with more than 4,300 digits
+_BREAKING: Final = ("TimeoutError", "MemoryError")  # after these a session's state is not to be trusted
+_IMMUTABLE = (str, int, float, bool, bytes, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A name whose value is known by its source only: a function, a class, an imported module."""
+
+    source: str
+
+    def __str__(self) -> str:
+        return self.source.split("\n", 1)[0]
+
+
+class MontyInterpreter:
+    """Python for variables: strings, numbers, collections, functions, `re`, `math`, `json`; no files, no network.
+
+    Args:
+        seconds: the longest that one piece of code may run.
+        memory: bytes that it may hold.
+        processes: how many workers may live at once.
+    """
+
+    def __init__(self, *, seconds: float = 0.5, memory: int = 32_000_000, processes: int = 2) -> None:
+        self._limits: ResourceLimits = {
+            "max_feed_duration_secs": seconds,
+            "max_memory": memory,
+            "max_recursion_depth": 200,
+            "max_total_sleep_secs": 0,
+        }
+        self._policy: OSPolicy = {"datetime": _EPOCH, "random_start": {"seed": 0}}
+        self._seconds = seconds
+        self._processes = processes
+        self._pool: AsyncMonty | None = None
+        self._opening = asyncio.Lock()
+
+    async def run(self, code: str, names: Mapping[str, Any]) -> Outcome:
+        try:
+            statements = parse(code)
+        except SyntaxError as error:
+            return Outcome(error=f"SyntaxError: {error.msg}")
+        constants = _constants(statements)
+        if constants is not None:
+            return constants
+        return await self._run(statements, names)
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.__aexit__(None, None, None)
+
+    async def _run(self, statements: Sequence[ast.stmt], names: Mapping[str, Any]) -> Outcome:
+        import pydantic_monty
+
+        read, bound = _reads(statements), _binds(statements)
+        known = _reachable(read, names)
+        values = {name: value for name, value in known.items() if not isinstance(value, Definition)}
+        wanted = bound | {name for name, value in values.items() if not isinstance(value, _IMMUTABLE)}
+        definitions = _definitions(statements)
+        preamble = [value.source for value in known.values() if isinstance(value, Definition)]
+        pool = await self._opened()
+        try:
+            async with pool.checkout(limits=self._limits, os_policy=self._policy) as session:
+                if preamble:
+                    await session.feed_run("\n".join(preamble))
+                printed, error = await _feed(session, _at_prints(statements), values)
+                broken = error is not None and error.startswith(_BREAKING)
+                results = {} if broken else await _fetch(session, wanted - definitions.keys())
+        except pydantic_monty.MontyCrashedError as crash:
+            if crash.timed_out:
+                return Outcome(error=f"TimeoutError: ran for more than {self._seconds:g} seconds")
+            raise SessionDead(f"the code ended its interpreter: {_one_line(crash)}") from None
+        except (pydantic_monty.MontyError, ValueError, TypeError) as refused:
+            return Outcome(error=_one_line(refused))
+        if too_large := [name for name, value in results.items() if _too_large(value)]:
+            return Outcome(error=f"MemoryError: the value of {too_large[0]} is too large to keep")
+        if error is None:
+            results |= definitions
+        return Outcome(results, printed, error)
+
+    async def _opened(self) -> AsyncMonty:
+        async with self._opening:
+            if self._pool is None:
+                from pydantic_monty import AsyncMonty
+
+                pool = AsyncMonty(max_processes=self._processes, request_timeout=self._seconds + 0.3)
+                try:
+                    self._pool = await pool.__aenter__()
+                except Exception as error:
+                    raise InterpreterFailed(f"the Python sandbox does not start: {_one_line(error)}") from error
+            return self._pool
+
+
+async def _feed(
+    session: AsyncMontySession, pieces: Iterable[str], values: dict[str, Any]
+) -> tuple[str | None, str | None]:
+    """Run the pieces one after the other; returns what the last one that printed has printed, and the error."""
+    import pydantic_monty
+
+    printed: str | None = None
+    for piece in pieces:
+        output = pydantic_monty.CollectString(max_bytes=_PRINT_LIMIT)
+        try:
+            await session.feed_run(piece, inputs=values, print_callback=output)
+        except pydantic_monty.MontyRuntimeError as error:
+            return output.output or printed, _message(error)
+        values = {}
+        printed = output.output or printed
+    return printed, None
+
+
+async def _fetch(session: AsyncMontySession, wanted: set[str]) -> dict[str, Any]:
+    import pydantic_monty
+
+    if not wanted:
+        return {}
+    source = f"{{name: value for name, value in locals().items() if name in {sorted(wanted)!r}}}"
+    try:
+        return await session.feed_run(source)
+    except (pydantic_monty.MontyRuntimeError, ValueError):
+        return await _fetch_singly(session, wanted)
+
+
+async def _fetch_singly(session: AsyncMontySession, wanted: set[str]) -> dict[str, Any]:
+    """As `_fetch`, leaving out values that cannot leave the sandbox."""
+    import pydantic_monty
+
+    found: dict[str, Any] = {}
+    for name in sorted(wanted):
+        try:
+            found[name] = await session.feed_run(name)
+        except (pydantic_monty.MontyRuntimeError, ValueError):
+            continue
+    return found
+
+
+def _constants(statements: Sequence[ast.stmt]) -> Outcome | None:
+    """The outcome of code that only assigns and prints constants; None where there is more to it."""
+    names: dict[str, Any] = {}
+    printed: str | None = None
+    try:
+        for statement in statements:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    names[name] = ast.literal_eval(value)
+                case ast.Expr(ast.Call(func=ast.Name("print"), args=[ast.Constant(str(text))], keywords=[])):
+                    printed = text + "\n"
+                case _:
+                    return None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return Outcome(names, printed)
+
+
+def _reads(statements: Iterable[ast.stmt]) -> set[str]:
+    return {node.id for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Name)}
+
+
+def _binds(statements: Iterable[ast.stmt]) -> set[str]:
+    """Names bound at the top level, in whatever way; names inside functions and comprehensions are their own."""
+    bound: set[str] = set()
+    pending: list[ast.AST] = list(statements)
+    while pending:
+        node = pending.pop()
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                bound.add(node.name)
+                continue
+            case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                bound |= {n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr)}
+                continue
+            case ast.Name(ctx=ast.Store()):
+                bound.add(node.id)
+            case ast.Import() | ast.ImportFrom():
+                bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                bound.add(name)
+            case _:
+                pass
+        pending.extend(ast.iter_child_nodes(node))
+    return bound
+
+
+def _definitions(statements: Iterable[ast.stmt]) -> dict[str, Definition]:
+    found: dict[str, Definition] = {}
+    for statement in statements:
+        match statement:
+            case ast.FunctionDef() | ast.ClassDef():
+                found[statement.name] = Definition(ast.unparse(statement))
+            case ast.Import() | ast.ImportFrom():
+                found |= dict.fromkeys(_binds([statement]), Definition(ast.unparse(statement)))
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()):
+                found[name] = Definition(ast.unparse(statement))
+            case _:
+                pass
+    return found
+
+
+def _reachable(read: set[str], names: Mapping[str, Any]) -> dict[str, Any]:
+    """The names that are read, directly or by a definition that is read; definitions after what they read."""
+    found: dict[str, Any] = {}
+    visited: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in visited or name not in names:
+            return
+        visited.add(name)
+        value = names[name]
+        if isinstance(value, Definition):
+            for inner in sorted(_reads(parse(value.source))):
+                visit(inner)
+        found[name] = value
+
+    for name in sorted(read):
+        visit(name)
+    return found
+
+
+def _at_prints(statements: Sequence[ast.stmt]) -> Iterable[str]:
+    """The statements' source, in pieces such that a statement that prints stands alone."""
+    piece: list[ast.stmt] = []
+    for statement in statements:
+        if any(isinstance(node, ast.Name) and node.id == "print" for node in ast.walk(statement)):
+            if piece:
+                yield _source(piece)
+            yield _source([statement])
+            piece = []
+        else:
+            piece.append(statement)
+    if piece:
+        yield _source(piece)
+
+
+def _source(statements: list[ast.stmt]) -> str:
+    return ast.unparse(ast.Module(body=statements, type_ignores=[]))
+
+
+def _size(value: Any) -> int:
+    """Characters, digits and items that `value` holds, inner ones included."""
+    total = 0
+    pending: list[Any] = [value]
+    while pending:
+        item = pending.pop()
+        total += 1
+        if isinstance(item, (str, bytes)):
+            total += len(item)
+        elif isinstance(item, int):
+            total += item.bit_length() // 3
+        elif isinstance(item, dict):
+            for pair in cast("dict[Any, Any]", item).items():
+                pending.extend(pair)
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            pending.extend(cast("list[Any]", item))
+    return total
+
+
+def _too_large(value: Any) -> bool:
+    if isinstance(value, int):
+        return value.bit_length() > 3 * _DIGITS_LIMIT
+    return _size(value) > _VALUE_LIMIT
+
+
+def _message(error: BaseException) -> str:
+    """One line, without the measured times and sizes that would differ from run to run."""
+    line = _one_line(error)
+    for limit in ("time limit exceeded", "memory limit exceeded", "sleep limit exceeded"):
+        if limit in line:
+            return f"{line.split(':')[0]}: {limit}"
+    return line
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[-1] if lines else type(error).__name__)[:300]

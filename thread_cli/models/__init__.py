@@ -1,0 +1,101 @@
+"""What a language model is to the engine: text in, text out, and what it cost.
+
+A model knows nothing of threads. It is given a prompt in three parts, whose concatenation grows only at its end while
+a thread lives, and two hints (the thread's path and its parent's) from which a backend may guess what it has cached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Completion", "Model", "Request", "StopReason", "Usage", "cut_at_stop"]
+
+StopReason = Literal["listen", "end", "stop", "length"]
+"""Why a generation ended.
+
+`listen`: the first of the request's stop strings was written. `end`: another of them was, or the model ended its text.
+`stop`: one of the two, and the backend cannot tell which. `length`: `max_tokens` were written.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of a model.
+
+    The prompt is `q + c + y`. All threads of a run share `q`; all calls of one thread share `q + c`, and each call's
+    `y` begins with the `y` of the call before, the text generated then, and the stop string that ended it.
+    """
+
+    q: str
+    c: str
+    y: str
+    stop: tuple[str, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+    thread: str = "0"
+    parent: str | None = None
+
+    @property
+    def prompt(self) -> str:
+        return self.q + self.c + self.y
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call.
+
+    `prompt` counts all prompt tokens, `cached` those among them that a cache spared, `repeated` those that the backend
+    had evaluated before and had to evaluate again, `generated` the new ones. `cost` is in US dollars, None if unknown.
+    """
+
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
+    repeated: int = 0
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote, without the stop string that ended it.
+
+    `waited` is the time in seconds that the call spent queueing or backing off, `retries` how often it was repeated.
+    """
+
+    text: str
+    stop: StopReason
+    usage: Usage = field(default_factory=Usage)
+    waited: float = 0.0
+    retries: int = 0
+    logprobs: Sequence[float] | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A language model. Several calls may be under way at once."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Continue the request's prompt.
+
+        Raises:
+            ModelError: the model could not be reached or answered with an error, after all retries.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what the model holds. May be called twice."""
+        ...
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, StopReason] | None:
+    """`text` up to the earliest stop string in it and that string's meaning; None where there is none."""
+    found = [(at, index) for index, string in enumerate(stop) if (at := text.find(string)) >= 0]
+    if not found:
+        return None
+    at, index = min(found)
+    return text[:at], "listen" if index == 0 else "end"

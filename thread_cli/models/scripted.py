@@ -1,0 +1,133 @@
+"""A model that says what a script tells it to: for tests, demonstrations and trying out prompts.
+
+A plain-text script is a list of answers, divided by lines `---`, given in the order in which the model is called. A
+TOML script answers by thread: each `[[thread]]` table has a `text`, all that such a thread writes, in which every `=>`
+ends an answer; and says what threads it is for, by `path` (a pattern such as `0.*`) or `context` (a regular expression
+searched in the thread's context) or neither. The first table that fits speaks for the thread.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import tomllib
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from thread_cli.engine.errors import ModelError, UserError
+from thread_cli.models import Completion, Usage, cut_at_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from thread_cli.models import Request
+
+__all__ = ["Role", "ScriptedModel", "estimated_tokens", "load_script"]
+
+
+def estimated_tokens(text: str) -> int:
+    """A count of tokens where there is no tokenizer: a fourth of the characters."""
+    return -(-len(text) // 4)
+
+
+class Role(BaseModel):
+    """What one kind of thread writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = None
+    context: str | None = None
+    text: str
+
+    def fits(self, request: Request) -> bool:
+        return (self.path is None or fnmatch.fnmatchcase(request.thread, self.path)) and (
+            self.context is None or re.search(self.context, request.c) is not None
+        )
+
+
+class _Script(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    thread: list[Role] = Field(min_length=1)
+
+
+class ScriptedModel:
+    """Answers from a script; an answer is cut at the first stop string, as a model would stop there.
+
+    Args:
+        script: answers in the order of the calls, or roles, or a function from request to answer.
+    """
+
+    def __init__(self, script: Sequence[str] | Sequence[Role] | Callable[[Request], str]) -> None:
+        if callable(script):
+            self._answer = script
+        elif all(isinstance(part, Role) for part in script):
+            self._answer = _Cast([part for part in script if isinstance(part, Role)])
+        else:
+            self._answer = _InOrder([str(part) for part in script])
+
+    async def complete(self, request: Request) -> Completion:
+        answer = self._answer(request)
+        text, stop = cut_at_stop(answer, request.stop) or (answer, "end")
+        usage = Usage(prompt=estimated_tokens(request.prompt), generated=max(1, estimated_tokens(text)))
+        return Completion(text, stop, usage)
+
+    async def close(self) -> None:
+        pass
+
+
+class _InOrder:
+    """The answers one after the other."""
+
+    def __init__(self, answers: list[str]) -> None:
+        self._answers = answers
+        self._calls = 0
+
+    def __call__(self, request: Request) -> str:
+        if self._calls >= len(self._answers):
+            raise ModelError(f"the script ends after {self._calls} answers, and thread {request.thread} asks for more")
+        self._calls += 1
+        return self._answers[self._calls - 1]
+
+
+class _Cast:
+    """Each thread's role, line by line. A thread that asks the same again is answered the same."""
+
+    def __init__(self, roles: list[Role]) -> None:
+        self._roles = roles
+        self._heard: dict[str, list[int]] = {}
+        """For each thread, the lengths of Y with which it has asked."""
+
+    def __call__(self, request: Request) -> str:
+        if not request.y:
+            self._heard[request.thread] = []
+        heard = self._heard.setdefault(request.thread, [])
+        if len(request.y) not in heard[-1:]:
+            heard.append(len(request.y))
+        for role in self._roles:
+            if role.fits(request):
+                lines = re.split(f"(?<={re.escape(request.stop[0])})", role.text)
+                return lines[len(heard) - 1] if len(heard) <= len(lines) else ""
+        raise ModelError(f"the script has no role for thread {request.thread}: {request.c.strip()[-60:]!r}")
+
+
+def load_script(path: Path) -> ScriptedModel:
+    """The model of a script file.
+
+    Raises:
+        UserError: the file cannot be read or is not a script.
+    """
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix != ".toml":
+            return ScriptedModel(re.split(r"^---\n", text, flags=re.MULTILINE))
+        return ScriptedModel(_Script.model_validate(tomllib.loads(text)).thread)
+    except OSError as error:
+        raise UserError(f"script {path}: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"script {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except ValueError as error:
+        raise UserError(f"script {path}: {error}") from None

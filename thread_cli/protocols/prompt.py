@@ -1,0 +1,176 @@
+"""Few-shot prompts: a file becomes q and the rules that go with it.
+
+A file of ours begins with front matter, TOML between two lines `+++`, and goes on as a Jinja template of q. A file
+without front matter is taken as it is, as the published THREAD prompts are: the token pair is read off the text, all
+other rules are those that the environment states for such prompts.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from thread_cli.engine.context import phi, psi
+from thread_cli.engine.errors import UserError
+from thread_cli.protocols.thread import CLOSE, LISTEN, ThreadProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from importlib.resources.abc import Traversable
+
+__all__ = ["ObservationRules", "Prompt", "Rules", "installed", "load"]
+
+_PACKAGE: Final = "thread_prompts"
+_FENCE: Final = "+++\n"
+_TOKENS: Final = (("#START#", "#END#"), ("[START]", "[END]"))
+
+
+class ObservationRules(BaseModel):
+    """How an observation becomes text of the thread."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: bool = True
+    """A variable's value in the text is put back as `{name}`."""
+    full_stop: bool = False
+    """The text ends with a full stop."""
+    drop: tuple[str, ...] = ()
+    """Regular expressions; what they match is left out."""
+    comment: str = ""
+    """Prefix of each line of an observation of several lines."""
+
+
+class Rules(BaseModel):
+    """What a prompt's front matter may say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str = ""
+    default: bool = False
+    """The prompt that its environment uses where none is named."""
+    start: str = "#START#"
+    end: str = "#END#"
+    phi: str = "last_line"
+    psi: str = "printed"
+    blank_line: bool = True
+    """An empty line follows each feedback."""
+    code_errors: Literal["show", "hide"] = "show"
+    """`show`: an error of the thread's code is the feedback of the line that listens next, which is not carried out.
+    `hide`: it is only recorded, as in the paper."""
+    observation: ObservationRules = Field(default_factory=ObservationRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A few-shot prompt q and its rules."""
+
+    name: str
+    q: str
+    rules: Rules
+
+    def protocol(self) -> ThreadProtocol:
+        """The wire format that the prompt is written in."""
+        rules = self.rules
+        return ThreadProtocol(
+            start=rules.start, end=rules.end, blank_line=rules.blank_line, comment=rules.observation.comment
+        )
+
+
+def load(
+    spec: str | None,
+    environment: str,
+    *,
+    category: str = "",
+    plain_rules: Mapping[str, Any] | None = None,
+    override: Mapping[str, Any] | None = None,
+) -> Prompt:
+    """The prompt that `spec` names: a file's path, the name of an installed prompt of the environment, or None for
+    the environment's default. `plain_rules` stand in for missing front matter; `override` wins over everything.
+
+    Raises:
+        UserError: there is no such prompt, or it cannot be read.
+    """
+    name, text = _read(spec, environment)
+    front, body = _parts(name, text)
+    plain = front is None
+    stated = {**_plain_rules(body), **(plain_rules or {})} if front is None else front
+    stated |= {key: value for key, value in (override or {}).items() if value is not None}
+    try:
+        rules = Rules.model_validate(stated)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"prompt {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    phi(rules.phi)
+    psi(rules.psi)
+    return Prompt(name, (body if plain else _rendered(name, body, rules, environment, category)).rstrip("\n"), rules)
+
+
+def installed(environment: str) -> Iterator[tuple[str, Rules]]:
+    """Name and rules of each installed prompt for an environment, by name."""
+    folder = _folder(environment)
+    if folder is None:
+        return
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".jinja"):
+            front, _ = _parts(file.name, file.read_text("utf-8"))
+            yield file.name.removesuffix(".jinja"), Rules.model_validate(front or {})
+
+
+def _folder(environment: str) -> Traversable | None:
+    folder = importlib.resources.files(_PACKAGE).joinpath(environment)
+    return folder if folder.is_dir() else None
+
+
+def _read(spec: str | None, environment: str) -> tuple[str, str]:
+    names = [name for name, rules in installed(environment) if spec == name or (spec is None and rules.default)]
+    folder = _folder(environment)
+    if names and folder is not None:
+        return f"{environment}/{names[0]}", folder.joinpath(f"{names[0]}.jinja").read_text("utf-8")
+    if spec is None:
+        raise UserError(f"there is no prompt for {environment} yet: give one with --prompt FILE")
+    try:
+        return spec, Path(spec).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        known = ", ".join(name for name, _ in installed(environment)) or "none"
+        raise UserError(f"prompt {spec}: {reason}; installed for {environment}: {known}") from None
+
+
+def _parts(name: str, text: str) -> tuple[dict[str, Any] | None, str]:
+    if not text.startswith(_FENCE):
+        return None, text
+    front, fence, body = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
+    if not fence:
+        raise UserError(f"prompt {name}: the front matter has no closing line +++")
+    try:
+        return tomllib.loads(front), body
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"prompt {name}: front matter: {error}") from None
+
+
+def _plain_rules(text: str) -> dict[str, Any]:
+    start, end = max(_TOKENS, key=lambda pair: text.count(pair[0]))
+    return {"start": start, "end": end, "code_errors": "hide"}
+
+
+def _rendered(name: str, body: str, rules: Rules, environment: str, category: str) -> str:
+    jinja = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    jinja.loader = jinja2.PackageLoader(_PACKAGE, "")
+    try:
+        return jinja.from_string(body).render(
+            start=rules.start,
+            end=rules.end,
+            listen=LISTEN,
+            close=CLOSE,
+            environment=environment,
+            category=category,
+        )
+    except jinja2.TemplateError as error:
+        raise UserError(f"prompt {name}: {error}") from None

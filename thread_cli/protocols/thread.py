@@ -1,0 +1,73 @@
+"""THREAD's wire format (arXiv 2405.17402, its published prompts).
+
+A thread writes prose, code and lines that listen: `line =>`. A line that begins with `>` (or `# >`) acts, any other
+spawns a child. The engine answers `=>feedback<=` on the same line; feedback of several lines stands on lines of its
+own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from thread_cli.engine.errors import MalformedOutput
+from thread_cli.protocols import Act, End, Result, Spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thread_cli.models import StopReason
+
+__all__ = ["CLOSE", "LISTEN", "ThreadProtocol"]
+
+LISTEN: Final = "=>"
+CLOSE: Final = "<="
+_SEPARATOR: Final = "\n\n\n\n\n\n"
+
+
+class ThreadProtocol:
+    """The format, with what its dialects differ in.
+
+    Args:
+        start: token before a thread's Y, such as `#START#`.
+        end: ω_end, the token after it.
+        blank_line: whether an empty line follows each feedback; without it, one line may listen several times.
+        comment: prefix of each line of an action's feedback of several lines, such as `# `.
+    """
+
+    def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "") -> None:
+        self.stop = (LISTEN, end, f"{_SEPARATOR}Prompt:")
+        self._start = start
+        self._close = CLOSE + ("\n\n" if blank_line else "")
+        self._comment = comment
+
+    def open(self, context: str) -> str:
+        return f"{_SEPARATOR}Prompt:\n{context}\n\n\nResponse:\n{self._start}\n"
+
+    def read(self, y: str, stop: StopReason) -> Spawn | Act | End:
+        line = y.rpartition("\n")[2]
+        if stop == "end" or (stop == "stop" and _ends(line)):
+            return End()
+        if not line.strip():
+            # The listen token on a line of its own: what it listens for stands on the line before.
+            line = y.rstrip().rpartition("\n")[2]
+        if not line.strip() or line.rstrip().endswith(CLOSE):
+            raise MalformedOutput("a line listens without saying for what")
+        if line.lstrip("# ").startswith(">"):
+            return Act(line.lstrip("# ").lstrip("> ").strip())
+        return Spawn((line,))
+
+    def body(self, text: str, stop: StopReason) -> str:
+        head, _, line = text.rpartition("\n")
+        return text if stop == "end" or (stop == "stop" and _ends(line)) else head
+
+    def join(self, results: Sequence[Result]) -> str:
+        feedback = "\n".join(result.text for result in results)
+        if "\n" in feedback:
+            lines = feedback.split("\n")
+            feedback = "\n" + "".join(f"{self._comment}{line}\n" for line in lines) + self._comment
+        return LISTEN + feedback + self._close
+
+
+def _ends(line: str) -> bool:
+    """Whether a text that ends with `line` ends the thread, where the backend cannot tell: as the paper decides it."""
+    return not line.strip() or line.lstrip().startswith("print(")
