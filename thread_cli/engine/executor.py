@@ -245,7 +245,7 @@ class Executor:
         step = thread.step(written, *carried, repeats=self._limits.repeats)
         children, results = await self._fork(thread, lines)
         thread.names.join(child.names for child in children)
-        thread.token_latency += max((child.token_latency for child in children), default=0)
+        thread.close_fork()
         thread.cause = max((child.cause or 0 for child in children), default=thread.cause)
         text = self._protocol.join(results)
         thread.write(text)
@@ -424,6 +424,7 @@ class Executor:
             self._finish(error)
             return
         del self._live[thread.path]
+        thread.close_fork()
         self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed)
         if thread.parent is None:
             self._finish(result)
@@ -452,6 +453,7 @@ class Executor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for thread in reversed(self._live.values()):
+            thread.close_fork()
             self._recorder.emit(ThreadEnded, thread, result=None, failed=failed)
 
     def _child_deadline(self, parent: Thread) -> float | None:

@@ -4,12 +4,16 @@ Every call gets a fresh session, so that nothing leaks between threads: the name
 the names that it binds come out as values. What cannot travel as a value (functions, imported modules) is kept as the
 source that defines it, and defined anew where it is read. Clock, sleep and random numbers are fixed, so that a run can
 be repeated.
+
+The sandbox is called from threads of our own: its asynchronous client keeps foreign threads that may enter Python while
+Python shuts down, which aborts the process (seen with 1.4.0, on one exit in twenty).
 """
 
 from __future__ import annotations
 
 import ast
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -21,7 +25,7 @@ from thread_cli.interpreters.code import parse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pydantic_monty import AsyncMonty, AsyncMontySession, OSPolicy, ResourceLimits
+    from pydantic_monty import Monty, MontySession, OSPolicy, ResourceLimits
 
 __all__ = ["Definition", "MontyInterpreter"]
 
@@ -62,8 +66,8 @@ class MontyInterpreter:
         self._policy: OSPolicy = {"datetime": _EPOCH, "random_start": {"seed": 0}}
         self._seconds = seconds
         self._processes = processes
-        self._pool: AsyncMonty | None = None
-        self._opening = asyncio.Lock()
+        self._pool: Monty | None = None
+        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="monty")
 
     async def run(self, code: str, names: Mapping[str, Any]) -> Outcome:
         try:
@@ -73,14 +77,26 @@ class MontyInterpreter:
         constants = _constants(statements)
         if constants is not None:
             return constants
-        return await self._run(statements, names)
+        if self._pool is None:
+            self._pool = self._open()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, statements, names)
 
     async def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
         if self._pool is not None:
             pool, self._pool = self._pool, None
-            await pool.__aexit__(None, None, None)
+            pool.__exit__(None, None, None)
 
-    async def _run(self, statements: Sequence[ast.stmt], names: Mapping[str, Any]) -> Outcome:
+    def _open(self) -> Monty:
+        from pydantic_monty import Monty
+
+        pool = Monty(max_processes=self._processes, request_timeout=self._seconds + 0.3)
+        try:
+            return pool.__enter__()
+        except Exception as error:
+            raise InterpreterFailed(f"the Python sandbox does not start: {_one_line(error)}") from error
+
+    def _run(self, statements: Sequence[ast.stmt], names: Mapping[str, Any]) -> Outcome:
         import pydantic_monty
 
         read, bound = _reads(statements), _binds(statements)
@@ -89,14 +105,16 @@ class MontyInterpreter:
         wanted = bound | {name for name, value in values.items() if not isinstance(value, _IMMUTABLE)}
         definitions = _definitions(statements)
         preamble = [value.source for value in known.values() if isinstance(value, Definition)]
-        pool = await self._opened()
+        pool = self._pool
+        if pool is None:
+            raise InterpreterFailed("the interpreter is closed")
         try:
-            async with pool.checkout(limits=self._limits, os_policy=self._policy) as session:
+            with pool.checkout(limits=self._limits, os_policy=self._policy) as session:
                 if preamble:
-                    await session.feed_run("\n".join(preamble))
-                printed, error = await _feed(session, _at_prints(statements), values)
+                    session.feed_run("\n".join(preamble))
+                printed, error = _feed(session, _at_prints(statements), values)
                 broken = error is not None and error.startswith(_BREAKING)
-                results = {} if broken else await _fetch(session, wanted - definitions.keys())
+                results = {} if broken else _fetch(session, wanted - definitions.keys())
         except pydantic_monty.MontyCrashedError as crash:
             if crash.timed_out:
                 return Outcome(error=f"TimeoutError: ran for more than {self._seconds:g} seconds")
@@ -109,22 +127,8 @@ class MontyInterpreter:
             results |= definitions
         return Outcome(results, printed, error)
 
-    async def _opened(self) -> AsyncMonty:
-        async with self._opening:
-            if self._pool is None:
-                from pydantic_monty import AsyncMonty
 
-                pool = AsyncMonty(max_processes=self._processes, request_timeout=self._seconds + 0.3)
-                try:
-                    self._pool = await pool.__aenter__()
-                except Exception as error:
-                    raise InterpreterFailed(f"the Python sandbox does not start: {_one_line(error)}") from error
-            return self._pool
-
-
-async def _feed(
-    session: AsyncMontySession, pieces: Iterable[str], values: dict[str, Any]
-) -> tuple[str | None, str | None]:
+def _feed(session: MontySession, pieces: Iterable[str], values: dict[str, Any]) -> tuple[str | None, str | None]:
     """Run the pieces one after the other; returns what the last one that printed has printed, and the error."""
     import pydantic_monty
 
@@ -132,7 +136,7 @@ async def _feed(
     for piece in pieces:
         output = pydantic_monty.CollectString(max_bytes=_PRINT_LIMIT)
         try:
-            await session.feed_run(piece, inputs=values, print_callback=output)
+            session.feed_run(piece, inputs=values, print_callback=output)
         except pydantic_monty.MontyRuntimeError as error:
             return output.output or printed, _message(error)
         values = {}
@@ -140,26 +144,26 @@ async def _feed(
     return printed, None
 
 
-async def _fetch(session: AsyncMontySession, wanted: set[str]) -> dict[str, Any]:
+def _fetch(session: MontySession, wanted: set[str]) -> dict[str, Any]:
     import pydantic_monty
 
     if not wanted:
         return {}
     source = f"{{name: value for name, value in locals().items() if name in {sorted(wanted)!r}}}"
     try:
-        return await session.feed_run(source)
+        return session.feed_run(source)
     except (pydantic_monty.MontyRuntimeError, ValueError):
-        return await _fetch_singly(session, wanted)
+        return _fetch_singly(session, wanted)
 
 
-async def _fetch_singly(session: AsyncMontySession, wanted: set[str]) -> dict[str, Any]:
+def _fetch_singly(session: MontySession, wanted: set[str]) -> dict[str, Any]:
     """As `_fetch`, leaving out values that cannot leave the sandbox."""
     import pydantic_monty
 
     found: dict[str, Any] = {}
     for name in sorted(wanted):
         try:
-            found[name] = await session.feed_run(name)
+            found[name] = session.feed_run(name)
         except (pydantic_monty.MontyRuntimeError, ValueError):
             continue
     return found

@@ -1,0 +1,75 @@
+"""The command line: one file per command, and the one place where errors become a line and an exit code.
+
+Exit codes: 0 the task is solved (or nothing judges it), 1 it is not, 2 the input is wrong, 4 the infrastructure failed
+(model, environment, interpreter, log), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from thread_cli.cli import environments, models, prompts, replay, run, show
+from thread_cli.engine.errors import UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="thread",
+    help="Run agents that think by recursive spawning, and watch the tree of threads grow.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("show")(show.show)
+app.command("replay")(replay.replay)
+app.command("envs")(environments.environments)
+app.command("models")(models.models)
+app.command("prompts")(prompts.prompts)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(version("thread-cli"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[  # noqa: ARG001 - typer calls `_version`
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option(help="Show the trace of an error.", envvar="THREAD_DEBUG")] = False,
+) -> None:
+    """Start with `thread run textcraft`: a small model on this machine plays a crafting task."""
+    if debug:
+        os.environ["THREAD_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run a command; whatever goes wrong ends in one line on stderr and an exit code."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except UserError as error:
+        _give_up(error, error.message, error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        _give_up(error, f"{type(error).__name__}: {error} (a fault of thread itself; --debug shows the trace)", 4)
+
+
+def _give_up(error: Exception, message: str, code: int) -> None:
+    if os.environ.get("THREAD_DEBUG"):
+        raise error
+    print(f"thread: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,92 @@
+"""Playing one episode from a resolved configuration."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from thread_cli.engine.errors import UserError
+from thread_cli.engine.executor import Executor
+from thread_cli.environments.registry import open_environment, task_of
+from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.models.registry import open_model
+from thread_cli.protocols.prompt import load
+from thread_cli.record import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thread_cli.config import Config
+    from thread_cli.engine.episode import Episode
+    from thread_cli.engine.events import Sink
+    from thread_cli.environments import Environment, Task
+    from thread_cli.protocols.prompt import Prompt
+
+__all__ = ["Played", "play"]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """An episode with the folder that it was recorded in."""
+
+    episode: Episode
+    folder: RunFolder
+    task: Task
+
+
+async def play(config: Config, *sinks: Sink, ready: Callable[[RunFolder], None] | None = None) -> Played:
+    """Play the task that `config` names, telling `sinks` and the log what happens.
+
+    `ready` is called once all input is found to be right, before the first event.
+
+    Raises:
+        UserError: something in the configuration cannot be used, or the log cannot be written.
+    """
+    environment = open_environment(config.environment, {"seed": config.seed, **config.options})
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(environment.close)
+        task = task_of(environment, config.environment, config.task)
+        prompt = _prompt(config, environment, task)
+        model = open_model(config.model, environment, task.id)
+        stack.push_async_callback(model.close)
+        interpreter = MontyInterpreter()
+        stack.push_async_callback(interpreter.close)
+        _require_price(config)
+        name = f"{config.environment}-{task.id}".replace("/", "-")
+        folder = RunFolder.create(config.log, name, config.model_dump(mode="json"), prompt.q)
+        log = folder.log(task.id)
+        stack.callback(log.close)
+        if ready:
+            ready(folder)
+        executor = Executor(
+            model=model,
+            prompt=prompt,
+            interpreter=interpreter,
+            environment=environment,
+            limits=config.limits,
+            child_limits=config.child_limits,
+            on_failure=config.on_failure,
+            temperature=config.model.temperature,
+            seed=config.seed,
+            sinks=[log, *sinks],
+        )
+        return Played(await executor.run(task, config.environment), folder, task)
+
+
+def _prompt(config: Config, environment: Environment, task: Task) -> Prompt:
+    return load(
+        config.prompt,
+        config.environment,
+        category=task.category,
+        plain_rules=environment.rules,
+        override={"phi": config.phi, "psi": config.psi},
+    )
+
+
+def _require_price(config: Config) -> None:
+    if config.limits.cost is not None and config.model.spec.startswith("openai") and config.model.price is None:
+        raise UserError(
+            "a cost limit needs prices, in dollars per million tokens: "
+            "-o model.price.prompt=… -o model.price.generated=…"
+        )

@@ -1,0 +1,31 @@
+"""`thread replay`: the live view of a finished run, from its log alone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+import typer
+from rich.console import Console
+
+from thread_cli.display import Mode, choose
+from thread_cli.display import replay as feed
+from thread_cli.engine.errors import UserError
+from thread_cli.record import RunFolder, read_events
+
+__all__ = ["replay"]
+
+
+def replay(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Which episode, where there are several.")] = None,
+    speed: Annotated[float, typer.Option(help="How many times as fast as it happened; 0 for at once.", min=0)] = 1.0,
+    display: Annotated[str, typer.Option(help="auto, tree, plain, json or none.")] = "auto",
+) -> None:
+    """Watch a recorded run again. To run it again, use `thread run ENV --model replay:RUN`."""
+    if display not in get_args(Mode):
+        raise UserError(f"there is no display {display!r}; there are {', '.join(get_args(Mode))}")
+    events = read_events(RunFolder.open(run).episode(task))
+    with choose(cast("Mode", display), Console()) as shown:
+        asyncio.run(feed(events, shown, speed or float("inf")))

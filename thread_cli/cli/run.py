@@ -1,0 +1,157 @@
+"""`thread run`: play one task and watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from thread_cli.cli.play import Played, play
+from thread_cli.config import Config, resolve
+from thread_cli.display import Mode, choose
+from thread_cli.display.text import headline
+from thread_cli.engine.errors import Status, UserError
+from thread_cli.record import RunFolder, first_difference, read_events
+
+__all__ = ["run"]
+
+_LIMITS: Final = "Limits"
+_EXIT: Final = {Status.solved: 0, Status.answered: 0, Status.failed: 1, Status.limited: 1, Status.cancelled: 130}
+
+
+def run(
+    environment: Annotated[str, typer.Argument(help="What to act on: see `thread envs`; `none` for free text.")],
+    text: Annotated[str | None, typer.Argument(help="A task in your own words, for `none`.")] = None,
+    *,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="A task's id, or SPLIT:INDEX. Default: the first.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="See `thread models`. Default: embedded, on this machine.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="A prompt's name (`thread prompts`) or file.")
+    ] = None,
+    phi: Annotated[
+        str | None,
+        typer.Option(help="ϕ, what a child is given: last_line, last_line_after_comma, whole_sequence, line_and_task."),
+    ] = None,
+    psi: Annotated[
+        str | None, typer.Option(help="ψ, what its parent gets back: printed, last_line, whole_sequence.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="Deepest thread; the main thread has depth 0.", rich_help_panel=_LIMITS)
+    ] = None,
+    fan_out: Annotated[int | None, typer.Option(help="Children in one fork.", rich_help_panel=_LIMITS)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads in all.", rich_help_panel=_LIMITS)] = None,
+    calls: Annotated[int | None, typer.Option(help="Model calls.", rich_help_panel=_LIMITS)] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Generated tokens of one call.", rich_help_panel=_LIMITS)
+    ] = None,
+    generated_tokens: Annotated[
+        int | None, typer.Option(help="Generated tokens in all.", rich_help_panel=_LIMITS)
+    ] = None,
+    total_tokens: Annotated[
+        int | None, typer.Option(help="Prompt and generated tokens in all.", rich_help_panel=_LIMITS)
+    ] = None,
+    cost: Annotated[float | None, typer.Option(help="US dollars.", rich_help_panel=_LIMITS)] = None,
+    wall_time: Annotated[float | None, typer.Option(help="Seconds.", rich_help_panel=_LIMITS)] = None,
+    working_time: Annotated[
+        float | None, typer.Option(help="Seconds, without queueing and backing off.", rich_help_panel=_LIMITS)
+    ] = None,
+    on_failure: Annotated[
+        str | None, typer.Option(help="What becomes of a failed child: report, retry or abort.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling; 0 is greedy.")] = None,
+    gpu_layers: Annotated[int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all.")] = None,
+    lora: Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of distractors and sampling.")] = None,
+    log: Annotated[Path | None, typer.Option(help="The run's folder. Default: a new one below runs/.")] = None,
+    display: Annotated[str | None, typer.Option(help="auto, tree, plain, json or none.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any of these settings.")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Any setting, such as limits.repeats=3.")
+    ] = None,
+) -> None:
+    """Play one task and watch the tree of threads grow.
+
+    Exit code: 0 the task is solved (or nothing judges it), 1 it is not, 2 the input is wrong, 4 the infrastructure
+    failed, 130 interrupted.
+    """
+    if text is not None and task is not None:
+        raise UserError("give the task either by --task or in words, not both")
+    flags: dict[str, Any] = {
+        "environment": environment,
+        "task": text if task is None else task,
+        "model": {"spec": model, "temperature": temperature, "gpu_layers": gpu_layers, "adapters": lora or None},
+        "prompt": prompt,
+        "phi": phi,
+        "psi": psi,
+        "on_failure": on_failure,
+        "seed": seed,
+        "log": log,
+        "display": display,
+        "limits": {
+            "depth": depth,
+            "fan_out": fan_out,
+            "threads": threads,
+            "calls": calls,
+            "max_tokens": max_tokens,
+            "generated_tokens": generated_tokens,
+            "total_tokens": total_tokens,
+            "cost": cost,
+            "wall_time": wall_time,
+            "working_time": working_time,
+        },
+    }
+    settings = resolve(flags, file=config, overrides=tuple(override or ()))
+    played, code = _watched(settings)
+    if played is not None and settings.model.spec.startswith("replay:"):
+        code = _compared(settings, played) or code
+    raise typer.Exit(code)
+
+
+def _watched(settings: Config) -> tuple[Played | None, int]:
+    """Play under a display; returns what was played, and the exit code."""
+    mode: Mode = settings.display
+    shown = choose(mode, Console())
+    folders: list[RunFolder] = []
+
+    def ready(folder: RunFolder) -> None:
+        folders.append(folder)
+        shown.start()
+
+    try:
+        played = asyncio.run(play(settings, shown, ready=ready))
+    except KeyboardInterrupt:
+        shown.stop()
+        where = f"; the log is in {folders[0].path}" if folders else ""
+        print(f"thread: interrupted{where}", file=sys.stderr)
+        return None, 130
+    finally:
+        shown.stop()
+    episode = played.episode
+    code = _EXIT.get(episode.status, 4)
+    if code:
+        print(f"thread: {headline(episode.message)}", file=sys.stderr)
+    if episode.status is Status.answered and mode != "json":
+        print(f"answer: {headline(episode.answer)}")
+    if mode != "none":
+        print(f"log: {played.folder.path}", file=sys.stderr)
+    return played, code
+
+
+def _compared(settings: Config, played: Played) -> int:
+    """Compare a repeated run with its recording; returns the exit code of a difference."""
+    recorded = RunFolder.open(Path(settings.model.spec.removeprefix("replay:"))).episode(played.task.id)
+    now = played.folder.episode(played.task.id)
+    difference = first_difference(read_events(recorded), read_events(now))
+    if difference is None:
+        print("replay: the same events as recorded", file=sys.stderr)
+        return 0
+    print(f"thread: the replay diverges in {headline(str(difference))}", file=sys.stderr)
+    return 1

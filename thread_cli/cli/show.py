@@ -1,0 +1,41 @@
+"""`thread show`: print a recorded tree, or one of its threads in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from thread_cli.display import TreeState, export_svg, glyphs_for, print_lines, render_footer, render_thread, render_tree
+from thread_cli.engine.errors import UserError
+from thread_cli.record import RunFolder, read_events
+
+__all__ = ["show"]
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Which episode, where there are several.")] = None,
+    thread: Annotated[str | None, typer.Option(help="Path of one thread, such as 0.2.1, to print in full.")] = None,
+    times: Annotated[bool, typer.Option("--times", help="With seconds, which differ from run to run.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Write the tree as a picture instead.")] = None,
+) -> None:
+    """Print a recorded tree of threads, or one thread in full."""
+    events = read_events(RunFolder.open(run).episode(task))
+    console = Console()
+    glyphs = glyphs_for(console)
+    if thread is not None:
+        if thread not in {event.thread for event in events}:
+            raise UserError(f"the run has no thread {thread}")
+        print_lines(console, render_thread(events, thread, glyphs=glyphs))
+        return
+    state = TreeState.of(events)
+    if svg is not None:
+        export_svg(state, svg, title=f"thread run {events[0].episode}")
+        return
+    width = console.width if console.is_terminal else 120
+    print_lines(
+        console, [*render_tree(state, width, times=times, glyphs=glyphs), *render_footer(state, width, glyphs=glyphs)]
+    )

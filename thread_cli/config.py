@@ -1,0 +1,156 @@
+"""The configuration of a run: TOML files < environment variables < flags, resolved into plain objects once.
+
+Keys are dotted: `limits.calls`. Files are `thread.toml` in the user's configuration folder and in the working folder,
+and what `--config` names. Environment variables are `THREAD_` and the key with two underscores for each dot:
+`THREAD_LIMITS__CALLS=50`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from thread_cli.engine.errors import UserError
+from thread_cli.engine.limits import Limits
+
+__all__ = ["Config", "ModelConfig", "PriceConfig", "resolve"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PriceConfig(_Section):
+    """US dollars per million tokens. A cost is `unknown` without it."""
+
+    prompt: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+    """Of prompt tokens that a cache spared; as `prompt` where it is not given."""
+    generated: float = Field(ge=0)
+
+
+class ModelConfig(_Section):
+    """The model and how it is called."""
+
+    spec: str = "embedded"
+    temperature: float = Field(default=0.0, ge=0)
+    attempts: int = Field(default=6, ge=1)
+    """How often a call is tried, of an API model."""
+    retry_wait: float = Field(default=0.5, gt=0)
+    """Seconds before the first retry; doubled, with jitter, for each further one."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds without a token after which an API call counts as hung."""
+    gpu_layers: int = Field(default=0, ge=-1)
+    """Layers of a local model that are computed on the GPU; -1 for all."""
+    adapters: tuple[Path, ...] = ()
+    """LoRA adapters (GGUF) of a local model."""
+    context: int | None = Field(default=None, ge=256)
+    """Tokens that a local model's cache holds, of all threads together."""
+    cpu_threads: int | None = Field(default=None, ge=1)
+    price: PriceConfig | None = None
+
+
+class Config(_Section):
+    """Everything that decides what a run does."""
+
+    environment: str = "none"
+    task: str | None = None
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    prompt: str | None = None
+    phi: str | None = None
+    psi: str | None = None
+    on_failure: Literal["report", "retry", "abort"] = "report"
+    limits: Limits = Field(default_factory=Limits)
+    child_limits: Limits | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the environment."""
+    seed: int = 0
+    log: Path | None = None
+    display: Literal["auto", "tree", "plain", "json", "none"] = "auto"
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _spec_alone(cls, value: Any) -> Any:
+        return {"spec": value} if isinstance(value, str) else value
+
+
+def resolve(flags: dict[str, Any], *, file: Path | None = None, overrides: tuple[str, ...] = ()) -> Config:
+    """The configuration from all its sources. `flags` may be nested; None is what was not given.
+
+    Raises:
+        UserError: a file cannot be read, a key does not exist, a value does not fit.
+    """
+    merged: dict[str, Any] = {}
+    for path in _files(file):
+        _merge(merged, _read(path))
+    _merge(merged, _from_environment())
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"-o {override}: write KEY=VALUE, such as -o limits.calls=50")
+        _merge(merged, _nested(key.split("."), _value(value)))
+    _merge(merged, flags)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"configuration: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _files(file: Path | None) -> list[Path]:
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    found = [path for path in (home / "thread-cli" / "thread.toml", Path("thread.toml")) if path.is_file()]
+    return [*found, file] if file else found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"configuration {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"configuration {path} is not TOML: {error}") from None
+
+
+def _from_environment() -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for name, value in os.environ.items():
+        keys = name.removeprefix("THREAD_").lower().split("__")
+        if name.startswith("THREAD_") and keys[0] in Config.model_fields:
+            _merge(merged, _nested(keys, _value(value)))
+    return merged
+
+
+def _value(text: str) -> Any:
+    """A value as TOML would read it; what is not TOML is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        if value is None:
+            continue
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(value, dict) and isinstance(into.get(key), str):
+            into[key] = {"spec": into[key], **value}
+        elif key == "model" and isinstance(value, str) and isinstance(into.get(key), dict):
+            into[key]["spec"] = value
+        elif isinstance(value, dict):
+            into[key] = {}
+            _merge(into[key], value)  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            into[key] = value

@@ -1,0 +1,83 @@
+"""What a display is, and how it writes to a stream that may be closed at any time."""
+
+from __future__ import annotations
+
+import os
+from typing import IO, TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from thread_cli.engine.events import Event
+
+__all__ = ["Display", "LineWriter", "print_lines"]
+
+
+class Display:
+    """A sink that shows the events of a run while it is used as a context manager. This one shows nothing.
+
+    `speed` is how many seconds of the stream pass in one second; it is other than 1 only in a replay.
+    """
+
+    speed: float = 1.0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+
+    def start(self) -> None:
+        """Begin to show."""
+
+    def stop(self) -> None:
+        """Leave the terminal as it was, with what is worth keeping on it. May be called twice."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class LineWriter:
+    """Writes whole lines at once. When nobody reads them any more, writes nothing and says so in `broken`."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+        self.broken = False
+
+    def write(self, text: str) -> None:
+        """Write `text` and a line end, and flush."""
+        if self.broken:
+            return
+        encoding = getattr(self.file, "encoding", None) or "utf-8"
+        safe = text.encode(encoding, "replace").decode(encoding)
+        try:
+            self.file.write(safe + "\n")
+            self.file.flush()
+        except BrokenPipeError:
+            self.broken = True
+            self._discard_rest()
+
+    def _discard_rest(self) -> None:
+        """Send what is still buffered nowhere, so that closing the file at exit does not fail either."""
+        try:
+            descriptor = self.file.fileno()
+        except (OSError, ValueError):
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+def print_lines(console: Console, lines: Iterable[Text]) -> None:
+    """Print lines in the console's colours, none of them wrapped. A reader who went away is no error."""
+    with console.capture() as capture:
+        for line in lines:
+            console.print(line, no_wrap=True, overflow="ignore", crop=False, soft_wrap=True)
+    LineWriter(console.file).write(capture.get().removesuffix("\n"))

@@ -1,0 +1,288 @@
+"""Draws a tree as lines of rich text, each cut to a width in terminal cells; also as an SVG picture.
+
+One line per thread: guides, state, the end of its context; its last action and what came of it; its own generated
+tokens and its time. Without times the lines depend on nothing but the events' content.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
+from thread_cli.display.layout import ASCII, UNICODE, CountRow, Glyphs, Row, ThreadRow, lay_out, top_first
+from thread_cli.display.state import Phase, ThreadState, TreeState
+from thread_cli.display.text import clean, compact, cut, duration
+from thread_cli.engine.errors import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = [
+    "PHASE_STYLES",
+    "export_svg",
+    "glyphs_for",
+    "guide_cells",
+    "render_footer",
+    "render_header",
+    "render_rows",
+    "render_rule",
+    "render_screen",
+    "render_tree",
+]
+
+PHASE_STYLES = {
+    Phase.generating: "bold cyan",
+    Phase.acting: "bold yellow",
+    Phase.waiting: "blue",
+    Phase.done: "green",
+    Phase.failed: "bold red",
+    Phase.stopped: "magenta",
+}
+_NARROWEST = 20
+_TOKENS, _TIME = 7, 7
+# Hostile text can hold any number of invisible characters; only so many are looked at for each cell of a line.
+_CHARACTERS_PER_CELL = 8
+
+
+def _hex(code: str) -> tuple[int, int, int]:
+    return int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)
+
+
+_THEME = TerminalTheme(
+    (22, 27, 34),
+    (201, 209, 217),
+    [_hex(code) for code in ["484f58", "ff7b72", "56d364", "e3b341", "79a6e6", "bc8cff", "56c9d6", "c9d1d9"]],
+    [_hex(code) for code in ["6e7681", "ffa198", "7ee787", "f2cc60", "a5c8ff", "d2a8ff", "80deea", "f0f6fc"]],
+)
+
+
+def glyphs_for(console: Console) -> Glyphs:
+    """Line-drawing characters where the console's encoding has them, else ASCII."""
+    return ASCII if console.options.ascii_only else UNICODE
+
+
+def render_tree(
+    state: TreeState, width: int, *, times: bool = False, limit: int | None = None, glyphs: Glyphs = UNICODE
+) -> list[Text]:
+    """The whole tree with its header, or the `limit` rows of it that give the best overview.
+
+    Args:
+        state: the tree.
+        width: columns in terminal cells; no line is wider.
+        times: show seconds per thread, which differ from run to run.
+        limit: rows for threads at most; what is left out is counted.
+        glyphs: characters to draw with.
+    """
+    width = max(width, _NARROWEST)
+    wanted = top_first(state, limit) if limit else ()
+    rows = lay_out(state, wanted, limit, glyphs, guide_cells(width))
+    return [
+        render_header(state, width, times, glyphs),
+        *render_rows(rows, width, state.time if times else None, glyphs),
+    ]
+
+
+def render_screen(
+    state: TreeState, rows: Sequence[Row], footer: Sequence[Text], size: tuple[int, int], *, now: float, glyphs: Glyphs
+) -> list[Text]:
+    """A screen full: header, rows from the top, rule and footer at the bottom. `size` is columns and lines."""
+    width, height = size
+    lines = [render_header(state, width, times=True, glyphs=glyphs), *render_rows(rows, width, now, glyphs)]
+    lines += [Text()] * (height - len(lines) - len(footer) - 1)
+    return [*lines, render_rule(width, glyphs), *footer][:height]
+
+
+def render_rows(rows: Sequence[Row], width: int, now: float | None, glyphs: Glyphs) -> list[Text]:
+    """One line per row. `now` is in seconds since the episode began; None leaves times out."""
+    return [
+        _count_line(row, width, glyphs) if isinstance(row, CountRow) else _thread_line(row, width, now, glyphs)
+        for row in rows
+    ]
+
+
+def render_header(state: TreeState, width: int, times: bool, glyphs: Glyphs = UNICODE) -> Text:
+    """What is played, and headings of the columns."""
+    line = Text(no_wrap=True)
+    columns = _columns(width, "tokens", "time" if times else None)
+    task = f"task {state.task}" if state.task else ""
+    names = [clean(name) for name in (state.environment, task, state.category) if name]
+    room = width - cell_len(columns)
+    for place, name in enumerate(names or ["starting"]):
+        separator = f" {glyphs.separator} " if place else ""
+        name = cut(name, max(room - cell_len(separator) - 1, 0), glyphs.ellipsis)  # noqa: PLW2901
+        if name:
+            line.append(separator, "dim").append(name, "bold" if place == 0 else "")
+            room -= cell_len(separator) + cell_len(name)
+    return line.append(" " * room).append(columns, "dim")
+
+
+def render_rule(width: int, glyphs: Glyphs = UNICODE) -> Text:
+    """The line between tree and footer."""
+    return Text(glyphs.rule * width, "dim", no_wrap=True)
+
+
+def render_footer(
+    state: TreeState, width: int, *, elapsed: float | None = None, glyphs: Glyphs = UNICODE
+) -> list[Text]:
+    """How many threads are in which state, and the sums over the episode, on as many lines as they need.
+
+    `elapsed` is in seconds; None leaves it out. Tokens are tokens, cost is in US dollars or `unknown`.
+    """
+    width = max(width, _NARROWEST)
+    lines: list[Text] = []
+    if state.status is not None:
+        lines += _pack([_status(state, width, glyphs)], width, glyphs)
+    threads = [_phase_count(state, phase, glyphs) for phase in Phase if state.phases[phase]]
+    threads += [_figure("depth", f"{state.depth:,}"), _figure("calls", f"{state.calls:,}")]
+    if elapsed is not None:
+        threads.append(_figure("elapsed", duration(elapsed)))
+    lines += _pack(threads, width, glyphs)
+    figures = [
+        ("prompt", f"{state.prompt_tokens:,}"),
+        ("cached", f"{state.cached_tokens / state.prompt_tokens:.0%}" if state.prompt_tokens else "none"),
+        ("repeated", f"{state.repeated_tokens:,}"),
+        ("generated", f"{state.generated_tokens:,}"),
+        ("critical path", f"{state.token_latency:,}"),
+        ("cost", "unknown" if state.cost is None else _dollars(state.cost)),
+    ]
+    if state.retries:
+        figures.append(("retries", f"{state.retries:,}"))
+    return lines + _pack([_figure(name, value) for name, value in figures], width, glyphs)
+
+
+def export_svg(
+    state: TreeState, path: Path, title: str, *, width: int = 100, limit: int = 60, times: bool = True
+) -> None:
+    """Write the tree and its footer as a picture of a terminal `width` columns wide.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
+    console = Console(
+        record=True,
+        file=io.StringIO(),
+        width=width,
+        force_terminal=True,
+        color_system="truecolor",
+        legacy_windows=False,
+    )
+    lines = render_tree(state, width, times=times, limit=limit)
+    lines += [render_rule(width), *render_footer(state, width, elapsed=state.time if times else None)]
+    for line in lines:
+        console.print(line, no_wrap=True, overflow="crop", crop=True)
+    picture = console.export_svg(title=title, theme=_THEME, unique_id="thread")
+    # Some viewers drop blanks at the beginning of a piece of text unless told not to.
+    path.write_text(picture.replace("<svg ", '<svg xml:space="preserve" ', 1), encoding="utf-8")
+
+
+def guide_cells(width: int) -> int:
+    """How many cells of a line guides may take."""
+    return width // 6 * 2
+
+
+def _columns(width: int, tokens: str, time: str | None) -> str:
+    """The right-hand columns, left out where there is no room for them."""
+    if width < 40:
+        return ""
+    return tokens.rjust(_TOKENS) + (time.rjust(_TIME) if time is not None else "")
+
+
+def _safe(text: str, cells: int, glyphs: Glyphs) -> str:
+    return cut(clean(text[: cells * _CHARACTERS_PER_CELL]), cells, glyphs.ellipsis)
+
+
+def _thread_line(row: ThreadRow, width: int, now: float | None, glyphs: Glyphs) -> Text:
+    thread = row.thread
+    style = PHASE_STYLES[thread.phase]
+    columns = _columns(
+        width,
+        compact(thread.generated_tokens) if thread.generated_tokens else "",
+        None if now is None else duration(thread.seconds(now)),
+    )
+    line = Text(row.guides, "dim", no_wrap=True).append(f"{glyphs.phases[thread.phase]} ", f"not dim {style}")
+    room = width - cell_len(columns) - line.cell_len
+    split = max(width * 2 // 5 - line.cell_len, room // 4)
+    detail = _detail(thread, room - split - 1, glyphs)
+    title = _safe(thread.title or "(empty)", split - 2 if detail else room - 1, glyphs)
+    at_work = thread.phase in {Phase.generating, Phase.acting}
+    line.append(title, "not dim bold" if at_work else "not dim")
+    if detail:
+        line.append(" " * (split - cell_len(title))).append_text(detail)
+    return line.append(" " * (width - cell_len(columns) - line.cell_len)).append(columns, "dim")
+
+
+def _detail(thread: ThreadState, cells: int, glyphs: Glyphs) -> Text | None:
+    """What a thread did last, or what it ended with."""
+    if thread.phase in {Phase.failed, Phase.stopped}:
+        words = f"{thread.phase}: {thread.failure}" if thread.failure else str(thread.phase)
+        return Text(_safe(words, cells, glyphs), "not dim red" if thread.failure else "not dim")
+    if thread.action is not None:
+        seen = "" if thread.observation is None else _safe(thread.observation, cells, glyphs)
+        room = max(cells - cell_len(seen) - 4, cells * 11 // 20) if seen else cells
+        action = _safe("> " + thread.action.lstrip("# >"), room, glyphs)
+        detail = Text(action, "not dim yellow" if thread.phase is Phase.acting else "not dim")
+        if thread.observation is not None:
+            detail.append(" => ", "dim")
+            detail.append(cut(seen, cells - detail.cell_len, glyphs.ellipsis), "not dim")
+        return detail
+    if thread.result is not None:
+        lead = f"{glyphs.returns} "
+        return Text(lead + _safe(thread.result, cells - len(lead), glyphs), "not dim")
+    return None
+
+
+def _count_line(row: CountRow, width: int, glyphs: Glyphs) -> Text:
+    words = f"{row.total:,} more thread{'s' if row.total != 1 else ''}, {row.done:,} done"
+    line = Text(row.guides, "dim", no_wrap=True).append(f"{glyphs.ellipsis} {words}", "dim italic")
+    if row.failed:
+        line.append(f", {row.failed:,} failed", "not dim red")
+    line.truncate(width, overflow="crop")
+    return line
+
+
+def _status(state: TreeState, width: int, glyphs: Glyphs) -> Text:
+    status = state.status
+    solved = status is Status.solved
+    phase = Phase.done if solved else Phase.stopped if status is Status.cancelled else Phase.failed
+    words = f"{glyphs.phases[phase]} {status.value.replace('_', ' ') if status else ''}"
+    line = Text(
+        words, f"bold {'green' if solved else 'magenta' if status is Status.cancelled else 'red'}", no_wrap=True
+    )
+    if state.reward is not None:
+        line.append(f"  reward {state.reward:g}", "not bold default")
+    message = _safe(state.message, max(width - line.cell_len - 2, 0), glyphs)
+    return line.append(f"  {message}" if message else "", "not bold default")
+
+
+def _phase_count(state: TreeState, phase: Phase, glyphs: Glyphs) -> Text:
+    return Text(glyphs.phases[phase], PHASE_STYLES[phase]).append(
+        f" {state.phases[phase]:,} {phase}", "not bold default"
+    )
+
+
+def _figure(name: str, value: str) -> Text:
+    return Text(f"{name} ", "dim").append(value, "not dim")
+
+
+def _dollars(cost: float) -> str:
+    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.4f}"
+
+
+def _pack(items: Sequence[Text], width: int, glyphs: Glyphs) -> list[Text]:
+    """Items side by side, on as few lines as they fit on."""
+    separator = Text(f" {glyphs.separator} ", "dim")
+    lines: list[Text] = []
+    for item in items:
+        if lines and lines[-1].cell_len + separator.cell_len + item.cell_len <= width:
+            lines[-1].append_text(separator).append_text(item)
+        else:
+            lines.append(Text(no_wrap=True).append_text(item))
+    for line in lines:
+        line.truncate(width, overflow="crop")
+    return lines

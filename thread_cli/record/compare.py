@@ -1,0 +1,68 @@
+"""Whether two recordings of an episode are the same, times aside."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from thread_cli.engine.events import Event
+
+__all__ = ["Difference", "first_difference"]
+
+_TIMES: Final = {"time", "at", "seconds", "waited"}
+_ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first place where a thread's recordings differ."""
+
+    thread: str
+    recorded: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"thread {self.thread}: recorded {self.recorded}, now {self.now}"
+
+
+def first_difference(recorded: Iterable[Event], now: Iterable[Event]) -> Difference | None:
+    """The earliest difference between two recordings, thread by thread; None where they are the same."""
+    old, new = _by_thread(recorded), _by_thread(now)
+    found: list[tuple[int, Difference]] = []
+    for thread in old.keys() | new.keys():
+        for before, after in zip_longest(old[thread], new[thread]):
+            if _essence(before) != _essence(after):
+                place = (before or after).n
+                found.append((place, _difference(thread, before, after)))
+                break
+    return min(found, key=lambda item: item[0])[1] if found else None
+
+
+def _by_thread(events: Iterable[Event]) -> defaultdict[str, list[Event]]:
+    threads: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        threads[event.thread].append(event)
+    return threads
+
+
+def _essence(event: Event | None) -> dict[str, Any] | None:
+    return event and event.model_dump(exclude=_TIMES | _ORDER)
+
+
+def _difference(thread: str, before: Event | None, after: Event | None) -> Difference:
+    old, new = _essence(before) or {}, _essence(after) or {}
+    if old.get("kind") != new.get("kind"):
+        return Difference(thread, str(old.get("kind", "nothing more")), str(new.get("kind", "nothing more")))
+    field = next(key for key in old if old[key] != new.get(key))
+    kind = old["kind"]
+    return Difference(thread, f"{kind} {field} {_short(old[field])}", f"{_short(new.get(field))}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 160 else f"{text[:80]} … {text[-70:]}"

