@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.limits import Limits
@@ -71,11 +71,6 @@ class Config(_Section):
     seed: int = 0
     log: Path | None = None
     display: Literal["auto", "tree", "plain", "json", "none"] = "auto"
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _spec_alone(cls, value: Any) -> Any:
-        return {"spec": value} if isinstance(value, str) else value
 
 
 def resolve(flags: dict[str, Any], *, file: Path | None = None, overrides: tuple[str, ...] = ()) -> Config:
@@ -143,14 +138,8 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
     for key, value in new.items():
         if value is None:
             continue
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, dict) and isinstance(into.get(key), str):
-            into[key] = {"spec": into[key], **value}
-        elif key == "model" and isinstance(value, str) and isinstance(into.get(key), dict):
-            into[key]["spec"] = value
-        elif isinstance(value, dict):
-            into[key] = {}
-            _merge(into[key], value)  # pyright: ignore[reportUnknownArgumentType]
+        section: Any = {"spec": value} if key == "model" and isinstance(value, str) else value
+        if isinstance(section, dict):
+            _merge(into.setdefault(key, {}), cast("dict[str, Any]", section))
         else:
-            into[key] = value
+            into[key] = section

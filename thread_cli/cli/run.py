@@ -140,8 +140,8 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
         print(f"thread: {headline(episode.message)}", file=sys.stderr)
     if episode.status is Status.answered and mode != "json":
         print(f"answer: {headline(episode.answer)}")
-    if mode != "none":
-        print(f"log: {played.folder.path}", file=sys.stderr)
+    if mode not in {"json", "none"}:
+        print(f"log: {played.folder.path}")
     return played, code
 
 

@@ -139,7 +139,7 @@ class Executor:
             answer = await self._over
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
             error = caught
-        await self._stop(failed=error is not None)
+        error = await self._stop(error)
         totals = self._recorder.totals(root)
         episode = judge(self._environment, answer.text if answer else None, self._reward, error, totals)
         self._recorder.end(root, episode)
@@ -164,7 +164,7 @@ class Executor:
 
     async def _generate(self, thread: Thread) -> Completion:
         """One call of the model, appended to the thread's Y."""
-        thread.budget.demand_all()
+        thread.budget.demand_call()
         request = Request(
             q=self._prompt.q,
             c=self._protocol.open(thread.context),
@@ -362,13 +362,15 @@ class Executor:
 
     def _root(self) -> Thread:
         now = asyncio.get_running_loop().time()
+        budget = Budget(self._limits)
+        budget.charge("threads", 1)
         return Thread(
             path="0",
             parent=None,
             depth=0,
             context="",
             names=Namespace(),
-            budget=Budget(self._limits),
+            budget=budget,
             deadline=None if self._limits.wall_time is None else now + self._limits.wall_time,
             ended=asyncio.get_running_loop().create_future(),
         )
@@ -446,15 +448,22 @@ class Executor:
         else:
             self._over.set_result(outcome)
 
-    async def _stop(self, *, failed: bool) -> None:
-        """Cancel whatever still runs, and record the end of every thread, the deepest first."""
-        tasks = list(self._tasks)
-        for task in tasks:
+    async def _stop(self, error: BaseException | None) -> BaseException | None:
+        """Cancel whatever still runs, and record the end of every thread, the deepest first.
+
+        Returns the error that the episode ends with: that given, or a cancellation that came while waiting.
+        """
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._tasks:
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as cancelled:
+                error = error or cancelled
         for thread in reversed(self._live.values()):
             thread.close_fork()
-            self._recorder.emit(ThreadEnded, thread, result=None, failed=failed)
+            self._recorder.emit(ThreadEnded, thread, result=None, failed=error is not None)
+        return error
 
     def _child_deadline(self, parent: Thread) -> float | None:
         own = self._child_limits.wall_time if self._child_limits else None

@@ -30,6 +30,7 @@ _COUNTED: Final = {
     "cost": "US dollars",
     "working_time": "seconds of work",
 }
+_OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
 
 class Limits(BaseModel):
@@ -92,9 +93,9 @@ class Budget:
         if left < amount or left <= 0:
             raise LimitReached(kind, f"the limit of {cap:g} {_COUNTED[kind]} is reached")
 
-    def demand_all(self) -> None:
-        """Make sure that no limit is reached; raises as `demand` does."""
-        for kind in _COUNTED:
+    def demand_call(self) -> None:
+        """Make sure that the model may be called; raises as `demand` does."""
+        for kind in _OF_CALLS:
             self.demand(kind)
 
     def _upwards(self) -> Iterator[Budget]:

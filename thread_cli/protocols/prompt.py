@@ -146,7 +146,7 @@ def _read(spec: str | None, environment: str) -> tuple[str, str]:
 def _parts(name: str, text: str) -> tuple[dict[str, Any] | None, str]:
     if not text.startswith(_FENCE):
         return None, text
-    front, fence, body = text.removeprefix(_FENCE).partition(f"\n{_FENCE}")
+    front, fence, body = text.removeprefix(_FENCE.rstrip()).partition(f"\n{_FENCE}")
     if not fence:
         raise UserError(f"prompt {name}: the front matter has no closing line +++")
     try:

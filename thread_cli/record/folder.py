@@ -47,6 +47,8 @@ class RunFolder:
             UserError: the folder holds a run already, or cannot be written.
         """
         folder = cls(path or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+        if folder.path.is_file():
+            raise UserError(f"{folder.path} is a file: choose a folder for --log")
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
             about = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": _versions()}

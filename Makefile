@@ -1,0 +1,58 @@
+# `make run` and `make test` do everything on a fresh machine: they set up what they need first.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# When llama.cpp is compiled, its tool for pictures is left out: nothing here uses it.
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
+DECLARED := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow lint format types wheel perf clean
+
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/.local ## set up, then play a TextCraft task with the embedded model (exit 1: the model did not solve it)
+	@$(BIN)/thread run textcraft $(ARGS)
+
+test: .venv/.dev ## set up, then run the tests (ARGS=… goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: .venv/.dev ## run the tests that take minutes
+	@$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+lint: .venv/.dev ## check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: .venv/.dev ## put style and formatting right
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: .venv/.dev ## check types
+	@$(BIN)/pyright
+
+wheel: .venv/.dev ## build the wheel, install it alone in an empty environment and run it there
+	@rm -rf dist build/wheel && $(BIN)/python -m build --wheel --outdir dist . >build/wheel.log 2>&1 || { tail -20 build/wheel.log; exit 1; }
+	@$(PYTHON) -m venv build/wheel
+	@build/wheel/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt dist/*.whl
+	@cd build && wheel/bin/thread --version && wheel/bin/thread prompts && \
+		wheel/bin/thread run textcraft --model teacher --task 9 --display none --log "$$(mktemp -d)/run"
+
+perf: .venv/.dev ## print what the engine costs beside the model
+	@$(BIN)/python benchmarks/perf/engine.py
+
+clean: ## remove what was built and installed here
+	rm -rf .venv build dist *.egg-info
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "thread needs Python 3.11 or newer"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.local: .venv/bin/python $(DECLARED)
+	$(PIP) install -q -c constraints.txt -e '.[local]'
+	@touch $@
+
+.venv/.dev: .venv/bin/python $(DECLARED)
+	$(PIP) install -q -c constraints.txt -e '.[local,dev]'
+	@mkdir -p build && touch $@ .venv/.local

@@ -1,0 +1,70 @@
+"""What several test files need: small episodes through the real executor, and where the task data are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from thread_cli.engine.executor import Executor
+from thread_cli.environments import Task
+from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.models.scripted import ScriptedModel
+from thread_cli.protocols.prompt import Prompt, Rules
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from thread_cli.engine.episode import Episode
+    from thread_cli.engine.events import Event
+
+
+@dataclass
+class Played:
+    """An episode and its events."""
+
+    episode: Episode
+    events: list[Event] = field(default_factory=list)
+
+    def of(self, kind: str, thread: str | None = None) -> list[Any]:
+        return [e for e in self.events if e.kind == kind and thread in {None, e.thread}]
+
+    def y(self, thread: str) -> str:
+        """The thread's token sequence Y, put together from the events as their docstring says."""
+        kinds = {"generated", "observed", "joined", "corrected"}
+        return "".join(e.text for e in self.events if e.thread == thread and e.kind in kinds)
+
+
+@pytest.fixture
+async def interpreter() -> AsyncIterator[MontyInterpreter]:
+    opened = MontyInterpreter()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def play(interpreter: MontyInterpreter) -> Callable[..., Any]:
+    """Play a script: answers, roles or a function; rules of the prompt and arguments of the executor by keyword."""
+
+    async def run(script: Any, text: str = "Do it.", *, rules: dict[str, Any] | None = None, **options: Any) -> Played:
+        events: list[Event] = []
+        model = script if hasattr(script, "complete") else ScriptedModel(script)
+        prompt = Prompt("test", "Q", Rules(**{"phi": "last_line_after_comma", **(rules or {})}))
+        options.setdefault("interpreter", interpreter)
+        sinks = [events.append, *options.pop("sinks", [])]
+        executor = Executor(model=model, prompt=prompt, sinks=sinks, **options)
+        return Played(await executor.run(Task("t", text)), events)
+
+    return run
+
+
+@pytest.fixture
+def task_data() -> Path:
+    """The folder of real task data; tests that need it are skipped where it is absent."""
+    path = Path(os.environ.get("THREAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no task data at {path}: set THREAD_DATA")
+    return path

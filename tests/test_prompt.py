@@ -1,0 +1,113 @@
+"""Prompt files: ours with front matter, published ones as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thread_cli.engine.errors import MalformedOutput, UserError
+from thread_cli.environments.registry import installed as environments
+from thread_cli.protocols import Act, End, Result, Spawn
+from thread_cli.protocols.prompt import installed, load
+from thread_cli.protocols.thread import ThreadProtocol
+
+PLAIN = "Prompt:\nDo it.\n\n\nResponse:\n[START]\nFirst, look. =>seen<=\n\n[END]\n"
+
+
+def _file(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "prompt.txt"
+    path.write_text(text, "utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("pair", [("[START]", "[END]"), ("#START#", "#END#")])
+def test_a_plain_file_is_taken_as_it_is_with_its_own_token_pair(tmp_path, pair) -> None:
+    text = PLAIN.replace("[START]", pair[0]).replace("[END]", pair[1])
+    prompt = load(_file(tmp_path, text), "none", plain_rules={"phi": "last_line_after_comma"})
+    assert prompt.q == text.rstrip("\n")
+    assert (prompt.rules.start, prompt.rules.end) == pair
+    assert prompt.rules.code_errors == "hide"
+    assert prompt.rules.phi == "last_line_after_comma"
+    assert prompt.protocol().open("Task").endswith(f"\n\n\n\n\n\nPrompt:\nTask\n\n\nResponse:\n{pair[0]}\n")
+
+
+def test_braces_in_a_plain_file_are_no_template(tmp_path) -> None:
+    text = PLAIN.replace("look", "{{ look }} {% if %} {obj}")
+    assert "{{ look }} {% if %} {obj}" in load(_file(tmp_path, text), "none").q
+
+
+def test_front_matter_sets_rules_and_the_body_is_a_template(tmp_path) -> None:
+    prompt = load(
+        _file(tmp_path, '+++\nstart = "<s>"\npsi = "last_line"\n+++\n{{ start }} {x} {{ environment }}\n'), "none"
+    )
+    assert prompt.q == "<s> {x} none"
+    assert prompt.rules.psi == "last_line"
+
+
+def test_a_flag_wins_over_front_matter(tmp_path) -> None:
+    file = _file(tmp_path, '+++\nphi = "last_line"\n+++\nq')
+    assert load(file, "none", override={"phi": "line_and_task", "psi": None}).rules.phi == "line_and_task"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("+++\nphi = 3\n+++\nq", "phi"),
+        ("+++\nnonsense = 1\n+++\nq", "nonsense"),
+        ("+++\nphi = \n+++\nq", "front matter"),
+        ("+++\nphi = 'last_line'\nq", "no closing line"),
+        ("+++\nphi = 'no_such'\n+++\nq", "no_such"),
+        ("+++\nphi = 'last_line:separator=x'\n+++\nq", "separator"),
+        ("+++\n+++\n{{ missing }}", "missing"),
+        ("+++\n+++\n{% if %}", "prompt.txt"),
+    ],
+)
+def test_a_faulty_prompt_is_refused_in_one_line(tmp_path, text, says) -> None:
+    with pytest.raises(UserError) as caught:
+        load(_file(tmp_path, text), "none")
+    assert says in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_every_environment_has_a_default_prompt_and_every_prompt_renders() -> None:
+    for found in environments():
+        assert load(None, found.name).q
+        for name, _ in installed(found.name):
+            prompt = load(name, found.name)
+            assert prompt.q.count(prompt.rules.start) == prompt.q.count(prompt.rules.end) > 2
+            assert "{{" not in prompt.q
+
+
+PROTOCOL = ThreadProtocol(start="#START#", end="#END#")
+
+
+@pytest.mark.parametrize(
+    ("y", "stop", "move"),
+    [
+        ("x = 1\nFirst, look. ", "listen", Spawn(("First, look. ",))),
+        ("> get 3 {item} ", "listen", Act("get 3 {item}")),
+        ("prose\n# > print(x) ", "listen", Act("print(x)")),
+        ("in A is =>0.3<= and in B is ", "listen", Spawn(("in A is =>0.3<= and in B is ",))),
+        ("I need it.\n", "listen", Spawn(("I need it.",))),
+        ("print('x')", "end", End()),
+        ("print('x')", "stop", End()),
+        ("done\n", "stop", End()),
+        ("I need it. ", "stop", Spawn(("I need it. ",))),
+    ],
+)
+def test_a_move_is_read_off_the_last_line(y, stop, move) -> None:
+    assert PROTOCOL.read(y, stop) == move
+
+
+def test_listening_for_nothing_is_malformed() -> None:
+    with pytest.raises(MalformedOutput):
+        PROTOCOL.read("=>ok<=\n\n", "listen")
+
+
+def test_feedback_is_written_as_the_dialects_want_it() -> None:
+    assert PROTOCOL.join([Result("ok")]) == "=>ok<=\n\n"
+    assert PROTOCOL.join([Result("a\nb")]) == "=>\na\nb\n<=\n\n"
+    data = ThreadProtocol(start="#START#", end="#END#", blank_line=False, comment="# ")
+    assert data.join([Result("0.3")]) == "=>0.3<="
+    assert data.join([Result("a\nb")]) == "=>\n# a\n# b\n# <="
