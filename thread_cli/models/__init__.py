@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Completion", "Model", "Request", "StopReason", "Usage", "cut_at_stop"]
+__all__ = ["Completion", "Model", "Request", "StopReason", "Usage", "cut_at_stop", "estimated_tokens"]
 
 StopReason = Literal["listen", "end", "stop", "length"]
 """Why a generation ended.
@@ -99,3 +99,8 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, StopReason] | None
         return None
     at, index = min(found)
     return text[:at], "listen" if index == 0 else "end"
+
+
+def estimated_tokens(text: str) -> int:
+    """A count of tokens where there is no tokenizer: one for four characters, at least one."""
+    return max(1, -(-len(text) // 4))

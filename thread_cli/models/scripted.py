@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thread_cli.engine.errors import ModelError, UserError
-from thread_cli.models import Completion, Usage, cut_at_stop
+from thread_cli.models import Completion, Usage, cut_at_stop, estimated_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
     from thread_cli.models import Request
 
-__all__ = ["Role", "ScriptedModel", "estimated_tokens", "load_script"]
-
-
-def estimated_tokens(text: str) -> int:
-    """A count of tokens where there is no tokenizer: a fourth of the characters."""
-    return -(-len(text) // 4)
+__all__ = ["Role", "ScriptedModel", "load_script"]
 
 
 class Role(BaseModel):
@@ -71,7 +66,7 @@ class ScriptedModel:
     async def complete(self, request: Request) -> Completion:
         answer = self._answer(request)
         text, stop = cut_at_stop(answer, request.stop) or (answer, "end")
-        usage = Usage(prompt=estimated_tokens(request.prompt), generated=max(1, estimated_tokens(text)))
+        usage = Usage(prompt=estimated_tokens(request.prompt), generated=estimated_tokens(text))
         return Completion(text, stop, usage)
 
     async def close(self) -> None:

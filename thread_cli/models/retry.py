@@ -1,0 +1,177 @@
+"""When a failed call of a model is made again, and when it is given up.
+
+A backend raises `Transient` for what may pass (rate limits, server faults, lost connections) and `ModelError` for what
+will not. `Retrying` stands in front of a backend, repeats transient failures with growing, jittered pauses, and turns
+the last of them into a `ModelError`.
+"""
+
+from __future__ import annotations
+
+import random
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import TYPE_CHECKING, Literal
+
+import stamina
+from stamina.instrumentation import RetryDetails, RetryHook, get_on_retry_hooks, set_on_retry_hooks
+
+from thread_cli.engine.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thread_cli.models import Completion, Model, Request
+    from thread_cli.models.limiter import Limiter
+
+__all__ = ["LONGEST_RETRY_AFTER", "Fault", "Retrying", "Transient", "current_attempt"]
+
+Fault = Literal["rate_limit", "server", "timeout", "connection", "cut_stream"]
+
+LONGEST_RETRY_AFTER = 600.0
+"""Seconds. A server that asks for a longer pause is not waited for: the call fails at once."""
+
+_attempt: ContextVar[int] = ContextVar("thread_cli_attempt", default=1)
+
+
+class Transient(Exception):
+    """A call failed in a way that another try may not. `retry_after`: seconds that the server asked to wait."""
+
+    def __init__(self, kind: Fault, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.kind: Fault = kind
+        self.message = message
+        self.retry_after = retry_after
+
+
+def current_attempt() -> int:
+    """Which try of its call the caller is part of, from 1. Always 1 outside `Retrying`."""
+    return _attempt.get()
+
+
+def _silent(hook: RetryHook) -> RetryHook:
+    def on_retry(details: RetryDetails) -> object:
+        return None if isinstance(details.caused_by, Transient) else hook(details)
+
+    return on_retry  # pyright: ignore[reportReturnType]
+
+
+# stamina's hooks are global, and by default they log to the terminal, in the middle of a live display. Our retries are
+# counted in `Completion`; those of other users of the package stay as they were.
+set_on_retry_hooks([_silent(hook) for hook in get_on_retry_hooks()])
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    working: float = 0.0
+
+
+class Retrying:
+    """A model that repeats the transient failures of another.
+
+    Pauses double from `wait_initial` up to `wait_max` seconds, plus a jitter of up to `wait_initial`. Where the server
+    named a pause, that takes the place of `wait_initial`, and no pause is shorter. Every try starts the call from
+    nothing. With a `limiter`, a permit is held during each try and never during a pause.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        attempts: int = 6,
+        wait_initial: float = 0.5,
+        wait_max: float = 30.0,
+        limiter: Limiter | None = None,
+    ) -> None:
+        self.model = model
+        self.attempts = attempts
+        self.wait_initial = wait_initial
+        self.wait_max = wait_max
+        self.limiter = limiter
+
+    async def complete(self, request: Request) -> Completion:
+        """Continue the request's prompt. `waited` and `retries` of the completion count this call's own.
+
+        Raises:
+            ModelError: the last try failed too, or the server asked for a pause longer than `LONGEST_RETRY_AFTER`.
+        """
+        began = monotonic()
+        watch = _Stopwatch()
+        tries = 0
+        try:
+            async for attempt in stamina.retry_context(
+                on=self._pauses(),
+                attempts=self.attempts,
+                timeout=None,
+                wait_initial=self.wait_initial,
+                wait_max=self.wait_max,
+                wait_jitter=self.wait_initial,
+            ):
+                with attempt:
+                    tries = attempt.num
+                    completion = await self._once(request, tries, watch)
+                    return replace(
+                        completion,
+                        waited=completion.waited + monotonic() - began - watch.working,
+                        retries=completion.retries + tries - 1,
+                    )
+        except Transient as transient:
+            failure = self._given_up(transient, tries)
+        else:  # pragma: no cover (the loop above returns or raises)
+            raise AssertionError
+        raise failure
+
+    async def close(self) -> None:
+        await self.model.close()
+
+    async def _once(self, request: Request, attempt: int, watch: _Stopwatch) -> Completion:
+        if self.limiter is None:
+            return await self._timed(request, attempt, watch)
+        async with self.limiter.permit() as permit:
+            try:
+                completion = await self._timed(request, attempt, watch)
+            except Transient as transient:
+                if transient.kind == "rate_limit":
+                    permit.rate_limited()
+                elif transient.kind in ("server", "timeout"):
+                    permit.struggled()
+                if transient.retry_after:
+                    self.limiter.hold(min(transient.retry_after, LONGEST_RETRY_AFTER))
+                raise
+            permit.succeeded()
+            return completion
+
+    async def _timed(self, request: Request, attempt: int, watch: _Stopwatch) -> Completion:
+        token = _attempt.set(attempt)
+        began = monotonic()
+        try:
+            return await self.model.complete(request)
+        finally:
+            watch.working += monotonic() - began
+            _attempt.reset(token)
+
+    def _pauses(self) -> Callable[[Exception], bool | float]:
+        """A stamina hook for one call: False for what is not repeated, else the pause in seconds or True."""
+        asked = 0
+
+        def pause(error: Exception) -> bool | float:
+            nonlocal asked
+            if not isinstance(error, Transient):
+                return False
+            if not error.retry_after:
+                return True
+            if error.retry_after > LONGEST_RETRY_AFTER:
+                return False
+            asked += 1
+            growing = min(self.wait_max, error.retry_after * 2.0 ** (asked - 1))
+            return max(error.retry_after, growing) * random.uniform(1.0, 1.25)
+
+        return pause
+
+    @staticmethod
+    def _given_up(transient: Transient, tries: int) -> ModelError:
+        if transient.retry_after and transient.retry_after > LONGEST_RETRY_AFTER:
+            return ModelError(
+                f"{transient.message}; the server asks to wait {transient.retry_after:.0f} s, not waiting"
+            )
+        return ModelError(f"{transient.message}; given up after {tries} {'try' if tries == 1 else 'tries'}")
