@@ -38,7 +38,7 @@ class ModelConfig(_Section):
 
     spec: str = "embedded"
     temperature: float = Field(default=0.0, ge=0)
-    attempts: int = Field(default=6, ge=1)
+    attempts: int = Field(default=10, ge=1)
     """How often a call is tried, of an API model."""
     retry_wait: float = Field(default=0.5, gt=0)
     """Seconds before the first retry; doubled, with jitter, for each further one."""

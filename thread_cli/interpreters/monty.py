@@ -112,9 +112,7 @@ class MontyInterpreter:
             with pool.checkout(limits=self._limits, os_policy=self._policy) as session:
                 if preamble:
                     session.feed_run("\n".join(preamble))
-                printed, error = _feed(session, _at_prints(statements), values)
-                broken = error is not None and error.startswith(_BREAKING)
-                results = {} if broken else _fetch(session, wanted - definitions.keys())
+                results, printed, error = _feed(session, _at_prints(statements), values, wanted - definitions.keys())
         except pydantic_monty.MontyCrashedError as crash:
             if crash.timed_out:
                 return Outcome(error=f"TimeoutError: ran for more than {self._seconds:g} seconds")
@@ -128,36 +126,37 @@ class MontyInterpreter:
         return Outcome(results, printed, error)
 
 
-def _feed(session: MontySession, pieces: Iterable[str], values: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Run the pieces one after the other; returns what the last one that printed has printed, and the error."""
+def _feed(
+    session: MontySession, pieces: Sequence[str], values: dict[str, Any], wanted: set[str]
+) -> tuple[dict[str, Any], str | None, str | None]:
+    """Run the pieces one after the other.
+
+    Returns the values of the wanted names, what the last piece that printed has printed, and the error.
+    """
     import pydantic_monty
 
+    fetch = f"{{name: value for name, value in locals().items() if name in {sorted(wanted)!r}}}"
     printed: str | None = None
-    for piece in pieces:
+    found: dict[str, Any] = {}
+    for place, piece in enumerate(pieces):
         output = pydantic_monty.CollectString(max_bytes=_PRINT_LIMIT)
+        last = place == len(pieces) - 1
         try:
-            session.feed_run(piece, inputs=values, print_callback=output)
+            result = session.feed_run(f"{piece}\n{fetch}" if last else piece, inputs=values, print_callback=output)
         except pydantic_monty.MontyRuntimeError as error:
-            return output.output or printed, _message(error)
+            message = _message(error)
+            found = {} if message.startswith(_BREAKING) else _fetch_singly(session, wanted)
+            return found, output.output or printed, message
+        except ValueError:
+            result = _fetch_singly(session, wanted)
         values = {}
         printed = output.output or printed
-    return printed, None
-
-
-def _fetch(session: MontySession, wanted: set[str]) -> dict[str, Any]:
-    import pydantic_monty
-
-    if not wanted:
-        return {}
-    source = f"{{name: value for name, value in locals().items() if name in {sorted(wanted)!r}}}"
-    try:
-        return session.feed_run(source)
-    except (pydantic_monty.MontyRuntimeError, ValueError):
-        return _fetch_singly(session, wanted)
+        found = result if last else {}
+    return found, printed, None
 
 
 def _fetch_singly(session: MontySession, wanted: set[str]) -> dict[str, Any]:
-    """As `_fetch`, leaving out values that cannot leave the sandbox."""
+    """The values of the wanted names, without those that are not bound or cannot leave the sandbox."""
     import pydantic_monty
 
     found: dict[str, Any] = {}
@@ -251,19 +250,15 @@ def _reachable(read: set[str], names: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _at_prints(statements: Sequence[ast.stmt]) -> Iterable[str]:
+def _at_prints(statements: Sequence[ast.stmt]) -> list[str]:
     """The statements' source, in pieces such that a statement that prints stands alone."""
-    piece: list[ast.stmt] = []
+    pieces: list[list[ast.stmt]] = [[]]
     for statement in statements:
         if any(isinstance(node, ast.Name) and node.id == "print" for node in ast.walk(statement)):
-            if piece:
-                yield _source(piece)
-            yield _source([statement])
-            piece = []
+            pieces += [[statement], []]
         else:
-            piece.append(statement)
-    if piece:
-        yield _source(piece)
+            pieces[-1].append(statement)
+    return [_source(piece) for piece in pieces if piece]
 
 
 def _source(statements: list[ast.stmt]) -> str:

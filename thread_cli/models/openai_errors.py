@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from thread_cli.engine.errors import ModelError
+from thread_cli.engine.errors import LimitReached, ModelError
 from thread_cli.models.retry import Fault, Transient
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(r"context (length|window|size)|too (large|long)|maximum", re.IGNORECASE)
+_CONTEXT_FULL = re.compile(r"context[ _](length|window|size)", re.IGNORECASE)
 _CHAT_ONLY = re.compile(
     r"chat/completions|chat model|not an? (text )?completions? model|chat completions? (api|endpoint)"
     r"|not support (the )?(text |legacy |raw )?completions?",
@@ -81,8 +82,10 @@ class Failure:
         return cls(_one_line(str(error), key))
 
 
-def translate(failure: Failure, name: str, endpoint: str, *, reached: bool, chat_tried: bool) -> Transient | ModelError:
-    """The exception that tells the user or the retrying of a failure of model `name`."""
+def translate(
+    failure: Failure, name: str, endpoint: str, *, reached: bool, chat_tried: bool
+) -> Transient | ModelError | LimitReached:
+    """The exception that tells the user, the retrying or the thread of a failure of model `name`."""
     parts = urlsplit(endpoint)
     if failure.unreachable and not reached:
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -93,6 +96,8 @@ def translate(failure: Failure, name: str, endpoint: str, *, reached: bool, chat
     line = f"{name} at {endpoint}: {status}{failure.message}"
     if failure.fault is not None:
         return Transient(failure.fault, line, failure.retry_after)
+    if failure.status in (400, 413, 422) and _CONTEXT_FULL.search(f"{failure.code} {failure.message}"):
+        return LimitReached("context", f"the thread no longer fits into the context of {name}")
     if failure.status in (401, 403):
         variable = "OPENAI_API_KEY" if parts.hostname == "api.openai.com" else "THREAD_API_KEY"
         return ModelError(f"{line}; check the key in {variable}")

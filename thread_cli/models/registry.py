@@ -115,4 +115,5 @@ def _faulty(config: ModelConfig, rest: str, environment: Environment | None, tas
     if not plus:
         raise UserError(f"the model 'faulty:{rest}' names no model to disturb: write {KINDS['faulty'].spec}")
     model = open_model(config.model_copy(update={"spec": inner}), environment, task)
-    return Retrying(FaultyModel(model, faults), attempts=config.attempts, wait_initial=config.retry_wait)
+    # Nobody needs a rest from faults that are made up.
+    return Retrying(FaultyModel(model, faults), attempts=config.attempts, wait_initial=0.01)

@@ -1,0 +1,220 @@
+"""A model on this machine: asynchronous calls in front, one worker thread with llama.cpp behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thread_cli.engine.errors import ModelError, UserError
+from thread_cli.models.llama.call import Call
+
+if TYPE_CHECKING:
+    from thread_cli.models import Completion, Request
+    from thread_cli.models.llama.backend import Backend
+    from thread_cli.models.llama.scheduler import Scheduler
+
+__all__ = ["LlamaModel", "LlamaOptions", "physical_cores"]
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaOptions:
+    """How a model is loaded."""
+
+    path: Path
+    """A GGUF file."""
+    context: int = 8192
+    """Tokens that the KV memory holds, shared by all threads."""
+    sequences: int = 128
+    """Most threads that are kept in it, those that wait included; at most 256."""
+    threads: int | None = None
+    """CPU threads; by default one per physical core."""
+    gpu_layers: int = 0
+    """Layers to put on the GPU; -1 means all."""
+    adapters: tuple[Path, ...] = ()
+    """LoRA adapters (GGUF), all applied with scale 1."""
+    top_p: float = 1.0
+    """Probability mass of the tokens to draw from, at temperatures above 0."""
+    batch: int = 512
+    """Most tokens that are evaluated in one step."""
+
+
+class LlamaModel:
+    """A GGUF model run by llama.cpp. It is loaded at the first call, or by `open`."""
+
+    def __init__(self, options: LlamaOptions) -> None:
+        if not 1 <= options.sequences <= 256:
+            raise UserError(f"llama: {options.sequences} sequences; choose 1 to 256")
+        if min(options.context, options.batch) < 1 or (options.threads or 1) < 1:
+            raise UserError("llama: context, batch and threads must be at least 1")
+        self.options = options
+        self._worker = _Worker(options)
+        # Ends the worker at interpreter exit too: llama.cpp must not run on while Python is taken down.
+        self._finalizer = weakref.finalize(self, self._worker.stop)
+
+    async def open(self) -> None:
+        """Load the model, unless it is loaded.
+
+        Raises:
+            UserError: it cannot be loaded; the message says why and what to do.
+        """
+        self._worker.start()
+        await asyncio.shield(asyncio.wrap_future(self._worker.ready))
+
+    async def complete(self, request: Request) -> Completion:
+        """Continue the request's prompt.
+
+        Raises:
+            LimitReached: limit `context`: the prompt is longer than the model's context.
+            ModelError: llama.cpp failed, or the model was closed.
+            UserError: the model cannot be loaded.
+        """
+        await self.open()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Completion] = loop.create_future()
+
+        def answer(result: Completion | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        def done(result: Completion | Exception) -> None:
+            # The loop may be closed by now; then nobody waits any more.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(answer, result)
+
+        call = Call(request, done)
+        self._worker.submit(call)
+        try:
+            return await future
+        finally:
+            call.cancelled = True
+
+    async def close(self) -> None:
+        """Stop the worker and free the model. Calls under way end with ModelError. May be called twice."""
+        await asyncio.to_thread(self._finalizer)
+
+
+class _Worker:
+    """The thread that owns the model."""
+
+    def __init__(self, options: LlamaOptions) -> None:
+        self.ready: Future[None] = Future()
+        self._options = options
+        self._inbox: deque[Call] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread, unless it runs.
+
+        Raises:
+            ModelError: it was stopped before.
+        """
+        with self._changed:
+            if self._stopping:
+                raise ModelError("the model was closed")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="llama", daemon=True)
+                self._thread.start()
+
+    def submit(self, call: Call) -> None:
+        with self._changed:
+            if self._stopping:
+                raise ModelError("the model was closed")
+            self._inbox.append(call)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Stop after the current step and free the model."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            backend, scheduler = _load(self._options)
+        except Exception as error:  # noqa: BLE001 -- raised again where somebody waits for it
+            self.ready.set_exception(error)
+            return
+        self.ready.set_result(None)
+        try:
+            while self._take_in(scheduler):
+                # All calls under way have been told, and the next ones find an empty cache.
+                with suppress(ModelError):
+                    scheduler.step()
+            scheduler.fail(ModelError("the model was closed"))
+        except Exception as error:  # noqa: BLE001 -- nobody may wait for a dead thread
+            failure = ModelError(f"the local backend failed: {error!r}")
+            scheduler.fail(failure)
+            with self._changed:
+                self._stopping = True
+            for call in self._inbox:
+                call.done(failure)
+        finally:
+            backend.close()
+
+    def _take_in(self, scheduler: Scheduler) -> bool:
+        """Hand new calls to the scheduler, waiting for some while there is nothing to do; False to stop."""
+        with self._changed:
+            while scheduler.idle and not self._inbox and not self._stopping:
+                self._changed.wait()
+            calls, self._inbox = self._inbox, deque()
+        for call in calls:
+            scheduler.submit(call)
+        return not self._stopping
+
+
+def _load(options: LlamaOptions) -> tuple[Backend, Scheduler]:
+    try:
+        # Only here: the base install has neither numpy nor llama-cpp-python.
+        from thread_cli.models.llama.backend import Backend
+        from thread_cli.models.llama.scheduler import Scheduler
+    except ImportError as error:
+        raise UserError(f"local models need llama-cpp-python ({error}): pip install 'thread-cli[local]'") from None
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"llama-cpp-python cannot load its library, install it anew: {error}") from None
+    backend = Backend(
+        options.path,
+        context=options.context,
+        sequences=options.sequences,
+        batch=options.batch,
+        threads=options.threads or physical_cores(),
+        gpu_layers=options.gpu_layers,
+        adapters=options.adapters,
+    )
+    return backend, Scheduler(backend, sequences=options.sequences, batch=options.batch, top_p=options.top_p)
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may use: llama.cpp gains nothing from a second thread on one core."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    siblings: set[str] = set()
+    for cpu in usable:
+        try:
+            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text("ascii"))
+        except OSError:
+            siblings.add(str(cpu))
+    return min(len(siblings), _cpu_quota() or len(siblings))
+
+
+def _cpu_quota() -> int | None:
+    """CPUs that a container's quota leaves, at least 1; None without a quota."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        return None if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
