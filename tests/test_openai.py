@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from servers import Answer, Server, chat_event, completion, error, text_event, usage_event
 
-from thread_cli.engine.errors import ModelError, UserError
+from thread_cli.engine.errors import LimitReached, ModelError, UserError
 from thread_cli.models import Model, Request
 from thread_cli.models import openai as backend
 from thread_cli.models.limiter import Limiter
@@ -43,7 +43,7 @@ async def ask(server: Server | str, request: Request = REQUEST, **options):
 
 
 async def failure(plan, **options) -> Exception:
-    with Server(plan) as server, pytest.raises((Transient, ModelError)) as raised:
+    with Server(plan) as server, pytest.raises((Transient, ModelError, LimitReached)) as raised:
         await ask(server, **options)
     assert "\n" not in str(raised.value)
     return raised.value
@@ -169,7 +169,8 @@ async def test_a_context_too_long_is_no_reason_to_drop_max_tokens():
     message = "'max_tokens' is too large: 20. This model's maximum context length is 8 tokens; not supported"
     asked = []
     raised = await failure(lambda seen: asked.append(seen.path) or error(400, message, param="max_tokens"))
-    assert "HTTP 400: 'max_tokens' is too large" in str(raised)
+    assert isinstance(raised, LimitReached)
+    assert raised.limit == "context"
     assert len(asked) == 1
 
 
@@ -338,8 +339,8 @@ async def test_an_empty_stream_is_asked_for_its_reason_without_streaming():
         return Answer(events=[], end="silent") if seen.body["stream"] else error(400, "context length exceeded")
 
     raised = await failure(plan)
-    assert isinstance(raised, ModelError)
-    assert "context length exceeded" in raised.message
+    assert isinstance(raised, LimitReached)
+    assert "no longer fits into the context" in raised.message
 
 
 async def test_an_empty_stream_without_a_reason_is_cut():
@@ -677,7 +678,7 @@ async def test_a_real_server_that_streams_too_long_is_cut_off_and_serves_the_nex
     await model.close()
 
 
-async def test_a_real_servers_refusal_of_a_context_too_long_is_a_model_error(llama_server):
-    with pytest.raises(ModelError) as raised:
+async def test_a_real_servers_refusal_of_a_context_too_long_is_a_limit_of_the_thread(llama_server):
+    with pytest.raises(LimitReached) as raised:
         await ask(llama_server, replace(COUNTING, q="word " * 600))
-    assert "context" in raised.value.message
+    assert raised.value.limit == "context"
