@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from thread_cli.cli.play import Played, play
 from thread_cli.config import Config, resolve
 from thread_cli.display import Mode, choose
 from thread_cli.display.text import headline
 from thread_cli.engine.errors import Status, UserError
+from thread_cli.playing import Played, play
 from thread_cli.record import RunFolder, first_difference, read_events
 
 __all__ = ["run"]
@@ -126,7 +126,7 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
         shown.start()
 
     try:
-        played = asyncio.run(play(settings, shown, ready=ready))
+        played = asyncio.run(play(settings, shown, ready=ready, tell=_tell))
     except KeyboardInterrupt:
         shown.stop()
         where = f"; the log is in {folders[0].path}" if folders else ""
@@ -143,6 +143,10 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
     if mode not in {"json", "none"}:
         print(f"log: {played.folder.path}")
     return played, code
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _compared(settings: Config, played: Played) -> int:

@@ -33,7 +33,10 @@ def show(
         return
     state = TreeState.of(events)
     if svg is not None:
-        export_svg(state, svg, title=f"thread run {events[0].episode}")
+        try:
+            export_svg(state, svg, title=f"thread show {run.name}", times=times)
+        except OSError as error:
+            raise UserError(f"the picture cannot be written: {svg}: {error.strerror}") from None
         return
     width = console.width if console.is_terminal else 120
     print_lines(

@@ -7,6 +7,7 @@ tokens and its time. Without times the lines depend on nothing but the events' c
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -177,6 +178,8 @@ def export_svg(
     for line in lines:
         console.print(line, no_wrap=True, overflow="crop", crop=True)
     picture = console.export_svg(title=title, theme=_THEME, unique_id="thread")
+    # The picture is to need nothing from elsewhere: the viewer's own monospaced font will do.
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     # Some viewers drop blanks at the beginning of a piece of text unless told not to.
     path.write_text(picture.replace("<svg ", '<svg xml:space="preserve" ', 1), encoding="utf-8")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Completion", "Model", "Request", "StopReason", "Usage", "cut_at_stop", "estimated_tokens"]
+__all__ = ["Completion", "Model", "Opens", "Request", "StopReason", "Usage", "cut_at_stop", "estimated_tokens"]
 
 StopReason = Literal["listen", "end", "stop", "length"]
 """Why a generation ended.
@@ -89,6 +89,19 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Release what the model holds. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """A model that is loaded before it can be called, and may be so ahead of its first call."""
+
+    async def open(self) -> None:
+        """Load the model.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
         ...
 
 

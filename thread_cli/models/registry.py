@@ -11,6 +11,8 @@ from thread_cli.engine.errors import UserError
 from thread_cli.environments import Teaches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from thread_cli.config import ModelConfig
     from thread_cli.environments import Environment
     from thread_cli.models import Model
@@ -44,8 +46,12 @@ KINDS: Final = {
 }
 
 
-def open_model(config: ModelConfig, environment: Environment | None, task: str | None) -> Model:
+def open_model(
+    config: ModelConfig, environment: Environment | None, task: str | None, tell: Callable[[str], None] | None = None
+) -> Model:
     """The model that `config.spec` names; it is loaded or connected to at its first call.
+
+    `tell` gets a line for people where preparing the model takes long.
 
     Raises:
         UserError: the spec is none, or what it names cannot be had.
@@ -61,7 +67,7 @@ def open_model(config: ModelConfig, environment: Environment | None, task: str |
         case "openai":
             return _openai(config, rest)
         case "llama" | "embedded":
-            return _llama(config, Path(rest) if kind == "llama" else None)
+            return _llama(config, Path(rest) if kind == "llama" else None, tell)
         case "teacher":
             if not isinstance(environment, Teaches):
                 raise UserError("this environment has no teacher: choose another --model")
@@ -76,7 +82,7 @@ def open_model(config: ModelConfig, environment: Environment | None, task: str |
 
             return ReplayModel(read_events(RunFolder.open(Path(rest)).episode(task)))
         case _:
-            return _faulty(config, rest, environment, task)
+            return _faulty(config, rest, lambda inner: open_model(inner, environment, task, tell))
 
 
 def _openai(config: ModelConfig, rest: str) -> Model:
@@ -93,12 +99,12 @@ def _openai(config: ModelConfig, rest: str) -> Model:
     )
 
 
-def _llama(config: ModelConfig, path: Path | None) -> Model:
+def _llama(config: ModelConfig, path: Path | None, tell: Callable[[str], None] | None) -> Model:
     from thread_cli.models.llama.model import LlamaModel, LlamaOptions
     from thread_cli.models.llama.prepare import embedded_model_path
 
     options = LlamaOptions(
-        path or embedded_model_path(),
+        path or embedded_model_path(tell),
         threads=config.cpu_threads,
         gpu_layers=config.gpu_layers,
         adapters=config.adapters,
@@ -107,13 +113,13 @@ def _llama(config: ModelConfig, path: Path | None) -> Model:
     return LlamaModel(options)
 
 
-def _faulty(config: ModelConfig, rest: str, environment: Environment | None, task: str | None) -> Model:
+def _faulty(config: ModelConfig, rest: str, opened: Callable[[ModelConfig], Model]) -> Model:
     from thread_cli.models.faulty import FaultyModel
     from thread_cli.models.retry import Retrying
 
     faults, plus, inner = rest.partition("+")
     if not plus:
         raise UserError(f"the model 'faulty:{rest}' names no model to disturb: write {KINDS['faulty'].spec}")
-    model = open_model(config.model_copy(update={"spec": inner}), environment, task)
+    model = opened(config.model_copy(update={"spec": inner}))
     # Nobody needs a rest from faults that are made up.
     return Retrying(FaultyModel(model, faults), attempts=config.attempts, wait_initial=0.01)

@@ -10,6 +10,7 @@ from thread_cli.engine.errors import UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.models import Opens
 from thread_cli.models.registry import open_model
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
@@ -35,10 +36,16 @@ class Played:
     task: Task
 
 
-async def play(config: Config, *sinks: Sink, ready: Callable[[RunFolder], None] | None = None) -> Played:
+async def play(
+    config: Config,
+    *sinks: Sink,
+    ready: Callable[[RunFolder], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Played:
     """Play the task that `config` names, telling `sinks` and the log what happens.
 
-    `ready` is called once all input is found to be right, before the first event.
+    `ready` is called once all input is found to be right, before the first event. `tell` gets a line for people where
+    something takes long before that.
 
     Raises:
         UserError: something in the configuration cannot be used, or the log cannot be written.
@@ -48,8 +55,10 @@ async def play(config: Config, *sinks: Sink, ready: Callable[[RunFolder], None] 
         stack.push_async_callback(environment.close)
         task = task_of(environment, config.environment, config.task)
         prompt = _prompt(config, environment, task)
-        model = open_model(config.model, environment, task.id)
+        model = open_model(config.model, environment, task.id, tell)
         stack.push_async_callback(model.close)
+        if isinstance(model, Opens):
+            await model.open()
         interpreter = MontyInterpreter()
         stack.push_async_callback(interpreter.close)
         _require_price(config)
