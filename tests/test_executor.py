@@ -237,6 +237,21 @@ async def test_a_limit_ends_in_a_typed_result_and_is_never_exceeded(play, limits
     assert totals.generated_tokens <= limits.get("generated_tokens", 999) + 5
 
 
+async def test_a_child_at_its_limit_returns_what_it_has_so_far(play) -> None:
+    script = [
+        Role(path="0", text="Now, count =>\nprint('ok')"),
+        Role(path="0.0", text="print('one, two')\n> look =>\n> look again =>\n"),
+    ]
+    played = await play(script, child_limits=Limits(calls=2))
+    assert "=>error: limit reached: the limit of 2 model calls is reached. So far: one, two<=" in played.y("0")
+
+
+async def test_lone_surrogates_from_escapes_in_code_can_be_recorded(play) -> None:
+    played = await play(["x = '\\ud800'\nFirst, {x} =>", "print('\\ud800')", "print('ok')"])
+    assert played.episode.answer == "ok"
+    assert [event.model_dump_json() for event in played.events]
+
+
 async def test_children_beyond_the_fan_out_are_refused_one_by_one(play) -> None:
     answer = lambda r: "print('x')" if r.y or r.thread != "0" else "a|b|c=>"  # noqa: E731
     played = await play(answer, protocol=Fork(), limits=Limits(fan_out=2))

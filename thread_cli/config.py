@@ -72,6 +72,15 @@ class Config(_Section):
     log: Path | None = None
     display: Literal["auto", "tree", "plain", "json", "none"] = "auto"
 
+    @classmethod
+    def of(cls, **settings: Any) -> Config:
+        """A configuration from these settings alone, such as `environment="textcraft", model="teacher"`.
+
+        Raises:
+            UserError: a setting does not exist, or its value does not fit.
+        """
+        return _checked(settings)
+
 
 def resolve(flags: dict[str, Any], *, file: Path | None = None, overrides: tuple[str, ...] = ()) -> Config:
     """The configuration from all its sources. `flags` may be nested; None is what was not given.
@@ -89,6 +98,12 @@ def resolve(flags: dict[str, Any], *, file: Path | None = None, overrides: tuple
             raise UserError(f"-o {override}: write KEY=VALUE, such as -o limits.calls=50")
         _merge(merged, _nested(key.split("."), _value(value)))
     _merge(merged, flags)
+    return _checked(merged)
+
+
+def _checked(settings: dict[str, Any]) -> Config:
+    merged: dict[str, Any] = {}
+    _merge(merged, settings)
     try:
         return Config.model_validate(merged)
     except ValidationError as error:

@@ -116,6 +116,8 @@ def judge(
         reward = environment.score(answer)
     final = reward if graded else None
     status, message = _verdict(final, error)
+    if isinstance(error, ThreadFailure):
+        answer = error.partial
     return Episode(status, final, answer or "", message, totals)
 
 

@@ -141,7 +141,7 @@ class Executor:
             error = caught
         error = await self._stop(error)
         totals = self._recorder.totals(root)
-        episode = judge(self._environment, answer.text if answer else None, self._reward, error, totals)
+        episode = judge(self._environment, answer and answer.text, self._reward, error, totals)
         self._recorder.end(root, episode)
         if error is not None and not isinstance(error, ThreadFailure):
             raise error
@@ -170,7 +170,9 @@ class Executor:
             c=self._protocol.open(thread.context),
             y=thread.y,
             stop=self._protocol.stop,
-            max_tokens=int(min(self._limits.max_tokens, thread.budget.left("generated_tokens"))),
+            max_tokens=int(
+                min(self._limits.max_tokens, *map(thread.budget.left, ("generated_tokens", "total_tokens")))
+            ),
             temperature=self._temperature,
             seed=self._seed,
             thread=thread.path,
@@ -223,18 +225,13 @@ class Executor:
                 outcome = Outcome(error=str(death))
             thread.budget.charge("working_time", time.monotonic() - started)
             thread.names.bind(outcome.names)
-            thread.error = thread.error or outcome.error
-            if outcome.printed is not None:
-                thread.printed = outcome.printed
-            self._recorder.emit(
-                CodeRan,
-                thread,
-                code=code.source,
-                bound=tuple(outcome.names),
-                printed=outcome.printed,
-                error=outcome.error,
-            )
-            if outcome.error is not None and show:
+            printed = None if outcome.printed is None else plain(outcome.printed)
+            error = None if outcome.error is None else plain(outcome.error)
+            thread.printed = thread.printed if printed is None else printed
+            thread.error = thread.error or error
+            bound = tuple(outcome.names)
+            self._recorder.emit(CodeRan, thread, code=code.source, bound=bound, printed=printed, error=error)
+            if error is not None and show:
                 return
 
     async def _spawn(self, thread: Thread, written: str, lines: Sequence[str]) -> None:
@@ -417,6 +414,8 @@ class Executor:
         except _EpisodeOver:
             return
         except ThreadFailure as failure:
+            if isinstance(failure, LimitReached):
+                failure.partial = plain(self._psi(Ended(thread.y, thread.printed)))
             if failure.fatal or thread.parent is None:
                 self._recorder.failed(thread, failure)
                 self._finish(failure)
@@ -436,8 +435,9 @@ class Executor:
     def _failed(self, thread: Thread, failure: ThreadFailure) -> Result:
         """Record a failure, and make of it what the parent reads."""
         self._recorder.failed(thread, failure)
-        partial_result = f" So far: {failure.partial}" if failure.partial else ""
-        return Result(plain(f"error: {failure.kind}: {failure.message}.{partial_result}"), failed=True)
+        so_far = f". So far: {failure.partial}" if failure.partial else ""
+        limit = failure.limit if isinstance(failure, LimitReached) else None
+        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, limit=limit)
 
     def _finish(self, outcome: Result | BaseException | None) -> None:
         """End the episode: with the main thread's result, by the environment (None), or by an error."""

@@ -41,10 +41,15 @@ Move = Spawn | Act | End
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a child gave its parent. `failed` where it is the account of a failure."""
+    """What a child gave its parent.
+
+    `failed` where it is the account of a failure, with what the child would have returned so far; `limit` names the
+    limit that was reached, where that was it.
+    """
 
     text: str
     failed: bool = False
+    limit: str | None = None
 
 
 class Protocol(TypingProtocol):
