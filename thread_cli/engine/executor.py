@@ -3,9 +3,7 @@
 A thread generates text until it listens or ends. A line that listens either acts on the environment or spawns
 children; the thread then waits for the answer, reads it, and goes on generating. A thread that ends returns only what
 its parent needs. That is all of `Executor._thread`; the rest of this module is how each of these steps is carried out.
-
-Every thread is an asyncio task of its own and waits for its children on futures, so depth costs no stack, and stopping
-an episode is cancelling its tasks, whatever they wait for.
+How threads come to life and end is in `family.py`.
 """
 
 from __future__ import annotations
@@ -18,14 +16,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from thread_cli.engine.context import Ended, Spawning, phi, psi
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
-from thread_cli.engine.errors import (
-    ChildFailed,
-    EndlessSpawning,
-    LimitReached,
-    Repetition,
-    ReturnedNothing,
-    ThreadFailure,
-)
+from thread_cli.engine.errors import ChildFailed, LimitReached, Repetition, ReturnedNothing, ThreadFailure
 from thread_cli.engine.events import (
     Acted,
     CodeRan,
@@ -35,13 +26,9 @@ from thread_cli.engine.events import (
     Generating,
     Joined,
     Observed,
-    Spawned,
-    ThreadEnded,
-    ThreadStarted,
 )
-from thread_cli.engine.limits import Budget, Limits, before
-from thread_cli.engine.namespace import Namespace
-from thread_cli.engine.thread import Thread
+from thread_cli.engine.family import EpisodeOver, Family
+from thread_cli.engine.limits import Limits, before
 from thread_cli.environments import Snapshots, Step
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import find_code
@@ -52,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from thread_cli.engine.events import Sink
+    from thread_cli.engine.thread import Thread
     from thread_cli.environments import Environment, Task
     from thread_cli.interpreters import Interpreter
     from thread_cli.models import Completion, Model
@@ -59,10 +47,6 @@ if TYPE_CHECKING:
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Executor"]
-
-
-class _EpisodeOver(Exception):
-    """The environment ended the episode: no thread goes on."""
 
 
 class Executor:
@@ -108,8 +92,8 @@ class Executor:
         self._seed = seed
         self._sinks = sinks
         self._protocol = protocol or prompt.protocol()
-        self._phi = phi(prompt.rules.phi)
-        self._psi = psi(prompt.rules.psi)
+        self._phi_of = phi(prompt.rules.phi)
+        self._psi_of = psi(prompt.rules.psi)
         self._stepping = asyncio.Lock()
 
     async def run(self, task: Task, environment_name: str = "none") -> Episode:
@@ -120,11 +104,16 @@ class Executor:
             Exception: a fault of the engine or of a plug-in; recorded first, then raised again.
         """
         self._recorder = Recorder(task.id, self._sinks)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._live: dict[str, Thread] = {}
-        self._over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+        self._family = Family(
+            self._recorder,
+            self._thread,
+            phi=self._phi,
+            so_far=self._so_far,
+            limits=self._limits,
+            child_limits=self._child_limits,
+        )
         self._reward = 0.0
-        root = self._root()
+        root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._recorder.emit(
             EpisodeStarted, root, environment=environment_name, task=task.id, category=task.category, at=now
@@ -135,11 +124,11 @@ class Executor:
                 root.context = plain(await self._environment.reset(task) if self._environment else task.text)
             root.names.tell("task", root.context)
             root.names.tell("observation", root.context)
-            self._start(root)
-            answer = await self._over
+            self._family.start(root)
+            answer = await self._family.over
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
             error = caught
-        error = await self._stop(error)
+        error = await self._family.stop(error)
         totals = self._recorder.totals(root)
         episode = judge(self._environment, answer and answer.text, self._reward, error, totals)
         self._recorder.end(root, episode)
@@ -275,13 +264,22 @@ class Executor:
             seconds=round(seconds, 6),
         )
         if answer.done:
-            self._finish(None)
-            raise _EpisodeOver
+            self._family.finish(None)
+            raise EpisodeOver
         thread.stepped(step, text)
 
+    def _phi(self, thread: Thread, line: str) -> str:
+        """ϕ: the context of the child that a thread spawns with a line."""
+        task = str(thread.names.values.get("task", ""))
+        return plain(self._phi_of(Spawning(line, thread.y, task, thread.names, self._protocol.stop[0])))
+
+    def _so_far(self, thread: Thread) -> str:
+        """ψ: what a thread returns, or would have returned so far."""
+        return plain(self._psi_of(Ended(thread.y, thread.printed)))
+
     def _returned(self, thread: Thread) -> Result:
-        """ψ of a thread that ended."""
-        text = plain(self._psi(Ended(thread.y, thread.printed)))
+        """What a thread that ended returns."""
+        text = self._so_far(thread)
         if not text and thread.parent is not None:
             reason = f" ({thread.error})" if thread.error else ""
             raise ReturnedNothing(f"the thread ended without returning anything{reason}")
@@ -319,31 +317,22 @@ class Executor:
         if self._environment is None:
             return Step("There is nothing here to act on")
         async with before(thread.deadline), self._stepping:
-            if self._over.done():
-                raise _EpisodeOver
+            if self._family.over.done():
+                raise EpisodeOver
             return await self._environment.step(action)
 
     async def _fork(self, thread: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
         """Children for the lines, run to their ends; with `retry`, a failed only child gets a second try."""
         rewind = await self._rewind(lines)
-        children, results = await self._children(thread, lines)
+        children, results = await self._family.fork(thread, lines)
         if rewind is not None and children and results[0].failed:
             await rewind()
-            children, results = await self._children(thread, lines)
+            children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
             for result in results:
                 if result.failed:
                     raise ChildFailed(result.text)
         return children, results
-
-    async def _children(self, thread: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
-        born = [self._child(thread, line, place) for place, line in enumerate(lines)]
-        children = [child for child in born if isinstance(child, Thread)]
-        self._recorder.emit(Spawned, thread, children=tuple(child.path for child in children))
-        for child in children:
-            child.cause = thread.cause
-            self._start(child)
-        return children, [child if isinstance(child, Result) else await child.ended for child in born]
 
     async def _rewind(self, lines: Sequence[str]) -> Callable[[], Awaitable[None]] | None:
         """What undoes the actions of a child that is about to start; None where there is to be no second try."""
@@ -354,125 +343,6 @@ class Executor:
         if not isinstance(self._environment, Snapshots):
             return None
         return partial(self._environment.restore, await self._environment.snapshot())
-
-    # --- the life of threads
-
-    def _root(self) -> Thread:
-        now = asyncio.get_running_loop().time()
-        budget = Budget(self._limits)
-        budget.charge("threads", 1)
-        return Thread(
-            path="0",
-            parent=None,
-            depth=0,
-            context="",
-            names=Namespace(),
-            budget=budget,
-            deadline=None if self._limits.wall_time is None else now + self._limits.wall_time,
-            ended=asyncio.get_running_loop().create_future(),
-        )
-
-    def _child(self, parent: Thread, line: str, place: int) -> Thread | Result:
-        """A child for a line of its parent; the account of the failure where it must not be."""
-        try:
-            if place >= self._limits.fan_out:
-                raise LimitReached("fan_out", f"at most {self._limits.fan_out} children may be spawned at once")
-            if parent.depth >= self._limits.depth:
-                raise LimitReached("depth", f"threads may be at most {self._limits.depth} levels deep")
-            parent.budget.demand("threads", 1)
-            task = str(parent.names.values.get("task", ""))
-            context = plain(self._phi(Spawning(line, parent.y, task, parent.names, self._protocol.stop[0])))
-            if parent.ancestors_with(context) >= self._limits.repeats:
-                raise EndlessSpawning("this thread's ancestors already work on exactly this")
-        except ThreadFailure as failure:
-            return self._failed(parent, failure)
-        parent.budget.charge("threads", 1)
-        child = Thread(
-            path=f"{parent.path}.{parent.children}",
-            parent=parent,
-            depth=parent.depth + 1,
-            context=context,
-            names=parent.names.child(),
-            budget=parent.budget.child(self._child_limits),
-            deadline=self._child_deadline(parent),
-            ended=asyncio.get_running_loop().create_future(),
-        )
-        parent.children += 1
-        return child
-
-    def _start(self, thread: Thread) -> None:
-        self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context)
-        self._live[thread.path] = thread
-        task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _run_thread(self, thread: Thread) -> None:
-        """A thread from its start to its end, whatever happens in it."""
-        try:
-            result = await self._thread(thread)
-        except _EpisodeOver:
-            return
-        except ThreadFailure as failure:
-            if isinstance(failure, LimitReached):
-                failure.partial = plain(self._psi(Ended(thread.y, thread.printed)))
-            if failure.fatal or thread.parent is None:
-                self._recorder.failed(thread, failure)
-                self._finish(failure)
-                return
-            result = self._failed(thread, failure)
-        except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
-            self._finish(error)
-            return
-        del self._live[thread.path]
-        thread.close_fork()
-        self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed)
-        if thread.parent is None:
-            self._finish(result)
-        elif not thread.ended.done():
-            thread.ended.set_result(result)
-
-    def _failed(self, thread: Thread, failure: ThreadFailure) -> Result:
-        """Record a failure, and make of it what the parent reads."""
-        self._recorder.failed(thread, failure)
-        so_far = f". So far: {failure.partial}" if failure.partial else ""
-        limit = failure.limit if isinstance(failure, LimitReached) else None
-        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, limit=limit)
-
-    def _finish(self, outcome: Result | BaseException | None) -> None:
-        """End the episode: with the main thread's result, by the environment (None), or by an error."""
-        if self._over.done():
-            return
-        if isinstance(outcome, BaseException):
-            self._over.set_exception(outcome)
-        else:
-            self._over.set_result(outcome)
-
-    async def _stop(self, error: BaseException | None) -> BaseException | None:
-        """Cancel whatever still runs, and record the end of every thread, the deepest first.
-
-        Returns the error that the episode ends with: that given, or a cancellation that came while waiting.
-        """
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
-            try:
-                await asyncio.wait(self._tasks)
-            except asyncio.CancelledError as cancelled:
-                error = error or cancelled
-        for thread in reversed(self._live.values()):
-            thread.close_fork()
-            self._recorder.emit(ThreadEnded, thread, result=None, failed=error is not None)
-        return error
-
-    def _child_deadline(self, parent: Thread) -> float | None:
-        own = self._child_limits.wall_time if self._child_limits else None
-        now = asyncio.get_running_loop().time()
-        deadlines = [] if own is None else [now + own]
-        if parent.deadline is not None:
-            levels = self._limits.depth - parent.depth
-            deadlines.append(now + (parent.deadline - now) * levels / (levels + 1))
-        return min(deadlines, default=None)
 
 
 async def _nothing() -> None:

@@ -1,0 +1,191 @@
+"""The threads of one episode: how they are born, run and end.
+
+Every thread is an asyncio task of its own, and a parent waits for its children on futures. So depth costs no stack, and
+stopping an episode is cancelling its tasks one by one, whatever they wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from thread_cli.engine.episode import plain
+from thread_cli.engine.errors import EndlessSpawning, LimitReached, ThreadFailure
+from thread_cli.engine.events import Spawned, ThreadEnded, ThreadStarted
+from thread_cli.engine.limits import Budget, Limits
+from thread_cli.engine.namespace import Namespace
+from thread_cli.engine.thread import Thread
+from thread_cli.protocols import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from thread_cli.engine.episode import Recorder
+
+__all__ = ["EpisodeOver", "Family"]
+
+
+class EpisodeOver(Exception):
+    """The environment ended the episode: no thread goes on."""
+
+
+class Family:
+    """All threads of an episode.
+
+    Args:
+        recorder: is told of births, ends and failures.
+        course: what a thread does from its start to its end; returns its result.
+        phi: the context of a child, from its parent and the line that spawns it.
+        so_far: what a thread would return if it ended now.
+        limits: of the episode.
+        child_limits: of each child with all below it.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        course: Callable[[Thread], Awaitable[Result]],
+        *,
+        phi: Callable[[Thread, str], str],
+        so_far: Callable[[Thread], str],
+        limits: Limits,
+        child_limits: Limits | None,
+    ) -> None:
+        self._recorder = recorder
+        self._course = course
+        self._phi = phi
+        self._so_far = so_far
+        self._limits = limits
+        self._child_limits = child_limits
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._live: dict[str, Thread] = {}
+        self.over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+        """The main thread's result; None where the environment ended the episode; or the error that ended it."""
+
+    def root(self) -> Thread:
+        """The main thread; its context is still to be set."""
+        now = asyncio.get_running_loop().time()
+        budget = Budget(self._limits)
+        budget.charge("threads", 1)
+        return Thread(
+            path="0",
+            parent=None,
+            depth=0,
+            context="",
+            names=Namespace(),
+            budget=budget,
+            deadline=None if self._limits.wall_time is None else now + self._limits.wall_time,
+            ended=asyncio.get_running_loop().create_future(),
+        )
+
+    def start(self, thread: Thread) -> None:
+        """Let a thread run."""
+        self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context)
+        self._live[thread.path] = thread
+        task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def fork(self, parent: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
+        """A child for each line, run to their ends; the children that could be born, and a result for each line."""
+        born = [self._child(parent, line, place) for place, line in enumerate(lines)]
+        children = [child for child in born if isinstance(child, Thread)]
+        self._recorder.emit(Spawned, parent, children=tuple(child.path for child in children))
+        for child in children:
+            child.cause = parent.cause
+            self.start(child)
+        return children, [child if isinstance(child, Result) else await child.ended for child in born]
+
+    def finish(self, outcome: Result | BaseException | None) -> None:
+        """End the episode: with the main thread's result, by the environment (None), or by an error."""
+        if self.over.done():
+            return
+        if isinstance(outcome, BaseException):
+            self.over.set_exception(outcome)
+        else:
+            self.over.set_result(outcome)
+
+    async def stop(self, error: BaseException | None) -> BaseException | None:
+        """Cancel whatever still runs, and record the end of every thread, the deepest first.
+
+        Returns the error that the episode ends with: that given, or a cancellation that came while waiting.
+        """
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as cancelled:
+                error = error or cancelled
+        for thread in reversed(self._live.values()):
+            thread.close_fork()
+            self._recorder.emit(ThreadEnded, thread, result=None, failed=error is not None)
+        return error
+
+    def _child(self, parent: Thread, line: str, place: int) -> Thread | Result:
+        """A child for a line of its parent; the account of the failure where it must not be."""
+        try:
+            if place >= self._limits.fan_out:
+                raise LimitReached("fan_out", f"at most {self._limits.fan_out} children may be spawned at once")
+            if parent.depth >= self._limits.depth:
+                raise LimitReached("depth", f"threads may be at most {self._limits.depth} levels deep")
+            parent.budget.demand("threads", 1)
+            context = self._phi(parent, line)
+            if parent.ancestors_with(context) >= self._limits.repeats:
+                raise EndlessSpawning("this thread's ancestors already work on exactly this")
+        except ThreadFailure as failure:
+            return self._failed(parent, failure)
+        parent.budget.charge("threads", 1)
+        child = Thread(
+            path=f"{parent.path}.{parent.children}",
+            parent=parent,
+            depth=parent.depth + 1,
+            context=context,
+            names=parent.names.child(),
+            budget=parent.budget.child(self._child_limits),
+            deadline=self._child_deadline(parent),
+            ended=asyncio.get_running_loop().create_future(),
+        )
+        parent.children += 1
+        return child
+
+    def _child_deadline(self, parent: Thread) -> float | None:
+        own = self._child_limits.wall_time if self._child_limits else None
+        now = asyncio.get_running_loop().time()
+        deadlines = [] if own is None else [now + own]
+        if parent.deadline is not None:
+            levels = self._limits.depth - parent.depth
+            deadlines.append(now + (parent.deadline - now) * levels / (levels + 1))
+        return min(deadlines, default=None)
+
+    async def _run_thread(self, thread: Thread) -> None:
+        """A thread from its start to its end, whatever happens in it."""
+        try:
+            result = await self._course(thread)
+        except EpisodeOver:
+            return
+        except ThreadFailure as failure:
+            if isinstance(failure, LimitReached):
+                failure.partial = self._so_far(thread)
+            if failure.fatal or thread.parent is None:
+                self._recorder.failed(thread, failure)
+                self.finish(failure)
+                return
+            result = self._failed(thread, failure)
+        except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
+            self.finish(error)
+            return
+        del self._live[thread.path]
+        thread.close_fork()
+        self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed)
+        if thread.parent is None:
+            self.finish(result)
+        elif not thread.ended.done():
+            thread.ended.set_result(result)
+
+    def _failed(self, thread: Thread, failure: ThreadFailure) -> Result:
+        """Record a failure, and make of it what the parent reads."""
+        self._recorder.failed(thread, failure)
+        so_far = f". So far: {failure.partial}" if failure.partial else ""
+        limit = failure.limit if isinstance(failure, LimitReached) else None
+        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, limit=limit)
