@@ -10,6 +10,7 @@ import ast
 import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 __all__ = ["Code", "find_code", "parse"]
@@ -33,6 +34,7 @@ class _IncompleteError(SyntaxError):
     pass
 
 
+@lru_cache(maxsize=64)
 def parse(source: str) -> list[ast.stmt]:
     """The statements of `source`.
 
