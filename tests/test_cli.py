@@ -126,6 +126,21 @@ def test_a_plain_published_prompt_runs_as_it_is(tmp_path) -> None:
     assert (tmp_path / "a" / "prompt.txt").read_text() == PROMPT.rstrip("\n")
 
 
+def test_the_embedded_model_plays_a_task_and_hardly_any_token_is_evaluated_twice(tmp_path) -> None:
+    pytest.importorskip("llama_cpp")
+    ran = thread(
+        "run", "textcraft", "--task", "40", "--prompt", "small", "--log", "a", "--display", "json", cwd=tmp_path
+    )
+    assert ran.returncode in {0, 1}, ran.stderr
+    end = json.loads(ran.stdout.splitlines()[-1])
+    assert end["kind"] == "episode_ended"
+    assert end["status"] in {"solved", "failed", "limited"}
+    totals = end["totals"]
+    assert totals["generated_tokens"] > 0
+    assert totals["repeated_tokens"] < 0.05 * totals["prompt_tokens"]
+    assert totals["cached_tokens"] > 0 or totals["calls"] == 1
+
+
 def test_free_text_needs_no_environment(tmp_path) -> None:
     (tmp_path / "s.toml").write_text('[[thread]]\ntext = "print(6 * 7)"\n')
     ran = thread(

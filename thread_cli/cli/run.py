@@ -12,7 +12,7 @@ from rich.console import Console
 
 from thread_cli.config import Config, resolve
 from thread_cli.display import Mode, choose
-from thread_cli.display.text import headline
+from thread_cli.display.text import clean
 from thread_cli.engine.errors import Status, UserError
 from thread_cli.playing import Played, play
 from thread_cli.record import RunFolder, first_difference, read_events
@@ -137,9 +137,9 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
     episode = played.episode
     code = _EXIT.get(episode.status, 4)
     if code:
-        print(f"thread: {headline(episode.message)}", file=sys.stderr)
+        print(f"thread: {clean(episode.message)}", file=sys.stderr)
     if episode.status is Status.answered and mode != "json":
-        print(f"answer: {headline(episode.answer)}")
+        print(f"answer: {clean(episode.answer)}")
     if mode not in {"json", "none"}:
         print(f"log: {played.folder.path}")
     return played, code
@@ -157,5 +157,5 @@ def _compared(settings: Config, played: Played) -> int:
     if difference is None:
         print("replay: the same events as recorded", file=sys.stderr)
         return 0
-    print(f"thread: the replay diverges in {headline(str(difference))}", file=sys.stderr)
+    print(f"thread: the replay diverges in {clean(str(difference))}", file=sys.stderr)
     return 1

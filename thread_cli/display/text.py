@@ -44,8 +44,8 @@ def clean(text: str) -> str:
 
 
 def clean_lines(text: str) -> list[str]:
-    """The lines of `text`, each cleaned, its indentation kept."""
-    return [_keep_indent(line.expandtabs(4)) for line in _LINE_ENDS.split(_SEQUENCES.sub("", text))]
+    """The lines of `text`, each cleaned, the blanks at both its ends kept."""
+    return [_keep_blanks(line.expandtabs(4)) for line in _LINE_ENDS.split(_SEQUENCES.sub("", text))]
 
 
 def headline(text: str) -> str:
@@ -85,9 +85,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def _keep_indent(line: str) -> str:
-    body = line.strip()
-    return " " * line.find(body) + clean(body) if body else ""
+def _keep_blanks(line: str) -> str:
+    before, after = len(line) - len(line.lstrip()), len(line) - len(line.rstrip())
+    return " " * before + clean(line) + " " * after if line.strip() else ""
 
 
 def _changes_width(char: str) -> bool:
