@@ -223,8 +223,8 @@ def test_cleaning_takes_time_in_proportion_to_the_text():
     assert time.perf_counter() - began < 5
 
 
-def test_lines_keep_their_indentation():
-    assert clean_lines("  a\x1b[0m\n\n\tb  \r\nc") == ["  a", "", "    b", "c"]
+def test_lines_keep_the_blanks_at_both_ends():
+    assert clean_lines("  a\x1b[0m\n\n\tb  \r\nc") == ["  a", "", "    b  ", "c"]
 
 
 @given(st.text(), st.integers(0, 40))

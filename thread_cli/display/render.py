@@ -249,14 +249,18 @@ def _count_line(row: CountRow, width: int, glyphs: Glyphs) -> Text:
     return line
 
 
+_PHASE_OF: dict[Status | None, Phase] = {
+    Status.solved: Phase.done,
+    Status.answered: Phase.done,
+    Status.cancelled: Phase.stopped,
+}
+
+
 def _status(state: TreeState, width: int, glyphs: Glyphs) -> Text:
     status = state.status
-    solved = status is Status.solved
-    phase = Phase.done if solved else Phase.stopped if status is Status.cancelled else Phase.failed
+    phase = _PHASE_OF.get(status, Phase.failed)
     words = f"{glyphs.phases[phase]} {status.value.replace('_', ' ') if status else ''}"
-    line = Text(
-        words, f"bold {'green' if solved else 'magenta' if status is Status.cancelled else 'red'}", no_wrap=True
-    )
+    line = Text(words, f"bold {PHASE_STYLES[phase]}", no_wrap=True)
     if state.reward is not None:
         line.append(f"  reward {state.reward:g}", "not bold default")
     message = _safe(state.message, max(width - line.cell_len - 2, 0), glyphs)
