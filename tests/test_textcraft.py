@@ -7,8 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from thread_envs.none import FreeText
-from thread_envs.textcraft import TextCraft, TextCraftTeacher, _package
 
 from thread_cli.engine.errors import EnvironmentFailed, ModelError, Status, UserError
 from thread_cli.engine.executor import Executor
@@ -16,6 +14,8 @@ from thread_cli.environments import Snapshots, Step, Task, Teaches
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.models import Request
 from thread_cli.protocols.prompt import load
+from thread_envs.none import FreeText
+from thread_envs.textcraft import TextCraft, TextCraftTeacher, _package
 
 _FINGERPRINT = """
 import asyncio, hashlib, os, random, sys
