@@ -33,7 +33,7 @@ types: .venv/.dev ## check types
 	@$(BIN)/pyright
 
 wheel: .venv/.dev ## build the wheel, install it alone in an empty environment and run it there
-	@rm -rf dist build/wheel && $(BIN)/python -m build --wheel --outdir dist . >build/wheel.log 2>&1 || { tail -20 build/wheel.log; exit 1; }
+	@rm -rf dist build/wheel && mkdir -p build && $(BIN)/python -m build --wheel --outdir dist . >build/wheel.log 2>&1 || { tail -20 build/wheel.log; exit 1; }
 	@$(PYTHON) -m venv build/wheel
 	@build/wheel/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt dist/*.whl
 	@cd build && wheel/bin/thread --version && wheel/bin/thread prompts && \
@@ -55,4 +55,4 @@ clean: ## remove what was built and installed here
 
 .venv/.dev: .venv/bin/python $(DECLARED)
 	$(PIP) install -q -c constraints.txt -e '.[local,dev]'
-	@mkdir -p build && touch $@ .venv/.local
+	@touch $@ .venv/.local

@@ -396,7 +396,7 @@ async def test_adapters_change_what_the_model_writes(path: Path, tmp_path: Path,
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("THREAD_CACHE", raising=False)
-    assert cache_folder() == tmp_path / "thread-cli"
+    assert cache_folder() == tmp_path / "thread-runner"
     monkeypatch.setenv("THREAD_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
 

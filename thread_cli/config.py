@@ -113,7 +113,7 @@ def _checked(settings: dict[str, Any]) -> Config:
 
 def _files(file: Path | None) -> list[Path]:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    found = [path for path in (home / "thread-cli" / "thread.toml", Path("thread.toml")) if path.is_file()]
+    found = [path for path in (home / "thread-runner" / "thread.toml", Path("thread.toml")) if path.is_file()]
     return [*found, file] if file else found
 
 

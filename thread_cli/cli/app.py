@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from thread_cli.cli import environments, models, prompts, replay, run, show
+from thread_cli.distribution import NAME
 from thread_cli.engine.errors import UserError
 
 __all__ = ["app", "main"]
@@ -36,7 +37,7 @@ app.command("prompts")(prompts.prompts)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(version("thread-cli"))
+        print(version(NAME))
         raise typer.Exit
 
 

@@ -1,4 +1,4 @@
-"""Tables of what there is."""
+"""Tables of what there is, and below them how to get what is missing."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["print_table"]
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under headings, none of it read as markup."""
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], remedies: Mapping[str, str] | None = None
+) -> None:
+    """Print rows under headings, none of it read as markup; then a command for each thing that is missing.
+
+    Only the last column is wrapped. Commands are printed whole, to be copied.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=place < len(headings) - 1, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)
+    for name, command in (remedies or {}).items():
+        print(f"\n{name} is missing something. To install it:\n  {command}")

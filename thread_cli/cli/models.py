@@ -10,5 +10,6 @@ __all__ = ["models"]
 
 def models() -> None:
     """List the kinds of models, how --model names them, and what is missing."""
-    rows = [(kind.spec, kind.description, f"no: {kind.remedy}" if kind.missing else "yes") for kind in KINDS.values()]
-    print_table(("--model", "what it is", "installed"), rows)
+    rows = [(kind.spec, "no" if kind.missing else "yes", kind.description) for kind in KINDS.values()]
+    remedies = {name: kind.remedy for name, kind in KINDS.items() if kind.missing}
+    print_table(("--model", "installed", "what it is"), rows, remedies)

