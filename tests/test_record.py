@@ -123,6 +123,11 @@ def test_a_full_disk_is_one_line_and_exit_code_4(tmp_path) -> None:
     assert "the log cannot be written" in full.stderr
 
 
+def test_runs_begun_in_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len({RunFolder.create(None, "t", {}, "Q").path for _ in range(5)}) == 5
+
+
 def test_run_toml_holds_no_key(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     folder = RunFolder.create(tmp_path / "run", "t", {"model": {"spec": "openai:x", "price": None}}, "Q")

@@ -63,7 +63,8 @@ async def play(
         stack.push_async_callback(interpreter.close)
         _require_price(config)
         name = f"{config.environment}-{task.id}".replace("/", "-")
-        folder = RunFolder.create(config.log, name, config.model_dump(mode="json"), prompt.q)
+        about = {"config": config.model_dump(mode="json"), "prompt": {"name": prompt.name, **prompt.rules.model_dump()}}
+        folder = RunFolder.create(config.log, name, about, prompt.q)
         log = folder.log(task.id)
         stack.callback(log.close)
         if ready:

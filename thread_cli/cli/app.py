@@ -6,6 +6,7 @@ Exit codes: 0 the task is solved (or nothing judges it), 1 it is not, 2 the inpu
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib.metadata import version
@@ -56,6 +57,9 @@ def options(
 
 def main() -> None:
     """Run a command; whatever goes wrong ends in one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except KeyboardInterrupt:

@@ -12,8 +12,12 @@ __all__ = ["prompts"]
 def prompts() -> None:
     """List the installed prompts, with their ϕ and ψ."""
     rows = [
-        (found.name, f"{name} (default)" if rules.default else name, rules.phi, rules.psi, rules.description)
+        (
+            found.name,
+            f"{name} (default)" if rules.default else name,
+            f"{rules.description} (ϕ {rules.phi}, ψ {rules.psi})",
+        )
         for found in environments()
         for name, rules in installed(found.name)
     ]
-    print_table(("environment", "--prompt", "ϕ", "ψ", "what it is"), rows)
+    print_table(("environment", "--prompt", "what it is"), rows)

@@ -12,7 +12,7 @@ import asyncio
 import re
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from thread_cli.engine.context import Ended, Spawning, phi, psi
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Executor"]
+
+_LONGEST_CODE: Final = 0.4
+"""Seconds after which no further code of the same text is begun."""
 
 
 class Executor:
@@ -205,6 +208,7 @@ class Executor:
         """Run the code in what was just generated, binding its names."""
         thread.error = None
         show = self._prompt.rules.code_errors == "show"
+        spent = 0.0
         for code in find_code(self._protocol.body(written.text, written.stop), apart=not show):
             started = time.monotonic()
             try:
@@ -212,7 +216,8 @@ class Executor:
                     outcome = await self._interpreter.run(code.source, thread.names.values)
             except SessionDead as death:
                 outcome = Outcome(error=str(death))
-            thread.budget.charge("working_time", time.monotonic() - started)
+            seconds = time.monotonic() - started
+            thread.budget.charge("working_time", seconds)
             thread.names.bind(outcome.names)
             printed = None if outcome.printed is None else plain(outcome.printed)
             error = None if outcome.error is None else plain(outcome.error)
@@ -220,7 +225,8 @@ class Executor:
             thread.error = thread.error or error
             bound = tuple(outcome.names)
             self._recorder.emit(CodeRan, thread, code=code.source, bound=bound, printed=printed, error=error)
-            if error is not None and show:
+            spent += seconds
+            if (error is not None and show) or spent > _LONGEST_CODE:
                 return
 
     async def _spawn(self, thread: Thread, written: str, lines: Sequence[str]) -> None:

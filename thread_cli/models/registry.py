@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,10 +96,10 @@ def _openai(config: ModelConfig, rest: str) -> Model:
     from thread_cli.models.openai import OpenAIModel, Price
     from thread_cli.models.retry import Retrying
 
-    name, at, url = rest.partition("@http")
+    name, *urls = re.split(r"@(?=\w+://)", rest, maxsplit=1)
     priced = config.price
     price = priced and Price(priced.prompt, priced.prompt if priced.cached is None else priced.cached, priced.generated)
-    model = OpenAIModel(name, f"http{url}" if at else None, price=price, timeout=config.timeout)
+    model = OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout)
     return Retrying(
         model, attempts=config.attempts, wait_initial=config.retry_wait, limiter=limiter_for(model.endpoint)
     )

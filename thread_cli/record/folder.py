@@ -12,6 +12,7 @@ import os
 import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -24,7 +25,7 @@ from thread_cli.engine.errors import UserError
 from thread_cli.engine.events import parse_event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from thread_cli.engine.events import Event
 
@@ -41,27 +42,27 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path | None, name: str, config: Mapping[str, Any], prompt: str) -> RunFolder:
+    def create(cls, path: Path | None, name: str, about: Mapping[str, Any], prompt: str) -> RunFolder:
         """A new run's folder: at `path`, or below `runs/` under a name made of the time and `name`.
 
         Raises:
             UserError: the folder holds a run already, or cannot be written.
         """
-        folder = cls(path or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
-        if folder.path.is_file():
-            raise UserError(f"{folder.path} is a file: choose a folder for --log")
-        try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            about = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": _versions()}
-            with (folder.path / "run.toml").open("xb") as file:
-                tomli_w.dump({**about, "config": _without_none(config)}, file)
-            (folder.path / "prompt.txt").write_text(prompt, "utf-8")
-        except FileExistsError:
-            message = f"{folder.path} already holds a run, and nothing recorded is overwritten: choose another --log"
-            raise UserError(message) from None
-        except OSError as error:
-            raise _unwritable(folder.path, error) from None
-        return folder
+        if path is not None and path.is_file():
+            raise UserError(f"{path} is a file: choose a folder for --log")
+        known = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": _versions()}
+        for folder in _candidates(path, name):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with (folder / "run.toml").open("xb") as file:
+                    tomli_w.dump({**known, **_without_none(about)}, file)
+                (folder / "prompt.txt").write_text(prompt, "utf-8")
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise _unwritable(folder, error) from None
+            return cls(folder)
+        raise UserError(f"{path} already holds a run, and nothing recorded is overwritten: choose another --log")
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -142,6 +143,16 @@ def read_events(path: Path) -> list[Event]:
     if not events:
         raise UserError(f"{path} holds no event")
     return events
+
+
+def _candidates(path: Path | None, name: str) -> Iterator[Path]:
+    """The folder asked for; else names that runs begun in the same second do not share."""
+    if path is not None:
+        yield path
+        return
+    base = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    yield Path("runs") / base
+    yield from (Path("runs") / f"{base}-{number}" for number in count(2))
 
 
 def _file_name(task: str) -> str:
