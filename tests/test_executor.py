@@ -201,6 +201,19 @@ async def test_a_child_that_returns_nothing_is_an_error_that_its_parent_reads(pl
     assert "=>error: returned nothing:" in played.y("0")
 
 
+async def test_malformed_output_is_answered_with_an_error_and_the_thread_goes_on(play) -> None:
+    played = await play(["=>", "x = 'a' * 60_000\nFirst, {x} =>", "print('ok')"])
+    assert "=>error: a line listens without saying for what<=" in played.y("0")
+    assert "too long to be written out<=" in played.y("0")
+    assert played.episode.answer == "ok"
+
+
+async def test_a_repair_is_counted(play) -> None:
+    played = await play(["First, look\n=>", "print('seen')", "print('ok')"])
+    assert played.of("thread_started", "0.0")[0].context == "look=>"
+    assert played.episode.totals.repairs == 1
+
+
 async def test_text_that_never_listens_or_ends_is_cut_off(play) -> None:
     class Babbling:
         async def complete(self, request: Request) -> Completion:

@@ -89,7 +89,7 @@ PROTOCOL = ThreadProtocol(start="#START#", end="#END#")
         ("> get 3 {item} ", "listen", Act("get 3 {item}")),
         ("prose\n# > print(x) ", "listen", Act("print(x)")),
         ("in A is =>0.3<= and in B is ", "listen", Spawn(("in A is =>0.3<= and in B is ",))),
-        ("I need it.\n", "listen", Spawn(("I need it.",))),
+        ("I need it.\n", "listen", Spawn(("I need it.",), repaired=True)),
         ("print('x')", "end", End()),
         ("print('x')", "stop", End()),
         ("done\n", "stop", End()),

@@ -154,6 +154,8 @@ def render_footer(
     ]
     if state.retries:
         figures.append(("retries", f"{state.retries:,}"))
+    if state.repairs:
+        figures.append(("repairs", f"{state.repairs:,}"))
     return lines + _pack([_figure(name, value) for name, value in figures], width, glyphs)
 
 

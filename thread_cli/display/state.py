@@ -25,6 +25,7 @@ from thread_cli.engine.events import (
     Generating,
     Joined,
     Observed,
+    Repaired,
     Spawned,
     ThreadEnded,
     ThreadStarted,
@@ -120,7 +121,7 @@ class TreeState:
         self.failures: list[ThreadState] = []
         self.phases: Counter[Phase] = Counter()
         self.time = 0.0
-        self.calls = self.retries = self.actions = self.depth = self.token_latency = 0
+        self.calls = self.retries = self.repairs = self.actions = self.depth = self.token_latency = 0
         self.prompt_tokens = self.cached_tokens = self.repeated_tokens = self.generated_tokens = 0
         self.cost: float | None = None
         self.status: Status | None = None
@@ -170,6 +171,8 @@ class TreeState:
             case Corrected():
                 thread.error = event.text
                 self._enter(thread, Phase.generating)
+            case Repaired():
+                self.repairs += 1
             case Failed():
                 thread.failure = f"{event.failure}: {event.message}" if event.message else event.failure
             case ThreadEnded():
@@ -237,7 +240,8 @@ class TreeState:
         self._adopt(event.totals)
 
     def _adopt(self, totals: Totals) -> None:
-        self.calls, self.retries, self.actions = totals.calls, totals.retries, totals.actions
+        self.calls, self.actions = totals.calls, totals.actions
+        self.retries, self.repairs = totals.retries, totals.repairs
         self.prompt_tokens, self.cached_tokens = totals.prompt_tokens, totals.cached_tokens
         self.repeated_tokens, self.generated_tokens = totals.repeated_tokens, totals.generated_tokens
         self.depth, self.token_latency, self.cost = totals.depth, totals.token_latency, totals.cost

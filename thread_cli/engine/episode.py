@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.engine.errors import Boundary, LimitReached, Status, ThreadFailure
-from thread_cli.engine.events import Acted, EpisodeEnded, Failed, Generated, ThreadStarted, Totals
+from thread_cli.engine.events import Acted, EpisodeEnded, Failed, Generated, Repaired, ThreadStarted, Totals
 from thread_cli.environments import Scores
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class Recorder:
                 self._cost = (self._cost or 0.0) + event.cost if known and event.cost is not None else None
             case Acted():
                 sums["actions"] += 1
+            case Repaired():
+                sums["repairs"] += 1
             case _:
                 pass
 

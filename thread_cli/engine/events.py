@@ -27,6 +27,7 @@ __all__ = [
     "Generating",
     "Joined",
     "Observed",
+    "Repaired",
     "Sink",
     "Spawned",
     "ThreadEnded",
@@ -49,6 +50,7 @@ class Totals(BaseModel):
     repeated_tokens: int = 0
     generated_tokens: int = 0
     actions: int = 0
+    repairs: int = 0
     depth: int = 0
     """Depth of the deepest thread; the main thread has depth 0."""
     token_latency: int = 0
@@ -152,6 +154,12 @@ class Corrected(_Event):
     text: str
 
 
+class Repaired(_Event):
+    """What the thread wrote was not quite of the protocol, and was read as what was plainly meant."""
+
+    kind: Literal["repaired"] = "repaired"
+
+
 class Failed(_Event):
     kind: Literal["failed"] = "failed"
     boundary: Boundary
@@ -187,6 +195,7 @@ Event = Annotated[
     | Spawned
     | Joined
     | Corrected
+    | Repaired
     | Failed
     | ThreadEnded
     | EpisodeEnded,

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from thread_cli.engine.context import Ended, Spawning, phi, psi
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
-from thread_cli.engine.errors import ChildFailed, LimitReached, Repetition, ReturnedNothing, ThreadFailure
+from thread_cli.engine.errors import (
+    ChildFailed,
+    LimitReached,
+    MalformedOutput,
+    Repetition,
+    ReturnedNothing,
+    ThreadFailure,
+)
 from thread_cli.engine.events import (
     Acted,
     CodeRan,
@@ -26,6 +33,7 @@ from thread_cli.engine.events import (
     Generating,
     Joined,
     Observed,
+    Repaired,
 )
 from thread_cli.engine.family import EpisodeOver, Family
 from thread_cli.engine.limits import Limits, before
@@ -124,7 +132,7 @@ class Executor:
         answer, error = None, None
         try:
             async with before(root.deadline):
-                root.context = plain(await self._environment.reset(task) if self._environment else task.text)
+                root.context = await self._first_observation(task, root)
             root.names.tell("task", root.context)
             root.names.tell("observation", root.context)
             self._family.start(root)
@@ -144,15 +152,23 @@ class Executor:
     async def _thread(self, thread: Thread) -> Result:
         while True:
             written = await self._generate(thread)
-            move = self._protocol.read(thread.y, written.stop)
             await self._run_code(thread, written)
-            match move:
-                case Spawn(lines):
-                    await self._spawn(thread, written.text, lines)
-                case Act(line):
-                    await self._act(thread, written.text, line)
-                case End():
+            try:
+                move = self._protocol.read(thread.y, written.stop)
+                if isinstance(move, End):
                     return self._returned(thread)
+                if move.repaired:
+                    self._recorder.emit(Repaired, thread)
+                if not self._code_failed(thread, written.text, move):
+                    await self._carry_out(thread, written.text, move)
+            except MalformedOutput as failure:
+                self._correct(thread, written.text, failure.message)
+
+    async def _carry_out(self, thread: Thread, written: str, move: Spawn | Act) -> None:
+        if isinstance(move, Spawn):
+            await self._spawn(thread, written, move.lines)
+        else:
+            await self._act(thread, written, move.line)
 
     async def _generate(self, thread: Thread) -> Completion:
         """One call of the model, appended to the thread's Y."""
@@ -231,8 +247,6 @@ class Executor:
 
     async def _spawn(self, thread: Thread, written: str, lines: Sequence[str]) -> None:
         """Start a child for each line, wait for all, and append what they return."""
-        if self._corrected(thread, *lines):
-            return
         carried = [thread.names.substitute(line) for line in lines]
         step = thread.step(written, *carried, repeats=self._limits.repeats)
         children, results = await self._fork(thread, lines)
@@ -246,8 +260,6 @@ class Executor:
 
     async def _act(self, thread: Thread, written: str, line: str) -> None:
         """Carry out an action, and append the observation."""
-        if self._corrected(thread, line):
-            return
         action = plain(thread.names.substitute(line))
         step = thread.step(written, action, repeats=self._limits.repeats)
         self._recorder.emit(Acted, thread, action=action)
@@ -293,20 +305,24 @@ class Executor:
 
     # --- steps of a thread, in more detail
 
-    def _corrected(self, thread: Thread, *lines: str) -> bool:
-        """Answer a line with an error instead of carrying it out, where the code before it failed."""
+    def _code_failed(self, thread: Thread, written: str, move: Spawn | Act) -> bool:
+        """Answer a move with an error, where code before it failed that it may have needed."""
         if self._prompt.rules.code_errors == "hide":
             return False
+        lines = move.lines if isinstance(move, Spawn) else (move.line,)
         unbound = [name for line in lines for name in thread.names.unbound(line)]
         if thread.error is None and not unbound:
             return False
-        error = thread.error or f"NameError: name {unbound[0]!r} is not defined"
+        self._correct(thread, written, thread.error or f"NameError: name {unbound[0]!r} is not defined")
+        return True
+
+    def _correct(self, thread: Thread, written: str, error: str) -> None:
+        """Let the thread read an error in place of what it listens for."""
+        step = thread.step(written, error, repeats=self._limits.repeats)
         text = self._protocol.join([Result(plain(f"error: {error}"))])
-        step = thread.step(error, *lines, repeats=self._limits.repeats)
         thread.write(text)
         self._recorder.emit(Corrected, thread, text=text)
         thread.stepped(step, text)
-        return True
 
     def _as_read(self, thread: Thread, observation: str) -> str:
         """An observation as the thread reads it, by the prompt's rules."""
@@ -317,6 +333,15 @@ class Executor:
         if rules.full_stop and not text.endswith("."):
             text += "."
         return thread.names.put_back(text) if rules.names else text
+
+    async def _first_observation(self, task: Task, root: Thread) -> str:
+        if self._environment is None:
+            return plain(task.text)
+        try:
+            return plain(await self._environment.reset(task))
+        except ThreadFailure as failure:
+            self._recorder.failed(root, failure)
+            raise
 
     async def _answer(self, thread: Thread, action: str) -> Step:
         """The environment's answer to an action; threads act one at a time."""

@@ -19,9 +19,13 @@ __all__ = ["Act", "End", "Move", "Protocol", "Result", "Spawn"]
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start one child per line and wait for all. A line is what the parent wrote; ϕ makes the child's context of it."""
+    """Start one child per line and wait for all. A line is what the parent wrote; ϕ makes the child's context of it.
+
+    `repaired` where the text was not quite of the protocol, but its intent plain.
+    """
 
     lines: tuple[str, ...]
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Act:
     """Act on the environment. `{name}` in the line stands for the variable's value."""
 
     line: str
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,14 +47,15 @@ class ThreadProtocol:
         line = y.rpartition("\n")[2]
         if stop == "end" or (stop == "stop" and _ends(line)):
             return End()
-        if not line.strip():
+        repaired = not line.strip()
+        if repaired:
             # The listen token on a line of its own: what it listens for stands on the line before.
             line = y.rstrip().rpartition("\n")[2]
         if not line.strip() or line.rstrip().endswith(CLOSE):
             raise MalformedOutput("a line listens without saying for what")
         if line.lstrip("# ").startswith(">"):
-            return Act(line.lstrip("# ").lstrip("> ").strip())
-        return Spawn((line,))
+            return Act(line.lstrip("# ").lstrip("> ").strip(), repaired)
+        return Spawn((line,), repaired)
 
     def body(self, text: str, stop: StopReason) -> str:
         head, _, line = text.rpartition("\n")
