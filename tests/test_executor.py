@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from thread_cli.engine.errors import EnvironmentFailed, Status
-from thread_cli.engine.limits import Limits
+from thread_cli.engine.limits import Budgets, Limits
 from thread_cli.environments import Step, Task
 from thread_cli.models import Completion, Request, Usage
 from thread_cli.models.scripted import Role, ScriptedModel
@@ -71,6 +71,9 @@ class Fork:
 
     def body(self, text: str, stop: str) -> str:
         return text if stop == "end" else text.rpartition("\n")[0]
+
+    def answer(self, observation: str) -> str:
+        return f"=>{observation}<=\n"
 
     def join(self, results: list[Result]) -> str:
         return "=>" + " & ".join(result.text for result in results) + "<=\n"
@@ -255,7 +258,7 @@ async def test_a_child_at_its_limit_returns_what_it_has_so_far(play) -> None:
         Role(path="0", text="Now, count =>\nprint('ok')"),
         Role(path="0.0", text="print('one, two')\n> look =>\n> look again =>\n"),
     ]
-    played = await play(script, child_limits=Limits(calls=2))
+    played = await play(script, child_limits=Budgets(calls=2))
     assert "=>error: limit reached: the limit of 2 model calls is reached. So far: one, two<=" in played.y("0")
 
 
@@ -283,7 +286,7 @@ async def test_limits_of_a_child_hold_for_all_below_it(play) -> None:
     played = await play(
         lambda r: "print('back')" if "<=" in r.y else f"Now, level {len(r.thread)} =>",
         limits=Limits(),
-        child_limits=Limits(calls=3),
+        child_limits=Budgets(calls=3),
     )
     assert played.episode.status is Status.answered
     assert "3 model calls" in " ".join(e.message for e in played.of("failed"))
@@ -298,13 +301,120 @@ async def test_a_broken_environment_is_not_the_models_failure(play) -> None:
     assert played.of("failed")[0].boundary == "environment"
 
 
-async def test_a_fault_of_the_engine_is_recorded_and_raised_again(play) -> None:
+async def test_an_exception_of_a_plug_in_belongs_to_its_boundary(play) -> None:
     class Faulty(Walls):
         async def step(self, action: str) -> Step:
-            raise ZeroDivisionError("in the adapter")
+            raise TimeoutError("in the adapter")
 
-    with pytest.raises(ZeroDivisionError):
-        await play(["> go 1 =>"], environment=Faulty())
+    played = await play(["> go 1 =>"], environment=Faulty())
+    assert played.episode.status is Status.environment_error
+    assert "TimeoutError: in the adapter" in played.episode.message
+
+    def broken(request: Request) -> str:
+        raise ZeroDivisionError("in the model")
+
+    assert (await play(broken)).episode.status is Status.model_error
+
+
+async def test_a_reset_that_hangs_is_recorded_as_a_failure(play) -> None:
+    class Hanging(Walls):
+        async def reset(self, task: Task) -> str:
+            await asyncio.sleep(FOREVER)
+            return ""
+
+    played = await play([], environment=Hanging(), limits=Limits(wall_time=0.1))
+    assert played.episode.status is Status.limited
+
+
+async def test_a_sink_that_fails_at_any_event_ends_the_run_with_that_error(play) -> None:
+    script = [
+        Role(path="0", text="n = 2\nFirst, go on =>\n> go {n} =>\nprint('x')"),
+        Role(path="0.0", text="> look =>"),
+    ]
+    complete = await play(script, environment=Walls())
+    assert "failed" in {event.kind for event in complete.events}
+    for place in range(len(complete.events)):
+
+        def break_here(event: Any, place: int = place) -> None:
+            if event.n >= place:
+                raise OSError("no space")
+
+        with pytest.raises(OSError, match="no space"):
+            await asyncio.wait_for(play(script, environment=Walls(), sinks=[break_here]), 5)
+
+
+async def test_what_a_name_is_read_for_does_not_make_it_the_parents_own(play) -> None:
+    script = [
+        "First, a =>",
+        "items = [1]\nprint('ok')",
+        "n = len(items)\nFirst, b =>",
+        "items = [5]\nprint('ok')",
+        "print(items)",
+    ]
+    assert (await play(script)).episode.answer == "[5]"
+
+
+async def test_a_final_print_that_fails_returns_no_older_one(play) -> None:
+    script = [
+        "First, a =>",
+        "print('working')\nNow, b =>",
+        "print('5 apples')",
+        "n = int('abc')\nprint(n)",
+        "print('done')",
+    ]
+    played = await play(script)
+    assert "=>error: returned nothing: the thread ended without returning anything (ValueError" in played.y("0")
+
+
+async def test_the_length_of_substituted_text_counts_every_use(play) -> None:
+    played = await play(["x = 'a' * 49000\n> " + "{x}" * 600 + " =>", "print('z')"], environment=Walls())
+    assert max(len(event.model_dump_json()) for event in played.events) < 100_000
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = 0x" + "f" * 4000,
+        "x = [10**i for i in range(4999, 5000)]",
+        "x = " + "lambda: " * 1000 + "1",
+        "x = " + "1 if a else " * 1600 + "1",
+    ],
+)
+async def test_code_that_cannot_be_handled_is_an_error_of_the_thread(play, code) -> None:
+    played = await play([f"{code}\nNow, get {{x}} =>", "print('ok')", "print('end')"])
+    assert not played.episode.status.infrastructure
+
+
+async def test_endless_loops_of_siblings_do_not_stop_the_event_loop(play) -> None:
+    gaps: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            before = asyncio.get_running_loop().time()
+            await asyncio.sleep(0.01)
+            gaps.append(asyncio.get_running_loop().time() - before)
+
+    watching = asyncio.ensure_future(watch())
+    answer = lambda r: "print('x')" if r.y else ("while True: pass" if r.thread != "0" else "a|b|c|d|e|f=>")  # noqa: E731
+    await play(answer, protocol=Fork(), limits=Limits(wall_time=20))
+    watching.cancel()
+    assert max(gaps) < 0.5
+
+
+async def test_a_second_try_does_not_keep_the_rewards_of_the_first(play) -> None:
+    class Halves(Walls):
+        async def step(self, action: str) -> Step:
+            return Step("half", 0.5, done=False)
+
+    script = ["Now, go =>", "> go 2 =>", "no result", "> go 2 =>", "print('back')", "print('end')"]
+    played = await play(script, environment=Halves(), on_failure="retry")
+    assert played.episode.reward == 0.5
+
+
+async def test_the_main_threads_partial_result_is_in_the_stream(play) -> None:
+    played = await play(["print('so far')\n> look =>", "> look again =>", "print('ok')"], limits=Limits(calls=2))
+    assert played.episode.answer == "so far"
+    assert played.of("thread_ended", "0")[0].result == "so far"
 
 
 async def test_a_failed_child_is_tried_again_with_the_environment_rewound(play) -> None:

@@ -137,6 +137,28 @@ async def test_an_attack_costs_a_second_at_most_and_touches_nothing(interpreter,
     assert (await interpreter.run("y = 1 + 1", {})).names == {"y": 2}
 
 
+def test_sets_travel_in_an_order_that_does_not_depend_on_the_hash_seed(tmp_path) -> None:
+    script = """
+import asyncio
+from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.engine.namespace import Namespace
+async def main():
+    interpreter, names = MontyInterpreter(), Namespace()
+    for code in ("x = {'b', 'a', 'c'} | {'d'}\\ny = [x, {'k': frozenset(x)}]", "z = list(x)[0] + list(y[0])[1] + list(y[1]['k'])[2]"):
+        names.bind((await interpreter.run(code, names.values)).names)
+    print(names.substitute("{x} {y} {z}"))
+    await interpreter.close()
+asyncio.run(main())
+"""
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "0123"
+    }
+    assert len(seen) == 1
+
+
 async def test_clock_and_random_numbers_are_the_same_in_every_run(interpreter) -> None:
     code = "import random, datetime\nx = (random.random(), str(datetime.datetime.now()))"
     assert (await interpreter.run(code, {})).names["x"] == (await interpreter.run(code, {})).names["x"]

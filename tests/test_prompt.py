@@ -110,4 +110,11 @@ def test_feedback_is_written_as_the_dialects_want_it() -> None:
     assert PROTOCOL.join([Result("a\nb")]) == "=>\na\nb\n<=\n\n"
     data = ThreadProtocol(start="#START#", end="#END#", blank_line=False, comment="# ")
     assert data.join([Result("0.3")]) == "=>0.3<="
-    assert data.join([Result("a\nb")]) == "=>\n# a\n# b\n# <="
+    assert data.join([Result("a\nb")]) == "=>\na\nb\n<="
+    assert data.answer("a\nb") == "=>\n# a\n# b\n# <="
+
+
+def test_a_line_goes_on_behind_feedback_of_several_lines() -> None:
+    data = ThreadProtocol(start="#START#", end="#END#", blank_line=False, comment="# ")
+    y = "prose\nin A is =>\n1\n2\n<= and in B is "
+    assert data.read(y, "listen") == Spawn(("in A is =>\n1\n2\n<= and in B is ",))

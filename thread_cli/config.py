@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thread_cli.engine.errors import UserError
-from thread_cli.engine.limits import Limits
+from thread_cli.engine.limits import Budgets, Limits
 
 __all__ = ["Config", "ModelConfig", "PriceConfig", "resolve"]
 
@@ -65,7 +65,8 @@ class Config(_Section):
     psi: str | None = None
     on_failure: Literal["report", "retry", "abort"] = "report"
     limits: Limits = Field(default_factory=Limits)
-    child_limits: Limits | None = None
+    child_limits: Budgets | None = None
+    """What each spawned thread with all below it may spend."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the environment."""
     seed: int = 0

@@ -69,6 +69,9 @@ class Fork:
     def body(self, text: str, stop: StopReason) -> str:
         return text if stop == "end" else text.rpartition("\n")[0]
 
+    def answer(self, observation: str) -> str:
+        return f"=>{observation}<=\n"
+
     def join(self, results: Sequence[Result]) -> str:
         return "=>" + str(len(results)) + "<=\n"
 

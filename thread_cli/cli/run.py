@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -135,6 +137,8 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
     finally:
         shown.stop()
     episode = played.episode
+    if episode.error and os.environ.get("THREAD_DEBUG"):
+        traceback.print_exception(episode.error)
     code = _EXIT.get(episode.status, 4)
     if code:
         print(f"thread: {clean(episode.message)}", file=sys.stderr)

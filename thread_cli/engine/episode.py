@@ -37,6 +37,8 @@ class Episode:
     answer: str
     message: str
     totals: Totals
+    error: ThreadFailure | None = None
+    """What ended it, where that was a failure of the main thread."""
 
 
 class Recorder:
@@ -64,8 +66,14 @@ class Recorder:
         self._add(event)
         thread.cause = self._n
         self._n += 1
+        untold: Exception | None = None
         for sink in self._sinks:
-            sink(event)
+            try:
+                sink(event)
+            except Exception as error:  # noqa: BLE001 - raised once all others have been told
+                untold = untold or error
+        if untold is not None:
+            raise untold
         return event.n
 
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:
@@ -118,9 +126,9 @@ def judge(
         reward = environment.score(answer)
     final = reward if graded else None
     status, message = _verdict(final, error)
-    if isinstance(error, ThreadFailure):
-        answer = error.partial
-    return Episode(status, final, answer or "", message, totals)
+    failure = error if isinstance(error, ThreadFailure) else None
+    so_far = failure.partial if failure else answer
+    return Episode(status, final, so_far or "", message, totals, failure)
 
 
 def _verdict(reward: float | None, error: BaseException | None) -> tuple[Status, str]:

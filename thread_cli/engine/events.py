@@ -1,7 +1,8 @@
 """The single stream of events that tells everybody everything: display, log, metrics.
 
 Every text is told once, where it came to be: a thread's context when it starts, generated text when it was generated,
-what the engine appended when it was appended. A thread's token sequence Y is the concatenation of its `Generated.text`
+what the engine appended when it was appended (only a ϕ that hands a parent's whole Y to its child repeats that Y in the
+child's context). A thread's token sequence Y is the concatenation of its `Generated.text`
 and of the `text` of its `Observed`, `Joined` and `Corrected` events, in order.
 """
 

@@ -8,10 +8,8 @@ How threads come to life and end is in `family.py`.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from thread_cli.engine.context import Ended, Spawning, phi, psi
@@ -20,9 +18,11 @@ from thread_cli.engine.errors import (
     ChildFailed,
     LimitReached,
     MalformedOutput,
+    ModelError,
     Repetition,
     ReturnedNothing,
     ThreadFailure,
+    UserError,
 )
 from thread_cli.engine.events import (
     Acted,
@@ -35,16 +35,16 @@ from thread_cli.engine.events import (
     Observed,
     Repaired,
 )
-from thread_cli.engine.family import EpisodeOver, Family
-from thread_cli.engine.limits import Limits, before
-from thread_cli.environments import Snapshots, Step
+from thread_cli.engine.family import Family
+from thread_cli.engine.limits import Budgets, Limits, before
+from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import find_code
 from thread_cli.models import Request
 from thread_cli.protocols import Act, End, Result, Spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from thread_cli.engine.events import Sink
     from thread_cli.engine.thread import Thread
@@ -69,7 +69,7 @@ class Executor:
         interpreter: runs the code that threads write.
         environment: what threads act on; None for tasks without one.
         limits: of the whole task.
-        child_limits: of each spawned thread with all below it, where they are to be tighter.
+        child_limits: what each spawned thread with all below it may spend, where that is to be less.
         on_failure: what becomes of a failed child: `report` gives its parent an account of the failure, `retry` first
             tries once more, with the environment rewound, where it can be; `abort` ends the episode.
         temperature, seed: of sampling.
@@ -85,7 +85,7 @@ class Executor:
         interpreter: Interpreter,
         environment: Environment | None = None,
         limits: Limits | None = None,
-        child_limits: Limits | None = None,
+        child_limits: Budgets | None = None,
         on_failure: Literal["report", "retry", "abort"] = "report",
         temperature: float = 0.0,
         seed: int | None = None,
@@ -105,14 +105,14 @@ class Executor:
         self._protocol = protocol or prompt.protocol()
         self._phi_of = phi(prompt.rules.phi)
         self._psi_of = psi(prompt.rules.psi)
-        self._stepping = asyncio.Lock()
 
     async def run(self, task: Task, environment_name: str = "none") -> Episode:
         """Play `task` to its end. Afterwards all that was started has stopped, also where this call is cancelled.
 
         Raises:
             asyncio.CancelledError: the call was cancelled; the episode is recorded as that.
-            Exception: a fault of the engine or of a plug-in; recorded first, then raised again.
+            UserError: a plug-in cannot be used as it is, or the log cannot be written.
+            Exception: a fault of the engine; recorded first, then raised again.
         """
         self._recorder = Recorder(task.id, self._sinks)
         self._family = Family(
@@ -123,7 +123,7 @@ class Executor:
             limits=self._limits,
             child_limits=self._child_limits,
         )
-        self._reward = 0.0
+        self._stage = Stage(self._environment)
         root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._recorder.emit(
@@ -131,8 +131,7 @@ class Executor:
         )
         answer, error = None, None
         try:
-            async with before(root.deadline):
-                root.context = await self._first_observation(task, root)
+            root.context = await self._stage.open(task, root.deadline)
             root.names.tell("task", root.context)
             root.names.tell("observation", root.context)
             self._family.start(root)
@@ -141,8 +140,11 @@ class Executor:
             error = caught
         error = await self._family.stop(error)
         totals = self._recorder.totals(root)
-        episode = judge(self._environment, answer and answer.text, self._reward, error, totals)
-        self._recorder.end(root, episode)
+        episode = judge(self._environment, answer and answer.text, self._stage.reward, error, totals)
+        try:
+            self._recorder.end(root, episode)
+        except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
+            raise (untold if error is None or isinstance(error, ThreadFailure) else error) from None
         if error is not None and not isinstance(error, ThreadFailure):
             raise error
         return episode
@@ -190,7 +192,7 @@ class Executor:
         thread.budget.charge("calls", 1)
         started = time.monotonic()
         async with before(thread.deadline):
-            written = await self._model.complete(request)
+            written = await self._complete(request)
         seconds = time.monotonic() - started
         usage, text = written.usage, plain(written.text)
         thread.write(text)
@@ -220,6 +222,14 @@ class Executor:
             _refuse_cut_off(text, request.max_tokens)
         return written
 
+    async def _complete(self, request: Request) -> Completion:
+        try:
+            return await self._model.complete(request)
+        except (ThreadFailure, UserError):
+            raise
+        except Exception as error:
+            raise ModelError(f"{type(error).__name__}: {error}") from error
+
     async def _run_code(self, thread: Thread, written: Completion) -> None:
         """Run the code in what was just generated, binding its names."""
         thread.error = None
@@ -237,7 +247,9 @@ class Executor:
             thread.names.bind(outcome.names)
             printed = None if outcome.printed is None else plain(outcome.printed)
             error = None if outcome.error is None else plain(outcome.error)
-            thread.printed = thread.printed if printed is None else printed
+            if printed is not None or (error is not None and "print(" in code.source):
+                # A final print that fails shows nothing, whatever an earlier one showed.
+                thread.printed = None if error is not None else printed
             thread.error = thread.error or error
             bound = tuple(outcome.names)
             self._recorder.emit(CodeRan, thread, code=code.source, bound=bound, printed=printed, error=error)
@@ -252,7 +264,6 @@ class Executor:
         children, results = await self._fork(thread, lines)
         thread.names.join(child.names for child in children)
         thread.close_fork()
-        thread.cause = max((child.cause or 0 for child in children), default=thread.cause)
         text = self._protocol.join(results)
         thread.write(text)
         self._recorder.emit(Joined, thread, children=tuple(child.path for child in children), text=text)
@@ -264,24 +275,22 @@ class Executor:
         step = thread.step(written, action, repeats=self._limits.repeats)
         self._recorder.emit(Acted, thread, action=action)
         started = time.monotonic()
-        answer = await self._answer(thread, action)
+        answer = await self._stage.act(action, thread.deadline)
         seconds = time.monotonic() - started
         thread.budget.charge("working_time", seconds)
-        self._reward += answer.reward
-        observation = plain(answer.observation)
-        text = self._protocol.join([Result(self._as_read(thread, observation))])
+        text = self._protocol.answer(self._as_read(thread, answer.observation))
         thread.write(text)
-        thread.names.tell("observation", observation)
+        thread.names.tell("observation", answer.observation)
         self._recorder.emit(
             Observed,
             thread,
-            observation=observation,
+            observation=answer.observation,
             text=text,
             reward=answer.reward,
             done=answer.done,
             seconds=round(seconds, 6),
         )
-        if answer.done:
+        if self._stage.over:
             self._family.finish(None)
             raise EpisodeOver
         thread.stepped(step, text)
@@ -334,50 +343,20 @@ class Executor:
             text += "."
         return thread.names.put_back(text) if rules.names else text
 
-    async def _first_observation(self, task: Task, root: Thread) -> str:
-        if self._environment is None:
-            return plain(task.text)
-        try:
-            return plain(await self._environment.reset(task))
-        except ThreadFailure as failure:
-            self._recorder.failed(root, failure)
-            raise
-
-    async def _answer(self, thread: Thread, action: str) -> Step:
-        """The environment's answer to an action; threads act one at a time."""
-        if self._environment is None:
-            return Step("There is nothing here to act on")
-        async with before(thread.deadline), self._stepping:
-            if self._family.over.done():
-                raise EpisodeOver
-            return await self._environment.step(action)
-
     async def _fork(self, thread: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
         """Children for the lines, run to their ends; with `retry`, a failed only child gets a second try."""
-        rewind = await self._rewind(lines)
+        retry = self._on_failure == "retry" and len(lines) == 1
+        rewind = await self._stage.checkpoint(thread.deadline) if retry else None
         children, results = await self._family.fork(thread, lines)
-        if rewind is not None and children and results[0].failed:
+        if rewind and children and results[0].failed:
             await rewind()
+            thread.close_fork()
             children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
             for result in results:
                 if result.failed:
                     raise ChildFailed(result.text)
         return children, results
-
-    async def _rewind(self, lines: Sequence[str]) -> Callable[[], Awaitable[None]] | None:
-        """What undoes the actions of a child that is about to start; None where there is to be no second try."""
-        if self._on_failure != "retry" or len(lines) != 1:
-            return None
-        if self._environment is None:
-            return _nothing
-        if not isinstance(self._environment, Snapshots):
-            return None
-        return partial(self._environment.restore, await self._environment.snapshot())
-
-
-async def _nothing() -> None:
-    """Rewind what has no state."""
 
 
 def _refuse_cut_off(text: str, max_tokens: int) -> NoReturn:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from thread_cli.engine.episode import plain
 from thread_cli.engine.errors import EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.engine.events import Spawned, ThreadEnded, ThreadStarted
-from thread_cli.engine.limits import Budget, Limits
+from thread_cli.engine.limits import Budget, Budgets, Limits
 from thread_cli.engine.namespace import Namespace
+from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
 from thread_cli.protocols import Result
 
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 
     from thread_cli.engine.episode import Recorder
 
-__all__ = ["EpisodeOver", "Family"]
-
-
-class EpisodeOver(Exception):
-    """The environment ended the episode: no thread goes on."""
+__all__ = ["Family"]
 
 
 class Family:
@@ -38,7 +35,7 @@ class Family:
         phi: the context of a child, from its parent and the line that spawns it.
         so_far: what a thread would return if it ended now.
         limits: of the episode.
-        child_limits: of each child with all below it.
+        child_limits: what each child with all below it may spend.
     """
 
     def __init__(
@@ -49,7 +46,7 @@ class Family:
         phi: Callable[[Thread, str], str],
         so_far: Callable[[Thread], str],
         limits: Limits,
-        child_limits: Limits | None,
+        child_limits: Budgets | None,
     ) -> None:
         self._recorder = recorder
         self._course = course
@@ -94,7 +91,9 @@ class Family:
         for child in children:
             child.cause = parent.cause
             self.start(child)
-        return children, [child if isinstance(child, Result) else await child.ended for child in born]
+        results = [child if isinstance(child, Result) else await child.ended for child in born]
+        parent.cause = max((child.cause or 0 for child in children), default=parent.cause)
+        return children, results
 
     def finish(self, outcome: Result | BaseException | None) -> None:
         """End the episode: with the main thread's result, by the environment (None), or by an error."""
@@ -119,7 +118,11 @@ class Family:
                 error = error or cancelled
         for thread in reversed(self._live.values()):
             thread.close_fork()
-            self._recorder.emit(ThreadEnded, thread, result=None, failed=error is not None)
+            so_far = error.partial if isinstance(error, ThreadFailure) and thread.parent is None else None
+            try:
+                self._recorder.emit(ThreadEnded, thread, result=so_far or None, failed=error is not None)
+            except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
+                error = error or untold
         return error
 
     def _child(self, parent: Thread, line: str, place: int) -> Thread | Result:
@@ -159,22 +162,24 @@ class Family:
         return min(deadlines, default=None)
 
     async def _run_thread(self, thread: Thread) -> None:
-        """A thread from its start to its end, whatever happens in it."""
         try:
-            result = await self._course(thread)
+            await self._lead(thread)
         except EpisodeOver:
             return
+        except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
+            self.finish(error)
+
+    async def _lead(self, thread: Thread) -> None:
+        """Take a thread from its start to its end."""
+        try:
+            result = await self._course(thread)
         except ThreadFailure as failure:
             if isinstance(failure, LimitReached):
                 failure.partial = self._so_far(thread)
             if failure.fatal or thread.parent is None:
                 self._recorder.failed(thread, failure)
-                self.finish(failure)
-                return
+                raise
             result = self._failed(thread, failure)
-        except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
-            self.finish(error)
-            return
         del self._live[thread.path]
         thread.close_fork()
         self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed)

@@ -20,7 +20,7 @@ from thread_cli.engine.errors import LimitReached
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-__all__ = ["Budget", "Limits", "before"]
+__all__ = ["Budget", "Budgets", "Limits", "before"]
 
 _COUNTED: Final = {
     "threads": "threads",
@@ -33,10 +33,27 @@ _COUNTED: Final = {
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
 
-class Limits(BaseModel):
-    """Limits of one task, or of one thread and all below it. None is no limit."""
+class Budgets(BaseModel):
+    """What a thread and all below it may spend. None is no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int | None = Field(default=None, ge=1)
+    calls: int | None = Field(default=None, ge=1)
+    generated_tokens: int | None = Field(default=None, ge=1)
+    total_tokens: int | None = Field(default=None, ge=1)
+    """Prompt and generated tokens of all calls."""
+    cost: float | None = Field(default=None, gt=0)
+    """US dollars."""
+    wall_time: float | None = Field(default=None, gt=0)
+    """Seconds."""
+    working_time: float | None = Field(default=None, gt=0)
+    """Seconds spent in the model, the environment and the interpreter, summed over threads, without queueing and
+    backing off."""
+
+
+class Limits(Budgets):
+    """Limits of one task."""
 
     depth: int = Field(default=16, ge=0)
     """Depth of the deepest thread; the main thread has depth 0."""
@@ -44,16 +61,7 @@ class Limits(BaseModel):
     """Children in one fork."""
     threads: int | None = Field(default=1000, ge=1)
     calls: int | None = Field(default=200, ge=1)
-    generated_tokens: int | None = Field(default=None, ge=1)
-    total_tokens: int | None = Field(default=None, ge=1)
-    """Prompt and generated tokens of all calls."""
-    cost: float | None = Field(default=None, gt=0)
-    """US dollars."""
     wall_time: float | None = Field(default=3600, gt=0)
-    """Seconds."""
-    working_time: float | None = Field(default=None, gt=0)
-    """Seconds spent in the model, the environment and the interpreter, summed over threads, without queueing and
-    backing off."""
     max_tokens: int = Field(default=500, ge=1)
     """Generated tokens of one model call."""
     repeats: int = Field(default=2, ge=1)
@@ -65,12 +73,12 @@ class Budget:
 
     __slots__ = ("_caps", "_parent", "_spent")
 
-    def __init__(self, limits: Limits, parent: Budget | None = None) -> None:
+    def __init__(self, limits: Budgets, parent: Budget | None = None) -> None:
         self._caps = {kind: cap for kind in _COUNTED if (cap := getattr(limits, kind)) is not None}
         self._parent = parent
         self._spent: dict[str, float] = dict.fromkeys(_COUNTED, 0)
 
-    def child(self, limits: Limits | None) -> Budget:
+    def child(self, limits: Budgets | None) -> Budget:
         """The budget of a child; without limits of its own it is this one."""
         return self if limits is None else Budget(limits, self)
 

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.engine.errors import MalformedOutput
+from thread_cli.interpreters.values import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,15 +61,14 @@ class Namespace:
         Raises:
             MalformedOutput: the result would be longer than any text should be.
         """
-
-        def value(match: re.Match[str]) -> str:
-            name = match[1]
-            return as_text(self.values[name]) if name in self.values else match[0]
-
-        found = {match[1]: len(as_text(self.values.get(match[1], ""))) for match in _REFERENCE.finditer(text)}
-        if sum(found.values()) > _LONGEST_TEXT:
-            raise MalformedOutput(f"the values of {', '.join(found)} are too long to be written out")
-        return _REFERENCE.sub(value, text)
+        names = [name for name in _REFERENCE.findall(text) if name in self.values]
+        try:
+            texts = {name: as_text(self.values[name]) for name in dict.fromkeys(names)}
+        except (ValueError, RecursionError):
+            raise MalformedOutput(f"a value of {', '.join(dict.fromkeys(names))} cannot be written out") from None
+        if sum(len(texts[name]) for name in names) > _LONGEST_TEXT:
+            raise MalformedOutput(f"the values of {', '.join(texts)} are too long to be written out")
+        return _REFERENCE.sub(lambda match: texts.get(match[1], match[0]), text)
 
     def unbound(self, text: str) -> list[str]:
         """Names that `text` refers to and nothing is bound to."""
@@ -88,8 +88,5 @@ class Namespace:
 
 
 def as_text(value: Any) -> str:
-    """A value as it is written into text; sets in an order that does not depend on the hash seed."""
-    if isinstance(value, (set, frozenset)):
-        items: list[str] = sorted(map(repr, value))  # pyright: ignore[reportUnknownArgumentType]
-        return "{" + ", ".join(items) + "}"
-    return str(value)
+    """A value as it is written into text: strings as they are, all else as Python spells it."""
+    return value if isinstance(value, str) else spelled(value)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import parse
+from thread_cli.interpreters.values import holds_set, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +58,7 @@ class MontyInterpreter:
     Args:
         seconds: the longest that one piece of code may run.
         memory: bytes that it may hold.
-        processes: how many workers may live at once.
+        processes: how many pieces of code may run beside the event loop.
     """
 
     def __init__(self, *, seconds: float = 0.5, memory: int = 32_000_000, processes: int = 2) -> None:
@@ -78,7 +79,7 @@ class MontyInterpreter:
         except SyntaxError as error:
             return Outcome(error=f"SyntaxError: {error.msg}")
         constants = _constants(statements)
-        if constants is not None:
+        if constants is not None and not any(map(_too_large, constants.names.values())):
             return constants
         if self._pool is None:
             self._pool = self._open()
@@ -97,7 +98,8 @@ class MontyInterpreter:
     def _open(self) -> Monty:
         from pydantic_monty import Monty
 
-        pool = Monty(max_processes=self._processes, request_timeout=self._seconds + 0.3)
+        # One worker more than there are threads: the event loop never waits for one that is busy.
+        pool = Monty(max_processes=self._processes + 1, request_timeout=self._seconds + 0.3)
         try:
             return pool.__enter__()
         except Exception as error:
@@ -106,12 +108,15 @@ class MontyInterpreter:
     def _run(self, statements: Sequence[ast.stmt], names: Mapping[str, Any], seconds: float) -> Outcome:
         import pydantic_monty
 
-        read, bound = _reads(statements), _binds(statements)
-        known = _reachable(read, names)
+        try:
+            bound, definitions, pieces = _binds(statements), _definitions(statements), _at_prints(statements)
+            known = _reachable(_reads(statements), names)
+            preamble = [_definition(name, value) for name, value in known.items() if _needs_definition(value)]
+        except (RecursionError, ValueError):
+            return Outcome(error="SyntaxError: too deeply nested")
         values = {name: value for name, value in known.items() if not isinstance(value, Definition)}
         wanted = bound | {name for name, value in values.items() if not isinstance(value, _IMMUTABLE)}
-        definitions = _definitions(statements)
-        preamble = [value.source for value in known.values() if isinstance(value, Definition)]
+        sent = {name: value for name, value in values.items() if not holds_set(value)}
         pool = self._pool
         if pool is None:
             raise InterpreterFailed("the interpreter is closed")
@@ -120,13 +125,14 @@ class MontyInterpreter:
             with pool.checkout(limits=limits, os_policy=self._policy) as session:
                 if preamble:
                     session.feed_run("\n".join(preamble))
-                results, printed, error = _feed(session, _at_prints(statements), values, wanted - definitions.keys())
+                results, printed, error = _feed(session, pieces, sent, wanted - definitions.keys())
         except pydantic_monty.MontyCrashedError as crash:
             if crash.timed_out:
                 return Outcome(error=_OUT_OF_TIME)
             raise SessionDead(f"the code ended its interpreter: {_one_line(crash)}") from None
         except (pydantic_monty.MontyError, ValueError, TypeError) as refused:
             return Outcome(error=_one_line(refused))
+        results = {key: value for key, value in results.items() if key in bound or _differ(value, values.get(key))}
         if too_large := [name for name, value in results.items() if _too_large(value)]:
             return Outcome(error=f"MemoryError: the value of {too_large[0]} is too large to keep")
         if error is None:
@@ -286,7 +292,8 @@ def _size(value: Any) -> int:
         if isinstance(item, (str, bytes)):
             total += len(item)
         elif isinstance(item, int):
-            total += item.bit_length() // 3
+            digits = item.bit_length() // 3
+            total += digits if digits < _DIGITS_LIMIT else _VALUE_LIMIT
         elif isinstance(item, dict):
             for pair in cast("dict[Any, Any]", item).items():
                 pending.extend(pair)
@@ -295,9 +302,23 @@ def _size(value: Any) -> int:
     return total
 
 
+def _needs_definition(value: Any) -> bool:
+    """Whether a value goes in as source: for sets, because their order as values would depend on the hash seed."""
+    return isinstance(value, Definition) or holds_set(value)
+
+
+def _definition(name: str, value: Any) -> str:
+    return value.source if isinstance(value, Definition) else f"{name} = {spelled(value)}"
+
+
+def _differ(one: Any, other: Any) -> bool:
+    try:
+        return bool(one != other)
+    except RecursionError:
+        return True
+
+
 def _too_large(value: Any) -> bool:
-    if isinstance(value, int):
-        return value.bit_length() > 3 * _DIGITS_LIMIT
     return _size(value) > _VALUE_LIMIT
 
 

@@ -80,5 +80,9 @@ class Protocol(TypingProtocol):
         ...
 
     def join(self, results: Sequence[Result]) -> str:
-        """The text appended to Y once all children have ended, or an action was answered."""
+        """The text appended to Y once all children have ended."""
+        ...
+
+    def answer(self, observation: str) -> str:
+        """The text appended to Y once an action was answered."""
         ...

@@ -44,7 +44,7 @@ class ThreadProtocol:
         return f"{_SEPARATOR}Prompt:\n{context}\n\n\nResponse:\n{self._start}\n"
 
     def read(self, y: str, stop: StopReason) -> Spawn | Act | End:
-        line = y.rpartition("\n")[2]
+        line = _last_line(y)
         if stop == "end" or (stop == "stop" and _ends(line)):
             return End()
         repaired = not line.strip()
@@ -62,11 +62,23 @@ class ThreadProtocol:
         return text if stop == "end" or (stop == "stop" and _ends(line)) else head
 
     def join(self, results: Sequence[Result]) -> str:
-        feedback = "\n".join(result.text for result in results)
-        if "\n" in feedback:
-            lines = feedback.split("\n")
-            feedback = "\n" + "".join(f"{self._comment}{line}\n" for line in lines) + self._comment
-        return LISTEN + feedback + self._close
+        return self._feedback("\n".join(result.text for result in results), "")
+
+    def answer(self, observation: str) -> str:
+        return self._feedback(observation, self._comment)
+
+    def _feedback(self, text: str, prefix: str) -> str:
+        if "\n" in text:
+            text = "\n" + "".join(f"{prefix}{line}\n" for line in text.split("\n")) + prefix
+        return LISTEN + text + self._close
+
+
+def _last_line(y: str) -> str:
+    """The line that Y ends with; feedback of several lines on it is part of it."""
+    line = y.rpartition("\n")[2]
+    while line.lstrip("# ").startswith(CLOSE) and (opened := y.rfind(f"{LISTEN}\n", 0, len(y) - len(line))) >= 0:
+        line = y[y.rfind("\n", 0, opened) + 1 :]
+    return line
 
 
 def _ends(line: str) -> bool:

@@ -1,0 +1,90 @@
+"""The environment of one episode, as its threads meet it: one action at a time, within a thread's time.
+
+This is the boundary at which faults of an environment are told from everybody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from thread_cli.engine.episode import plain
+from thread_cli.engine.errors import EnvironmentFailed, ThreadFailure, UserError
+from thread_cli.engine.limits import before
+from thread_cli.environments import Snapshots, Step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from thread_cli.environments import Environment, Task
+
+__all__ = ["EpisodeOver", "Stage"]
+
+
+class EpisodeOver(Exception):
+    """The environment ended the episode: no thread goes on."""
+
+
+class Stage:
+    """What threads act on; without an environment there is nothing to act on. `reward` sums up the rewards."""
+
+    def __init__(self, environment: Environment | None) -> None:
+        self._environment = environment
+        self._acting = asyncio.Lock()
+        self.reward = 0.0
+        self.over = False
+        """Whether the environment has ended the episode."""
+
+    async def open(self, task: Task, deadline: float | None) -> str:
+        """Begin the episode; returns the main thread's context.
+
+        Raises:
+            EnvironmentFailed: the environment broke.
+            LimitReached: the time is up.
+        """
+        if self._environment is None:
+            return plain(task.text)
+        async with self._within(deadline):
+            return plain(await self._environment.reset(task))
+
+    async def act(self, action: str, deadline: float | None) -> Step:
+        """Carry out an action; raises as `open` does, and `EpisodeOver` where there is no more to act on."""
+        if self._environment is None:
+            return Step("There is nothing here to act on")
+        async with self._within(deadline):
+            if self.over:
+                raise EpisodeOver
+            step = await self._environment.step(action)
+        self.reward += step.reward
+        self.over = self.over or step.done
+        return Step(plain(step.observation), step.reward, step.done)
+
+    async def checkpoint(self, deadline: float | None) -> Callable[[], Awaitable[None]]:
+        """Take note of the present state; what is returned brings it back, where the environment can be rewound."""
+        reward, environment = self.reward, self._environment
+        if not isinstance(environment, Snapshots):
+            return _leave_as_it_is
+        async with self._within(deadline):
+            snapshot = await environment.snapshot()
+
+        async def rewind() -> None:
+            async with self._within(deadline):
+                await environment.restore(snapshot)
+            self.reward = reward
+
+        return rewind
+
+    @asynccontextmanager
+    async def _within(self, deadline: float | None) -> AsyncGenerator[None]:
+        async with before(deadline), self._acting:
+            try:
+                yield
+            except (EpisodeOver, ThreadFailure, UserError):
+                raise
+            except Exception as error:
+                raise EnvironmentFailed(f"{type(error).__name__}: {error}") from error
+
+
+async def _leave_as_it_is() -> None:
+    """Rewind nothing: there is no state, or it cannot be brought back."""

@@ -1,0 +1,45 @@
+"""Values of model-written code, as text that is the same in every run."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+__all__ = ["holds_set", "spelled"]
+
+
+def spelled(value: Any) -> str:
+    """`value` as Python spells it, with the items of sets in an order that does not depend on the hash seed.
+
+    Raises:
+        ValueError, RecursionError: it holds an integer too long, or is nested too deeply, to be spelled.
+    """
+    match value:
+        case set() | frozenset():
+            items = sorted(map(spelled, cast("set[Any]", value)))
+            listed = "{" + ", ".join(items) + "}" if items else "set()"
+            return f"frozenset({listed if items else ''})" if isinstance(value, frozenset) else listed
+        case list():
+            return "[" + ", ".join(map(spelled, cast("list[Any]", value))) + "]"
+        case tuple():
+            items = [spelled(item) for item in cast("tuple[Any, ...]", value)]
+            return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+        case dict():
+            pairs = cast("dict[Any, Any]", value).items()
+            return "{" + ", ".join(f"{spelled(key)}: {spelled(inner)}" for key, inner in pairs) + "}"
+        case _:
+            return repr(value)
+
+
+def holds_set(value: Any) -> bool:
+    """Whether there is a set in `value`, however deep."""
+    pending: list[Any] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (set, frozenset)):
+            return True
+        if isinstance(item, dict):
+            for pair in cast("dict[Any, Any]", item).items():
+                pending.extend(pair)
+        elif isinstance(item, (list, tuple)):
+            pending.extend(cast("list[Any]", item))
+    return False
