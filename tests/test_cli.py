@@ -180,6 +180,17 @@ def test_free_text_needs_no_environment(tmp_path) -> None:
         (("run", "textcraft", "--model", "openai:x@http://127.0.0.1:9/v1", "--cost", "1"), 2, "price"),
         (("run", "none", "--model", "teacher", "x"), 2, "teacher"),
         (("run", "none"), 2, "--task"),
+        (("run", "none", " "), 2, "empty"),
+        (("run", "textcraft", "--model", "embedded:my.gguf"), 2, "nothing after its name"),
+        (("run", "textcraft", "--model", "openai:x@localhost:8000/v1"), 2, "with its scheme"),
+        (("run", "textcraft", "--model", "openai:@http://127.0.0.1:9/v1"), 2, "with its scheme"),
+        (("run", "textcraft", "--model", "openai:x@http://127.0.0.1:9/v1?key=secret"), 2, "before any ?"),
+        (("run", "textcraft", "--model", "faulty:cut=0.1+llama:nope.gguf"), 2, "nope.gguf"),
+        (("run", "textcraft", "--model", "teacher", "-o", "limits=3", "--calls", "3"), 2, "as a section"),
+        (("run", "textcraft", "--model", "teacher", "--prompt", "drop.txt"), 2, "regular expression"),
+        (("run", "textcraft", "--model", "teacher", "--prompt", "zero.txt"), 2, "ZeroDivisionError"),
+        (("run", "textcraft", "--model", "scripted:pattern.toml"), 2, "pattern.toml"),
+        (("run", "textcraft", "--model", "teacher", "--log", ""), 2, "empty"),
         (("show", "nowhere"), 2, "nowhere"),
         (("show", "."), 2, "no recorded episode"),
         (("replay", "nowhere"), 2, "nowhere"),
@@ -189,6 +200,9 @@ def test_free_text_needs_no_environment(tmp_path) -> None:
 def test_wrong_input_gives_one_line_and_the_right_exit_code(tmp_path, arguments, code, says) -> None:
     (tmp_path / "bad.toml").write_text("limits = [")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\x00" * 100)
+    (tmp_path / "drop.txt").write_text('+++\n[observation]\ndrop = ["(["]\n+++\nq')
+    (tmp_path / "zero.txt").write_text("+++\n+++\n{{ 1 / 0 }}")
+    (tmp_path / "pattern.toml").write_text('[[thread]]\ncontext = "(["\ntext = "x"\n')
     result = thread(*arguments, cwd=tmp_path, OPENAI_API_KEY="", NO_COLOR="1")
     assert result.returncode == code, result.stderr
     assert says in result.stderr
@@ -206,6 +220,44 @@ def test_settings_come_from_files_then_the_environment_then_flags(tmp_path) -> N
     assert "calls = 2" in settings
     assert "depth = 4" in settings
     assert "2 model calls" in ran.stderr
+
+
+@pytest.mark.parametrize("given", ["flag", "override", "variable", "file"])
+def test_a_numeric_task_can_be_given_in_any_way(tmp_path, given) -> None:
+    (tmp_path / "t.toml").write_text("task = 17\n")
+    ways = {"flag": ["--task", "17"], "override": ["-o", "task=17"], "file": ["--config", "t.toml"], "variable": []}
+    environment = {"THREAD_TASK": "17"} if given == "variable" else {}
+    ran = thread(
+        "run",
+        "textcraft",
+        "--model",
+        "teacher",
+        "--display",
+        "none",
+        "--log",
+        "a",
+        *ways[given],
+        cwd=tmp_path,
+        **environment,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "a" / "17.jsonl").exists()
+
+
+def test_debug_shows_the_trace_and_keeps_the_exit_code(tmp_path) -> None:
+    shown = thread("--debug", "run", "nosuchenv", cwd=tmp_path)
+    assert "Traceback" in shown.stderr
+    assert shown.returncode == 2
+    assert "Traceback" not in thread("run", "nosuchenv", cwd=tmp_path, THREAD_DEBUG="0").stderr
+
+
+def test_a_replay_with_another_prompt_is_no_replay(tmp_path) -> None:
+    (tmp_path / "s.txt").write_text("print('x')\n")
+    common = ["run", "none", "Go.", "--display", "none"]
+    thread(*common, "--model", "scripted:s.txt", "--log", "a", cwd=tmp_path)
+    other = thread(*common, "--model", "replay:a", "--prompt", "arithmetic", "--log", "b", cwd=tmp_path)
+    assert other.returncode == 1
+    assert "another prompt" in other.stderr
 
 
 def test_lists_say_what_is_installed_and_how_to_install_the_rest(tmp_path) -> None:
@@ -257,7 +309,8 @@ def test_hostile_text_changes_nothing_outside_and_shows_as_text(tmp_path, displa
     assert thread("show", "a", cwd=tmp_path).returncode == 0
 
 
-def test_ctrl_c_ends_with_a_valid_log_and_exit_code_130(tmp_path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_with_a_valid_log_and_its_exit_code(tmp_path, number, code) -> None:
     (tmp_path / "s.toml").write_text('[[thread]]\ntext = "First, go on {task} =>"\n')
     leader, follower = pty.openpty()
     process = subprocess.Popen(
@@ -287,10 +340,10 @@ def test_ctrl_c_ends_with_a_valid_log_and_exit_code_130(tmp_path) -> None:
     while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     os.close(leader)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "interrupted" in errors
     last = json.loads(log.read_text().splitlines()[-1])
     assert (last["kind"], last["status"]) == ("episode_ended", "cancelled")

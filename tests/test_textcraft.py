@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from thread_cli.engine.errors import EnvironmentFailed, ModelError, Status, UserError
+from thread_cli.engine.errors import EnvironmentFailed, Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Snapshots, Step, Task, Teaches
 from thread_cli.interpreters.monty import MontyInterpreter
@@ -340,9 +340,10 @@ async def test_feedback_of_several_lines_is_read(feedback):
 @pytest.mark.parametrize(
     "y", ["something else =>", "No command makes this by that name.\n> get 2 willow logs =>x<=\n\n?"]
 )
-async def test_a_thread_that_the_teacher_did_not_write_is_refused(y):
-    with pytest.raises(ModelError, match="did not write"):
-        await TextCraftTeacher().complete(request("obtain 2 willow logs: get =>", y))
+async def test_a_thread_that_the_teacher_did_not_write_is_ended(y):
+    answer = await TextCraftTeacher().complete(request("obtain 2 willow logs: get =>", y))
+    assert answer.stop == "end"
+    assert "did not write" in answer.text
 
 
 async def test_a_context_that_means_nothing_is_told_so():

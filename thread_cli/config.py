@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.limits import Budgets, Limits
@@ -21,7 +21,18 @@ __all__ = ["Config", "ModelConfig", "PriceConfig", "resolve"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, (str, Path)) else value
+
+
+def _as_text(value: Any) -> Any:
+    """A folder's name may be a number, which TOML reads as one; an empty one is a mistake."""
+    if value == "":
+        raise ValueError("the name of the folder is empty")
+    return str(value) if isinstance(value, int) else value
 
 
 class PriceConfig(_Section):
@@ -46,11 +57,11 @@ class ModelConfig(_Section):
     """Seconds without a token after which an API call counts as hung."""
     gpu_layers: int = Field(default=0, ge=-1)
     """Layers of a local model that are computed on the GPU; -1 for all."""
-    adapters: tuple[Path, ...] = ()
+    adapters: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()
     """LoRA adapters (GGUF) of a local model."""
     context: int | None = Field(default=None, ge=256)
     """Tokens that a local model's cache holds, of all threads together."""
-    cpu_threads: int | None = Field(default=None, ge=1)
+    cpu_threads: int | None = Field(default=None, ge=1, le=256)
     price: PriceConfig | None = None
 
 
@@ -70,7 +81,7 @@ class Config(_Section):
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the environment."""
     seed: int = 0
-    log: Path | None = None
+    log: Annotated[Path | None, BeforeValidator(_as_text)] = None
     display: Literal["auto", "tree", "plain", "json", "none"] = "auto"
 
     @classmethod
@@ -113,9 +124,21 @@ def _checked(settings: dict[str, Any]) -> Config:
 
 
 def _files(file: Path | None) -> list[Path]:
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    found = [path for path in (home / "thread-runner" / "thread.toml", Path("thread.toml")) if path.is_file()]
-    return [*found, file] if file else found
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
+    found = [
+        path
+        for path in (home / "thread-runner" / "thread.toml", Path("thread.toml"))
+        if os.access(_there(path), os.R_OK)
+    ]
+    return [*map(_there, found), file] if file else [*map(_there, found)]
+
+
+def _there(path: Path) -> Path:
+    """`path` with the user's home put in, if there is one."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -156,6 +179,9 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
             continue
         section: Any = {"spec": value} if key == "model" and isinstance(value, str) else value
         if isinstance(section, dict):
-            _merge(into.setdefault(key, {}), cast("dict[str, Any]", section))
+            within = into.setdefault(key, {})
+            if not isinstance(within, dict):
+                raise UserError(f"configuration: {key} is given both as a value ({within!r}) and as a section")
+            _merge(cast("dict[str, Any]", within), cast("dict[str, Any]", section))
         else:
             into[key] = section

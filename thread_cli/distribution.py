@@ -6,7 +6,7 @@ import re
 from importlib.metadata import requires
 from typing import Final
 
-__all__ = ["NAME", "remedy"]
+__all__ = ["NAME", "remedy", "requirement"]
 
 NAME: Final = "thread-runner"
 
@@ -16,3 +16,11 @@ def remedy(extra: str) -> str:
     marked = [requirement.partition(";") for requirement in requires(NAME) or []]
     wanted = [name.strip() for name, _, marker in marked if re.search(rf"extra == ['\"]{extra}['\"]", marker)]
     return "pip install " + " ".join(f"'{name}'" for name in wanted)
+
+
+def requirement(package: str) -> str:
+    """A package with the versions that this distribution wants of it, if it wants any."""
+    for wanted in requires(NAME) or []:
+        if re.match(rf"{re.escape(package)}\b(?!-)", wanted, re.IGNORECASE):
+            return wanted.partition(";")[0].strip()
+    return package

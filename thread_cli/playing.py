@@ -55,13 +55,13 @@ async def play(
         stack.push_async_callback(environment.close)
         task = task_of(environment, config.environment, config.task)
         prompt = _prompt(config, environment, task)
+        _require_price(config)
         model = open_model(config.model, environment, task.id, tell)
         stack.push_async_callback(model.close)
         if isinstance(model, Opens):
             await model.open()
         interpreter = MontyInterpreter()
         stack.push_async_callback(interpreter.close)
-        _require_price(config)
         name = f"{config.environment}-{task.id}".replace("/", "-")
         about = {"config": config.model_dump(mode="json"), "prompt": {"name": prompt.name, **prompt.rules.model_dump()}}
         folder = RunFolder.create(config.log, name, about, prompt.q)
@@ -95,7 +95,8 @@ def _prompt(config: Config, environment: Environment, task: Task) -> Prompt:
 
 
 def _require_price(config: Config) -> None:
-    if config.limits.cost is not None and config.model.spec.startswith("openai") and config.model.price is None:
+    limited = [limits for limits in (config.limits, config.child_limits) if limits and limits.cost is not None]
+    if limited and config.model.price is None:
         raise UserError(
             "a cost limit needs prices, in dollars per million tokens: "
             "-o model.price.prompt=… -o model.price.generated=…"

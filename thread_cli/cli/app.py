@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from importlib.metadata import version
 from typing import Annotated
 
@@ -51,8 +52,7 @@ def options(
     debug: Annotated[bool, typer.Option(help="Show the trace of an error.", envvar="THREAD_DEBUG")] = False,
 ) -> None:
     """Start with `thread run textcraft`: a small model on this machine plays a crafting task."""
-    if debug:
-        os.environ["THREAD_DEBUG"] = "1"
+    os.environ["THREAD_DEBUG"] = "1" if debug else ""
 
 
 def main() -> None:
@@ -66,15 +66,19 @@ def main() -> None:
         sys.exit(130)
     except UserError as error:
         _give_up(error, error.message, error.exit_code)
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _give_up(error, f"the output cannot be written: {error.strerror or error}", 4)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:  # noqa: BLE001 - the last resort
-        _give_up(error, f"{type(error).__name__}: {error} (a fault of thread itself; --debug shows the trace)", 4)
+        _give_up(
+            error, f"{type(error).__name__}: {error} (a fault of thread itself; `thread --debug …` shows the trace)", 4
+        )
 
 
 def _give_up(error: Exception, message: str, code: int) -> None:
     if os.environ.get("THREAD_DEBUG"):
-        raise error
+        traceback.print_exception(error)
     print(f"thread: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

@@ -9,6 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
+from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.display import Mode, choose
 from thread_cli.display import replay as feed
 from thread_cli.engine.errors import UserError
@@ -27,5 +28,8 @@ def replay(
     if display not in get_args(Mode):
         raise UserError(f"there is no display {display!r}; there are {', '.join(get_args(Mode))}")
     events = read_events(RunFolder.open(run).episode(task))
-    with choose(cast("Mode", display), Console()) as shown:
-        asyncio.run(feed(events, shown, speed or float("inf")))
+    try:
+        with choose(cast("Mode", display), Console()) as shown:
+            asyncio.run(interruptible(feed(events, shown, speed or float("inf"))))
+    except Terminated as ended:
+        raise typer.Exit(ended.exit_code) from None

@@ -6,16 +6,20 @@ import asyncio
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 from rich.console import Console
 
+from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.config import Config, resolve
 from thread_cli.display import Mode, choose
 from thread_cli.display.text import clean
 from thread_cli.engine.errors import Status, UserError
+from thread_cli.environments.registry import names as environment_names
+from thread_cli.models.registry import KINDS
 from thread_cli.playing import Played, play
 from thread_cli.record import RunFolder, first_difference, read_events
 
@@ -25,15 +29,32 @@ _LIMITS: Final = "Limits"
 _EXIT: Final = {Status.solved: 0, Status.answered: 0, Status.failed: 1, Status.limited: 1, Status.cancelled: 130}
 
 
+def _completes(words: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Shell completion with the words that begin as what is typed."""
+    return lambda incomplete: [word for word in words() if word.startswith(incomplete)]
+
+
 def run(
-    environment: Annotated[str, typer.Argument(help="What to act on: see `thread envs`; `none` for free text.")],
+    environment: Annotated[
+        str,
+        typer.Argument(
+            help="What to act on: see `thread envs`; `none` for free text.",
+            autocompletion=_completes(environment_names),
+        ),
+    ],
     text: Annotated[str | None, typer.Argument(help="A task in your own words, for `none`.")] = None,
     *,
     task: Annotated[
         str | None, typer.Option("--task", "-t", help="A task's id, or SPLIT:INDEX. Default: the first.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="See `thread models`. Default: embedded, on this machine.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="See `thread models`. Default: embedded, on this machine.",
+            autocompletion=_completes(lambda: [kind.spec.partition("[")[0] for kind in KINDS.values()]),
+        ),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="A prompt's name (`thread prompts`) or file.")
@@ -72,8 +93,11 @@ def run(
     gpu_layers: Annotated[int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all.")] = None,
     lora: Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of distractors and sampling.")] = None,
-    log: Annotated[Path | None, typer.Option(help="The run's folder. Default: a new one below runs/.")] = None,
-    display: Annotated[str | None, typer.Option(help="auto, tree, plain, json or none.")] = None,
+    log: Annotated[str | None, typer.Option(help="The run's folder. Default: a new one below runs/.")] = None,
+    display: Annotated[
+        str | None,
+        typer.Option(help="auto, tree, plain, json or none.", autocompletion=_completes(lambda: get_args(Mode))),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of these settings.")] = None,
     override: Annotated[
         list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Any setting, such as limits.repeats=3.")
@@ -128,12 +152,12 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
         shown.start()
 
     try:
-        played = asyncio.run(play(settings, shown, ready=ready, tell=_tell))
-    except KeyboardInterrupt:
+        played = asyncio.run(interruptible(play(settings, shown, ready=ready, tell=_tell)))
+    except (KeyboardInterrupt, Terminated) as interruption:
         shown.stop()
         where = f"; the log is in {folders[0].path}" if folders else ""
         print(f"thread: interrupted{where}", file=sys.stderr)
-        return None, 130
+        return None, interruption.exit_code if isinstance(interruption, Terminated) else 130
     finally:
         shown.stop()
     episode = played.episode
@@ -158,6 +182,9 @@ def _compared(settings: Config, played: Played) -> int:
     recorded = RunFolder.open(Path(settings.model.spec.removeprefix("replay:"))).episode(played.task.id)
     now = played.folder.episode(played.task.id)
     difference = first_difference(read_events(recorded), read_events(now))
+    if difference is None and RunFolder(recorded.parent).prompt() != played.folder.prompt():
+        print("thread: the replay has the same events, but another prompt than was recorded", file=sys.stderr)
+        return 1
     if difference is None:
         print("replay: the same events as recorded", file=sys.stderr)
         return 0

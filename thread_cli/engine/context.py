@@ -5,6 +5,7 @@ A spec is a name, with parameters after a colon where the function takes any: `l
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -105,7 +106,7 @@ def _named(symbol: str, registry: Mapping[str, Callable[..., str]], spec: str) -
     name, _, written = spec.partition(":")
     if name not in registry:
         raise UserError(f"no {symbol} is called {name!r}; there are {', '.join(registry)}")
-    parts = [part.partition("=") for part in written.split(";") if part]
+    parts = [part.partition("=") for part in re.split(r";(?=\w+=)", written) if part]
     parameters = {key: value for key, _, value in parts}
     function = registry[name]
     takes = set(function.__code__.co_varnames[1 : function.__code__.co_argcount])

@@ -40,7 +40,7 @@ from thread_cli.engine.limits import Budgets, Limits, before
 from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import find_code
-from thread_cli.models import Request
+from thread_cli.models import Request, estimated_tokens
 from thread_cli.protocols import Act, End, Result, Spawn
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Executor:
         thread.token_latency += usage.generated
         for kind, amount in (
             ("generated_tokens", usage.generated),
-            ("total_tokens", usage.prompt + usage.generated),
+            ("total_tokens", (usage.prompt or estimated_tokens(request.prompt)) + usage.generated),
             ("cost", usage.cost or 0),
             ("working_time", max(0.0, seconds - written.waited)),
         ):
@@ -218,6 +218,8 @@ class Executor:
             waited=written.waited,
             retries=written.retries,
         )
+        if usage.cost is None and thread.budget.left("cost") < float("inf"):
+            raise LimitReached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if written.stop == "length":
             _refuse_cut_off(text, request.max_tokens)
         return written

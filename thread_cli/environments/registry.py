@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.distribution import remedy
+from thread_cli.distribution import remedy, requirement
 from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from thread_cli.environments import Environment, Task
 
-__all__ = ["Installed", "find", "installed", "open_environment", "task_of"]
+__all__ = ["Installed", "find", "installed", "names", "open_environment", "task_of"]
 
 _GROUP: Final = "thread_cli.environments"
 
@@ -34,7 +34,12 @@ class Installed:
         """The command that installs what is missing."""
         if self.adapter.extra:
             return remedy(self.adapter.extra)
-        return f"pip install {' '.join(self.missing)}"
+        return "pip install " + " ".join(f"'{requirement(name)}'" for name in self.missing)
+
+
+def names() -> list[str]:
+    """The names of all adapters, none of them loaded."""
+    return sorted(entry_points(group=_GROUP).names)
 
 
 def installed() -> list[Installed]:
@@ -87,6 +92,8 @@ def task_of(environment: Environment, name: str, task: str | None) -> Task:
     tasks = {known.id: known for split in splits for known in environment.tasks(split)}
     if task in tasks:
         return tasks[task]
+    if not tasks and not task.strip():
+        raise UserError(f"{name}: the text of the task is empty")
     if not tasks:
         from thread_cli.environments import Task
 

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 from thread_cli.engine.errors import UserError
-from thread_cli.models import Completion, Model, Request, StopReason, Usage, cut_at_stop
+from thread_cli.models import Completion, Model, Opens, Request, StopReason, Usage, cut_at_stop
 from thread_cli.models.retry import Transient, current_attempt
 
 __all__ = ["Faults", "FaultyModel", "parse_spec"]
@@ -64,8 +64,8 @@ class Faults:
     retry_after: float | None = None
 
 
-def parse_spec(spec: str, seed: int = 0) -> Faults:
-    """Faults from text like `429=0.1,500=0.05,cut=0.05,seed=7`. `seed` stands in where the text names none.
+def parse_spec(spec: str) -> Faults:
+    """Faults from text like `429=0.1,500=0.05,cut=0.05,seed=7`.
 
     Raises:
         UserError: an unknown name, a value that is no number, or rates that are no shares of the whole.
@@ -83,7 +83,7 @@ def parse_spec(spec: str, seed: int = 0) -> Faults:
             kind = "a whole number" if name == "seed" else "a number"
             raise UserError(f"faulty: {name} needs {kind}, as in {name}=0, not {text!r}") from None
     pause = values.pop("retry_after", None)
-    chosen_seed = int(values.pop("seed", seed))
+    chosen_seed = int(values.pop("seed", 0))
     if pause is not None and not 0 <= pause < float("inf"):
         raise UserError(f"faulty: retry_after is a time in seconds, not {pause}")
     if not all(0 <= rate <= 1 for rate in values.values()) or sum(values.values()) > 1 + 1e-9:
@@ -94,9 +94,9 @@ def parse_spec(spec: str, seed: int = 0) -> Faults:
 class FaultyModel:
     """`inner`, with the faults of `spec` injected. Put `Retrying` around it, as around a real backend."""
 
-    def __init__(self, inner: Model, spec: str | Faults, seed: int = 0) -> None:
+    def __init__(self, inner: Model, spec: str | Faults) -> None:
         self.inner = inner
-        self.faults = spec if isinstance(spec, Faults) else parse_spec(spec, seed)
+        self.faults = spec if isinstance(spec, Faults) else parse_spec(spec)
 
     async def complete(self, request: Request) -> Completion:
         """Continue the request's prompt, or fail.
@@ -132,6 +132,11 @@ class FaultyModel:
                 raise Transient("cut_stream", "injected fault: the stream broke off")
             case _:
                 return await self.inner.complete(request)
+
+    async def open(self) -> None:
+        """Load the inner model, where it is one that can be loaded ahead."""
+        if isinstance(self.inner, Opens):
+            await self.inner.open()
 
     async def close(self) -> None:
         await self.inner.close()

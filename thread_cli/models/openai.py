@@ -158,7 +158,10 @@ class OpenAIModel:
     async def _reason(self, request: Request, sent: Mapping[str, Any], *, chat: bool) -> Failure:
         # llama-cpp-python's server, for one, cannot tell an error within a stream: it closes the stream and, right
         # after it, the connection, which the first of these calls may still have met open.
-        unstreamed = {name: value for name, value in sent.items() if name != "stream_options"} | {"stream": False}
+        # Only the error is wanted; an answer may as well be short.
+        short = {name: 1 for name in ("max_tokens", "max_completion_tokens") if name in sent}
+        kept = {name: value for name, value in sent.items() if name != "stream_options"}
+        unstreamed = {**kept, **short, "stream": False}
         failure = _CUT
         for _ in range(2):
             try:
@@ -219,7 +222,8 @@ class _Answer:
             if finish:
                 self.finish = finish
                 extra: dict[str, Any] = {**(chunk.model_extra or {}), **(choice.model_extra or {})}
-                self.hint = _stop_hint({**extra.get("__verbose", {}), **extra}, self.stop)
+                verbose = extra.get("__verbose")
+                self.hint = _stop_hint({**(verbose if isinstance(verbose, dict) else {}), **extra}, self.stop)
 
     @property
     def reason(self) -> StopReason:
@@ -232,11 +236,11 @@ class _Answer:
     def counted(self, price: Price | None) -> Usage:
         if self.usage is None:
             return Usage(generated=self.pieces)
-        details = self.usage.prompt_tokens_details
+        details = getattr(self.usage, "prompt_tokens_details", None)
         usage = Usage(
-            prompt=self.usage.prompt_tokens or 0,
-            cached=(details.cached_tokens if details else None) or 0,
-            generated=self.usage.completion_tokens or 0,
+            prompt=_count(self.usage, "prompt_tokens"),
+            cached=_count(details, "cached_tokens"),
+            generated=_count(self.usage, "completion_tokens"),
         )
         cost = None if price is None else price.of(usage)
         return Usage(usage.prompt, usage.cached, usage.generated, cost=cost)
@@ -253,6 +257,12 @@ class _Answer:
             self.text, self.cut = self.text[:start] + found[0], found[1]
         elif self.limit is not None and self.pieces >= self.limit:
             self.cut = "length"
+
+
+def _count(told: object, name: str) -> int:
+    """A count of tokens that a server told, 0 where it told none or nonsense."""
+    count = getattr(told, name, None)
+    return count if isinstance(count, int) and count > 0 else 0
 
 
 def _stop_hint(extra: Mapping[str, Any], stop: tuple[str, ...]) -> StopReason | None:
@@ -327,6 +337,8 @@ def _checked_url(url: str) -> str:
         raise UserError("the base URL is malformed; it looks like http://localhost:8000/v1") from None
     if parts.username is not None or parts.password is not None:
         raise UserError("the base URL contains credentials; put the key into THREAD_API_KEY instead")
+    if parts.query or parts.fragment:
+        raise UserError("the base URL ends before any ? or #; a key belongs into THREAD_API_KEY")
     if not usable:
         raise UserError(f"the base URL {url!r} is not of the form http://HOST:PORT/v1")
     return url.rstrip("/")
@@ -347,6 +359,8 @@ def _key_for(endpoint: str) -> SecretStr:
         names.insert(0, "THREAD_API_KEY")
     for name in names:
         key = os.environ.get(name, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise UserError(f"{name} holds a character that no key has: set it anew")
         if key:
             return SecretStr(key)
     if _is_local(endpoint):

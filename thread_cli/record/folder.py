@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
@@ -60,6 +61,8 @@ class RunFolder:
             except FileExistsError:
                 continue
             except OSError as error:
+                with suppress(OSError):
+                    (folder / "run.toml").unlink()
                 raise _unwritable(folder, error) from None
             return cls(folder)
         raise UserError(f"{path} already holds a run, and nothing recorded is overwritten: choose another --log")
@@ -90,6 +93,13 @@ class RunFolder:
         if file not in files:
             raise UserError(f"{self.path} holds no episode of task {task}; it holds {known}")
         return file
+
+    def prompt(self) -> str | None:
+        """The few-shot prompt q; None where it was not kept."""
+        try:
+            return (self.path / "prompt.txt").read_text("utf-8")
+        except OSError:
+            return None
 
     def log(self, task: str) -> EpisodeLog:
         """A new event file for an episode."""

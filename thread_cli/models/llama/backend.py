@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend", "Slice", "last_error", "quiet", "requantise"]
 
-_ERROR = 3
+_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 _errors: list[str] = []
 
 

@@ -175,7 +175,10 @@ class _Worker:
                 self._changed.wait()
             calls, self._inbox = self._inbox, deque()
         for call in calls:
-            scheduler.submit(call)
+            try:
+                scheduler.submit(call)
+            except Exception as error:  # noqa: BLE001 -- a call that cannot be taken in must not take others along
+                call.done(ModelError(f"the local backend failed: {error!r}"))
         return not self._stopping
 
 
