@@ -355,6 +355,7 @@ async def test_each_way_to_fail_at_loading_is_one_line_that_says_what_to_do(path
         with pytest.raises(UserError, match=words) as caught:
             await model.open()
         assert "\n" not in caught.value.message
+        assert "no reason given" not in caught.value.message
         await model.close()
     assert capfd.readouterr() == ("", "")
 
