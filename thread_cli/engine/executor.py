@@ -152,6 +152,7 @@ class Executor:
     # --- THREAD
 
     async def _thread(self, thread: Thread) -> Result:
+        """A thread: it generates, its code is run, and its move carried out, until it ends."""
         while True:
             written = await self._generate(thread)
             await self._run_code(thread, written)
@@ -197,13 +198,11 @@ class Executor:
         usage, text = written.usage, plain(written.text)
         thread.write(text)
         thread.token_latency += usage.generated
-        for kind, amount in (
-            ("generated_tokens", usage.generated),
-            ("total_tokens", (usage.prompt or estimated_tokens(request.prompt)) + usage.generated),
-            ("cost", usage.cost or 0),
-            ("working_time", max(0.0, seconds - written.waited)),
-        ):
-            thread.budget.charge(kind, amount)
+        prompt_tokens = usage.prompt or estimated_tokens(request.prompt)
+        thread.budget.charge("generated_tokens", usage.generated)
+        thread.budget.charge("total_tokens", prompt_tokens + usage.generated)
+        thread.budget.charge("cost", usage.cost or 0)
+        thread.budget.charge("working_time", max(0.0, seconds - written.waited))
         self._recorder.emit(
             Generated,
             thread,
