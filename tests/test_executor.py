@@ -401,6 +401,27 @@ async def test_endless_loops_of_siblings_do_not_stop_the_event_loop(play) -> Non
     assert max(gaps) < 0.5
 
 
+async def test_a_cancellation_from_within_a_plug_in_ends_the_episode(play) -> None:
+    def cancelled(request: Request) -> str:
+        raise asyncio.CancelledError
+
+    assert (await asyncio.wait_for(play(cancelled), 5)).episode.status is Status.model_error
+
+    class Cancelling(Walls):
+        async def step(self, action: str) -> Step:
+            raise asyncio.CancelledError
+
+    played = await asyncio.wait_for(play(["> go 1 =>"], environment=Cancelling()), 5)
+    assert played.episode.status is Status.environment_error
+
+
+async def test_code_of_siblings_does_not_wait_on_each_others_account(play) -> None:
+    slow = "x = 0\nfor i in range(120000): x = x + i\nNow some prose.\ny = len('abc')\nprint(y)"
+    answer = lambda r: "print('x')" if r.y else (slow if r.thread != "0" else "a|b|c|d|e|f|g|h=>")  # noqa: E731
+    played = await play(answer, protocol=Fork())
+    assert "=>" + " & ".join(["3"] * 8) + "<=" in played.y("0")
+
+
 async def test_a_second_try_does_not_keep_the_rewards_of_the_first(play) -> None:
     class Halves(Walls):
         async def step(self, action: str) -> Step:

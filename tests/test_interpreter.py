@@ -122,6 +122,9 @@ ATTACKS = [
     "x = eval(\"__import__('os')\")",
     "x = '\\ud800' * 3 + 1",
     "x = 10**4299\ny = {x: x}",
+    "x = 7**(10**7)",
+    "a = 7**300000\nfor i in range(10): a = a*a",
+    "\n".join(f"for i in range({10**7 + n}): print(i) if i < 0 else None" for n in range(20)),
 ]
 
 
@@ -157,6 +160,23 @@ asyncio.run(main())
         for seed in "0123"
     }
     assert len(seen) == 1
+
+
+async def test_values_beside_sets_stay_what_they_are(interpreter) -> None:
+    names = (
+        await interpreter.run(
+            "import datetime\ng = {'f': {1}, 'i': float('inf')}\nd = {'s': {2}, 'd': datetime.date(2020, 1, 1)}", {}
+        )
+    ).names
+    outcome = await interpreter.run("x = (g['i'] > 1, list(g['f']), d['d'].year, list(d['s']))", names)
+    assert outcome.error is None
+    assert outcome.names["x"] == (True, [1], 2020, [2])
+
+
+async def test_errors_are_the_same_in_every_run(interpreter) -> None:
+    names = (await interpreter.run("class A:\n    pass\no = A()", {})).names
+    errors = {(await interpreter.run("print(o)", names)).error for _ in range(2)}
+    assert len(errors) == 1
 
 
 async def test_clock_and_random_numbers_are_the_same_in_every_run(interpreter) -> None:

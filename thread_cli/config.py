@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.limits import Budgets, Limits
 
-__all__ = ["Config", "ModelConfig", "PriceConfig", "resolve"]
+__all__ = ["Config", "ModelConfig", "PriceConfig", "at_home", "resolve"]
 
 
 class _Section(BaseModel):
@@ -32,7 +32,7 @@ def _as_text(value: Any) -> Any:
     """A folder's name may be a number, which TOML reads as one; an empty one is a mistake."""
     if value == "":
         raise ValueError("the name of the folder is empty")
-    return str(value) if isinstance(value, int) else value
+    return at_home(Path(str(value))) if isinstance(value, (int, str)) else value
 
 
 class PriceConfig(_Section):
@@ -108,7 +108,7 @@ def resolve(flags: dict[str, Any], *, file: Path | None = None, overrides: tuple
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise UserError(f"-o {override}: write KEY=VALUE, such as -o limits.calls=50")
-        _merge(merged, _nested(key.split("."), _value(value)))
+        _merge(merged, _nested(key.split("."), _value(value, key)))
     _merge(merged, flags)
     return _checked(merged)
 
@@ -128,12 +128,12 @@ def _files(file: Path | None) -> list[Path]:
     found = [
         path
         for path in (home / "thread-runner" / "thread.toml", Path("thread.toml"))
-        if os.access(_there(path), os.R_OK)
+        if os.access(at_home(path), os.R_OK)
     ]
-    return [*map(_there, found), file] if file else [*map(_there, found)]
+    return [*map(at_home, found), file] if file else [*map(at_home, found)]
 
 
-def _there(path: Path) -> Path:
+def at_home(path: Path) -> Path:
     """`path` with the user's home put in, if there is one."""
     try:
         return path.expanduser()
@@ -155,16 +155,21 @@ def _from_environment() -> dict[str, Any]:
     for name, value in os.environ.items():
         keys = name.removeprefix("THREAD_").lower().split("__")
         if name.startswith("THREAD_") and keys[0] in Config.model_fields:
-            _merge(merged, _nested(keys, _value(value)))
+            _merge(merged, _nested(keys, _value(value, ".".join(keys))))
     return merged
 
 
-def _value(text: str) -> Any:
-    """A value as TOML would read it; what is not TOML is a string."""
+def _value(text: str, key: str) -> Any:
+    """A value as TOML would read it; what is not TOML is a string, and so is whatever is to be one."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    wanted_as_text = key in _TEXTS and type(value) not in {str, dict}
+    return text if wanted_as_text else value
+
+
+_TEXTS = {"environment", "task", "model", "model.spec", "prompt", "phi", "psi", "log", "display", "on_failure"}
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
@@ -178,6 +183,10 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
         if value is None:
             continue
         section: Any = {"spec": value} if key == "model" and isinstance(value, str) else value
+        if isinstance(section, dict) and not any(
+            inner is not None for inner in cast("dict[str, Any]", section).values()
+        ):
+            continue
         if isinstance(section, dict):
             within = into.setdefault(key, {})
             if not isinstance(within, dict):

@@ -68,7 +68,7 @@ def main() -> None:
         _give_up(error, error.message, error.exit_code)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            _give_up(error, f"the output cannot be written: {error.strerror or error}", 4)
+            _give_up(error, f"{error.filename or 'the output cannot be written'}: {error.strerror or error}", 4)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:  # noqa: BLE001 - the last resort

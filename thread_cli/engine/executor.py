@@ -8,6 +8,7 @@ How threads come to life and end is in `family.py`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
@@ -36,7 +37,7 @@ from thread_cli.engine.events import (
     Repaired,
 )
 from thread_cli.engine.family import Family
-from thread_cli.engine.limits import Budgets, Limits, before
+from thread_cli.engine.limits import Budgets, Limits, asked_to_stop, before
 from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import find_code
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from thread_cli.engine.thread import Thread
     from thread_cli.environments import Environment, Task
     from thread_cli.interpreters import Interpreter
+    from thread_cli.interpreters.code import Code
     from thread_cli.models import Completion, Model
     from thread_cli.protocols import Protocol
     from thread_cli.protocols.prompt import Prompt
@@ -58,6 +60,7 @@ __all__ = ["Executor"]
 
 _LONGEST_CODE: Final = 0.4
 """Seconds after which no further code of the same text is begun."""
+_TOO_LONG: Final = Outcome(error="TimeoutError: not run, the code before it took too long")
 
 
 class Executor:
@@ -230,6 +233,10 @@ class Executor:
             raise
         except Exception as error:
             raise ModelError(f"{type(error).__name__}: {error}") from error
+        except asyncio.CancelledError as error:
+            if asked_to_stop():
+                raise
+            raise ModelError("the call was cancelled from within the model") from error
 
     async def _run_code(self, thread: Thread, written: Completion) -> None:
         """Run the code in what was just generated, binding its names."""
@@ -237,14 +244,8 @@ class Executor:
         show = self._prompt.rules.code_errors == "show"
         spent = 0.0
         for code in find_code(self._protocol.body(written.text, written.stop), apart=not show):
-            started = time.monotonic()
-            try:
-                async with before(thread.deadline):
-                    outcome = await self._interpreter.run(code.source, thread.names.values)
-            except SessionDead as death:
-                outcome = Outcome(error=str(death))
-            seconds = time.monotonic() - started
-            thread.budget.charge("working_time", seconds)
+            outcome = await self._interpreted(thread, code) if spent <= _LONGEST_CODE else _TOO_LONG
+            thread.budget.charge("working_time", outcome.seconds)
             thread.names.bind(outcome.names)
             printed = None if outcome.printed is None else plain(outcome.printed)
             error = None if outcome.error is None else plain(outcome.error)
@@ -254,9 +255,16 @@ class Executor:
             thread.error = thread.error or error
             bound = tuple(outcome.names)
             self._recorder.emit(CodeRan, thread, code=code.source, bound=bound, printed=printed, error=error)
-            spent += seconds
-            if (error is not None and show) or spent > _LONGEST_CODE:
+            spent += outcome.seconds
+            if (error is not None and show) or outcome is _TOO_LONG:
                 return
+
+    async def _interpreted(self, thread: Thread, code: Code) -> Outcome:
+        try:
+            async with before(thread.deadline):
+                return await self._interpreter.run(code.source, thread.names.values)
+        except SessionDead as death:
+            return Outcome(error=str(death))
 
     async def _spawn(self, thread: Thread, written: str, lines: Sequence[str]) -> None:
         """Start a child for each line, wait for all, and append what they return."""

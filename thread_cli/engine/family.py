@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from thread_cli.engine.episode import plain
 from thread_cli.engine.errors import EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.engine.events import Spawned, ThreadEnded, ThreadStarted
-from thread_cli.engine.limits import Budget, Budgets, Limits
+from thread_cli.engine.limits import Budget, Budgets, Limits, asked_to_stop
 from thread_cli.engine.namespace import Namespace
 from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
@@ -168,6 +168,10 @@ class Family:
             return
         except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
             self.finish(error)
+        except asyncio.CancelledError:
+            if asked_to_stop():
+                raise
+            self.finish(RuntimeError("something that a thread waited for was cancelled"))
 
     async def _lead(self, thread: Thread) -> None:
         """Take a thread from its start to its end."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from thread_cli.engine.episode import plain
 from thread_cli.engine.errors import EnvironmentFailed, ThreadFailure, UserError
-from thread_cli.engine.limits import before
+from thread_cli.engine.limits import asked_to_stop, before
 from thread_cli.environments import Snapshots, Step
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class Stage:
                 raise
             except Exception as error:
                 raise EnvironmentFailed(f"{type(error).__name__}: {error}") from error
+            except asyncio.CancelledError as error:
+                if asked_to_stop():
+                    raise
+                raise EnvironmentFailed("a call was cancelled from within the environment") from error
 
 
 async def _leave_as_it_is() -> None:

@@ -21,11 +21,13 @@ class Outcome:
 
     `names` are the names that it bound or may have changed, with their values. `printed` is what the last statement
     that printed has printed, None where none did. `error` is one line, `NameError: name 'x' is not defined`.
+    `seconds` is how long the code ran, without waiting for its turn.
     """
 
     names: Mapping[str, Any] = field(default_factory=dict[str, Any])
     printed: str | None = None
     error: str | None = None
+    seconds: float = 0.0
 
 
 class SessionDead(Exception):

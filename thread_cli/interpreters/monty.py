@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.engine.errors import InterpreterFailed
@@ -35,6 +38,8 @@ __all__ = ["Definition", "MontyInterpreter"]
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUICK: Final = 0.02  # seconds
 _OUT_OF_TIME: Final = "TimeoutError: time limit exceeded"
+_STOPPED: Final = "TimeoutError: stopped after the time limit"
+_GRACE: Final = 0.1  # seconds
 _PRINT_LIMIT: Final = 64_000  # bytes
 _VALUE_LIMIT: Final = 1_000_000  # characters, digits and items
 _DIGITS_LIMIT: Final = 4_000  # Python refuses to write integers with more than 4,300 digits
@@ -62,15 +67,8 @@ class MontyInterpreter:
     """
 
     def __init__(self, *, seconds: float = 0.5, memory: int = 32_000_000, processes: int = 2) -> None:
-        self._limits: ResourceLimits = {
-            "max_memory": memory,
-            "max_recursion_depth": 200,
-            "max_total_sleep_secs": 0,
-        }
-        self._policy: OSPolicy = {"datetime": _EPOCH, "random_start": {"seed": 0}}
-        self._seconds = seconds
-        self._processes = processes
-        self._pool: Monty | None = None
+        self._quick = _Sandbox(seconds=min(_QUICK, seconds), memory=memory, processes=1)
+        self._patient = _Sandbox(seconds=seconds, memory=memory, processes=processes)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="monty")
 
     async def run(self, code: str, names: Mapping[str, Any]) -> Outcome:
@@ -81,31 +79,35 @@ class MontyInterpreter:
         constants = _constants(statements)
         if constants is not None and not any(map(_too_large, constants.names.values())):
             return constants
-        if self._pool is None:
-            self._pool = self._open()
-        quick = self._run(statements, names, min(_QUICK, self._seconds))
-        if quick.error != _OUT_OF_TIME:
-            return quick
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._run, statements, names, self._seconds)
+        outcome = self._quick.run(statements, names)
+        if outcome.error != _OUT_OF_TIME:
+            return outcome
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._patient.run, statements, names)
 
     async def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            pool.__exit__(None, None, None)
+        self._quick.close()
+        self._patient.close()
 
-    def _open(self) -> Monty:
-        from pydantic_monty import Monty
 
-        # One worker more than there are threads: the event loop never waits for one that is busy.
-        pool = Monty(max_processes=self._processes + 1, request_timeout=self._seconds + 0.3)
-        try:
-            return pool.__enter__()
-        except Exception as error:
-            raise InterpreterFailed(f"the Python sandbox does not start: {_one_line(error)}") from error
+class _Sandbox:
+    """Workers with one limit of time. They are started with the first call."""
 
-    def _run(self, statements: Sequence[ast.stmt], names: Mapping[str, Any], seconds: float) -> Outcome:
+    def __init__(self, *, seconds: float, memory: int, processes: int) -> None:
+        self._limits: ResourceLimits = {
+            "max_feed_duration_secs": seconds,
+            "max_memory": memory,
+            "max_recursion_depth": 200,
+            "max_total_sleep_secs": 0,
+        }
+        self._policy: OSPolicy = {"datetime": _EPOCH, "random_start": {"seed": 0}}
+        self._seconds = seconds
+        self._processes = processes
+        self._pool: Monty | None = None
+        self._opening = Lock()
+
+    def run(self, statements: Sequence[ast.stmt], names: Mapping[str, Any]) -> Outcome:
+        """Run code, waiting for it; its `seconds` do not count the wait for a worker."""
         import pydantic_monty
 
         try:
@@ -117,31 +119,49 @@ class MontyInterpreter:
         values = {name: value for name, value in known.items() if not isinstance(value, Definition)}
         wanted = bound | {name for name, value in values.items() if not isinstance(value, _IMMUTABLE)}
         sent = {name: value for name, value in values.items() if not holds_set(value)}
-        pool = self._pool
-        if pool is None:
-            raise InterpreterFailed("the interpreter is closed")
+        began = monotonic()
         try:
-            limits: ResourceLimits = {**self._limits, "max_feed_duration_secs": seconds}
-            with pool.checkout(limits=limits, os_policy=self._policy) as session:
+            with self._opened().checkout(limits=self._limits, os_policy=self._policy) as session:
+                began = monotonic()
                 if preamble:
                     session.feed_run("\n".join(preamble))
-                results, printed, error = _feed(session, pieces, sent, wanted - definitions.keys())
+                results, printed, error = _feed(
+                    session, pieces, sent, wanted - definitions.keys(), until=began + self._seconds
+                )
         except pydantic_monty.MontyCrashedError as crash:
             if crash.timed_out:
-                return Outcome(error=_OUT_OF_TIME)
+                return Outcome(error=_STOPPED, seconds=monotonic() - began)
             raise SessionDead(f"the code ended its interpreter: {_one_line(crash)}") from None
         except (pydantic_monty.MontyError, ValueError, TypeError) as refused:
-            return Outcome(error=_one_line(refused))
+            return Outcome(error=_one_line(refused), seconds=monotonic() - began)
         results = {key: value for key, value in results.items() if key in bound or _differ(value, values.get(key))}
         if too_large := [name for name, value in results.items() if _too_large(value)]:
             return Outcome(error=f"MemoryError: the value of {too_large[0]} is too large to keep")
         if error is None:
             results |= definitions
-        return Outcome(results, printed, error)
+        return Outcome(results, printed, error, monotonic() - began)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.__exit__(None, None, None)
+
+    def _opened(self) -> Monty:
+        with self._opening:
+            if self._pool is None:
+                from pydantic_monty import Monty
+
+                # The watchdog is for code that does not heed the limit: one long multiplication, say.
+                pool = Monty(max_processes=self._processes, request_timeout=self._seconds + _GRACE)
+                try:
+                    self._pool = pool.__enter__()
+                except Exception as error:
+                    raise InterpreterFailed(f"the Python sandbox does not start: {_one_line(error)}") from error
+            return self._pool
 
 
 def _feed(
-    session: MontySession, pieces: Sequence[str], values: dict[str, Any], wanted: set[str]
+    session: MontySession, pieces: Sequence[str], values: dict[str, Any], wanted: set[str], *, until: float
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """Run the pieces one after the other.
 
@@ -155,6 +175,8 @@ def _feed(
     for place, piece in enumerate(pieces):
         output = pydantic_monty.CollectString(max_bytes=_PRINT_LIMIT)
         last = place == len(pieces) - 1
+        if monotonic() > until:
+            return {}, printed, _OUT_OF_TIME
         try:
             result = session.feed_run(f"{piece}\n{fetch}" if last else piece, inputs=values, print_callback=output)
         except pydantic_monty.MontyRuntimeError as error:
@@ -332,5 +354,6 @@ def _message(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    # Monty numbers its objects at random, and a run is to be the same when it is repeated.
+    lines = re.sub(r" \(id [0-9a-f-]{36}\)", "", str(error)).strip().splitlines()
     return (lines[-1] if lines else type(error).__name__)[:300]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 __all__ = ["holds_set", "spelled"]
@@ -26,20 +27,24 @@ def spelled(value: Any) -> str:
         case dict():
             pairs = cast("dict[Any, Any]", value).items()
             return "{" + ", ".join(f"{spelled(key)}: {spelled(inner)}" for key, inner in pairs) + "}"
+        case float() if not math.isfinite(value):
+            return f"float('{value}')"
         case _:
             return repr(value)
 
 
 def holds_set(value: Any) -> bool:
-    """Whether there is a set in `value`, however deep."""
+    """Whether there is a set in `value`, however deep, and nothing that cannot be spelled."""
+    found = False
     pending: list[Any] = [value]
     while pending:
         item = pending.pop()
-        if isinstance(item, (set, frozenset)):
-            return True
         if isinstance(item, dict):
             for pair in cast("dict[Any, Any]", item).items():
                 pending.extend(pair)
-        elif isinstance(item, (list, tuple)):
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            found = found or isinstance(item, (set, frozenset))
             pending.extend(cast("list[Any]", item))
-    return False
+        elif not isinstance(item, (str, int, float, bytes, type(None))):
+            return False
+    return found

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.config import at_home
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 from thread_cli.environments import Teaches
@@ -73,7 +74,7 @@ def open_model(
         raise UserError(f"the model {config.spec!r} is incomplete: write {KINDS[kind].spec}")
     if rest and ":" not in KINDS[kind].spec:
         raise UserError(f"the model {kind!r} takes nothing after its name: write {KINDS[kind].spec}")
-    path = Path(rest).expanduser()
+    path = at_home(Path(rest))
     match kind:
         case "openai":
             return _openai(config, rest)

@@ -49,7 +49,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run already, or cannot be written.
         """
-        if path is not None and path.is_file():
+        if path is not None and _is(path, "file"):
             raise UserError(f"{path} is a file: choose a folder for --log")
         known = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": _versions()}
         for folder in _candidates(path, name):
@@ -70,7 +70,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """The folder of a recorded run; raises UserError where there is none."""
-        if not path.is_dir():
+        if not _is(path, "dir"):
             raise UserError(f"there is no run at {path}")
         folder = cls(path)
         if not folder.episodes():
@@ -153,6 +153,14 @@ def read_events(path: Path) -> list[Event]:
     if not events:
         raise UserError(f"{path} holds no event")
     return events
+
+
+def _is(path: Path, kind: str) -> bool:
+    """`path.is_file()` or `path.is_dir()`; raises UserError where the path cannot be looked at."""
+    try:
+        return path.is_file() if kind == "file" else path.is_dir()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
 
 
 def _candidates(path: Path | None, name: str) -> Iterator[Path]:
