@@ -19,6 +19,9 @@ from thread_cli.engine.limits import Budgets, Limits
 
 __all__ = ["Config", "ModelConfig", "PriceConfig", "at_home", "resolve"]
 
+_TEXTS = {"environment", "task", "model", "model.spec", "prompt", "phi", "psi", "log", "display", "on_failure"}
+"""Keys whose values are text, whatever else they look like."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
@@ -124,13 +127,9 @@ def _checked(settings: dict[str, Any]) -> Config:
 
 
 def _files(file: Path | None) -> list[Path]:
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
-    found = [
-        path
-        for path in (home / "thread-runner" / "thread.toml", Path("thread.toml"))
-        if os.access(at_home(path), os.R_OK)
-    ]
-    return [*map(at_home, found), file] if file else [*map(at_home, found)]
+    home = at_home(Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
+    found = [path for path in (home / "thread-runner" / "thread.toml", Path("thread.toml")) if os.access(path, os.R_OK)]
+    return [*found, file] if file else found
 
 
 def at_home(path: Path) -> Path:
@@ -167,9 +166,6 @@ def _value(text: str, key: str) -> Any:
         return text
     wanted_as_text = key in _TEXTS and type(value) not in {str, dict}
     return text if wanted_as_text else value
-
-
-_TEXTS = {"environment", "task", "model", "model.spec", "prompt", "phi", "psi", "log", "display", "on_failure"}
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
