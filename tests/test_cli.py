@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import thread
 
 PROMPT = """Prompt:
 Crafting commands:
@@ -43,19 +44,6 @@ Response:
 print('You cannot get it.')
 #END#
 """
-
-
-def thread(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "thread_cli", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=100,
-        check=False,
-    )
 
 
 def test_a_task_is_played_shown_replayed_and_run_again(tmp_path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from processes import thread
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -24,20 +26,9 @@ def test_the_scripts_of_the_documents_run(tmp_path) -> None:
     )
     for name, text in (("script.txt", plain), ("script.toml", toml)):
         (tmp_path / name).write_text(text)
-        command = [
-            sys.executable,
-            "-m",
-            "thread_cli",
-            "run",
-            "textcraft",
-            "--model",
-            f"scripted:{name}",
-            "--display",
-            "plain",
-            "--log",
-            name[-4:],
-        ]
-        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        ran = thread(
+            "run", "textcraft", "--model", f"scripted:{name}", "--display", "plain", "--log", name[-4:], cwd=tmp_path
+        )
         assert "Got 4 stick" in ran.stdout or "Could not find stick" in ran.stdout
 
 

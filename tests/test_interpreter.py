@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import outputs_under_hash_seeds
 
 from thread_cli.engine.errors import MalformedOutput
 from thread_cli.engine.namespace import Namespace, as_text
@@ -153,13 +151,7 @@ async def main():
     await interpreter.close()
 asyncio.run(main())
 """
-    seen = {
-        subprocess.run(
-            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
-        ).stdout
-        for seed in "0123"
-    }
-    assert len(seen) == 1
+    assert len(outputs_under_hash_seeds(script)) == 1
 
 
 async def test_values_beside_sets_stay_what_they_are(interpreter) -> None:
@@ -210,13 +202,7 @@ def test_values_are_put_back_newest_binding_first_as_whole_words() -> None:
 
 def test_sets_are_written_in_the_same_order_under_any_hash_seed() -> None:
     script = "from thread_cli.engine.namespace import as_text; print(as_text({'a', 'b', 'c', 'd', 1}))"
-    seen = {
-        subprocess.run(
-            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
-        ).stdout
-        for seed in "0123"
-    }
-    assert len(seen) == 1
+    assert len(outputs_under_hash_seeds(script)) == 1
     assert as_text([1, "a"]) == "[1, 'a']"
 
 

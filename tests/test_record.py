@@ -139,10 +139,12 @@ def test_run_toml_holds_no_key(tmp_path, monkeypatch) -> None:
 # --- scripts
 
 
-def test_a_plain_script_is_divided_by_dashes(tmp_path) -> None:
+async def test_a_plain_script_is_divided_by_dashes(play, tmp_path) -> None:
     path = tmp_path / "script.txt"
     path.write_text("First, go =>\n---\nprint('there')\n---\nprint('done')\n")
-    assert isinstance(load_script(path), ScriptedModel)
+    played = await play(load_script(path))
+    assert "=>there<=" in played.y("0")
+    assert played.episode.answer == "done"
 
 
 @pytest.mark.parametrize("text", ["[[thread]]\n", "thread = 1", "[[thread]]\ntext='x'\nother=1", "["])
