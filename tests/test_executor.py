@@ -422,6 +422,25 @@ async def test_code_of_siblings_does_not_wait_on_each_others_account(play) -> No
     assert "=>" + " & ".join(["3"] * 8) + "<=" in played.y("0")
 
 
+async def test_waiting_for_another_threads_action_is_no_work(play) -> None:
+    class Slow(Walls):
+        async def step(self, action: str) -> Step:
+            await asyncio.sleep(0.1)
+            return Step("done")
+
+    answer = lambda r: "print('x')" if "<=" in r.y else ("> act =>" if r.thread != "0" else "a|b|c|d=>")  # noqa: E731
+
+    class ForkThatActs(Fork):
+        def read(self, y: str, stop: str) -> Spawn | Act | End:
+            return Act(y[2:]) if y.startswith("> ") and stop != "end" else super().read(y, stop)
+
+    played = await play(answer, protocol=ForkThatActs(), environment=Slow())
+    last = played.of("observed")[-1]
+    (acted,) = played.of("acted", last.thread)
+    assert len(played.of("observed")) == 4
+    assert last.seconds < (last.time - acted.time) / 2
+
+
 async def test_a_second_try_does_not_keep_the_rewards_of_the_first(play) -> None:
     class Halves(Walls):
         async def step(self, action: str) -> Step:

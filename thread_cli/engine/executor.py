@@ -283,9 +283,7 @@ class Executor:
         action = plain(thread.names.substitute(line))
         step = thread.step(written, action, repeats=self._limits.repeats)
         self._recorder.emit(Acted, thread, action=action)
-        started = time.monotonic()
-        answer = await self._stage.act(action, thread.deadline)
-        seconds = time.monotonic() - started
+        answer, seconds = await self._stage.act(action, thread.deadline)
         thread.budget.charge("working_time", seconds)
         text = self._protocol.answer(self._as_read(thread, answer.observation))
         thread.write(text)

@@ -6,6 +6,7 @@ This is the boundary at which faults of an environment are told from everybody e
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -48,17 +49,22 @@ class Stage:
         async with self._within(deadline):
             return plain(await self._environment.reset(task))
 
-    async def act(self, action: str, deadline: float | None) -> Step:
-        """Carry out an action; raises as `open` does, and `EpisodeOver` where there is no more to act on."""
+    async def act(self, action: str, deadline: float | None) -> tuple[Step, float]:
+        """Carry out an action; raises as `open` does, and `EpisodeOver` where there is no more to act on.
+
+        Returns the answer, and the seconds that it took, without waiting for other threads' actions.
+        """
         if self._environment is None:
-            return Step("There is nothing here to act on")
+            return Step("There is nothing here to act on"), 0.0
         async with self._within(deadline):
             if self.over:
                 raise EpisodeOver
+            started = time.monotonic()
             step = await self._environment.step(action)
+            seconds = time.monotonic() - started
         self.reward += step.reward
         self.over = self.over or step.done
-        return Step(plain(step.observation), step.reward, step.done)
+        return Step(plain(step.observation), step.reward, step.done), seconds
 
     async def checkpoint(self, deadline: float | None) -> Callable[[], Awaitable[None]]:
         """Take note of the present state; what is returned brings it back, where the environment can be rewound."""
