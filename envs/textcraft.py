@@ -113,7 +113,7 @@ class TextCraft:
     async def restore(self, snapshot: object) -> None:
         self._running().inventory = dict(cast("Mapping[str, int]", snapshot))
 
-    def teacher(self) -> TextCraftTeacher:
+    def teacher(self, task: Task) -> TextCraftTeacher:  # noqa: ARG002
         return TextCraftTeacher()
 
     def _running(self) -> Any:

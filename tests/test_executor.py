@@ -174,6 +174,42 @@ async def test_an_observation_is_read_by_the_rules_of_the_prompt(play) -> None:
 # --- failure signatures
 
 
+async def test_an_action_may_be_code_whose_print_is_the_observation(play) -> None:
+    played = await play(
+        ["x = 20 + 1\n> print(2 * x) =>", "> print(y) =>", "print(observation)"],
+        rules={"actions": "code"},
+        environment=Walls(),
+    )
+    assert [event.observation for event in played.of("observed")] == ["42", "NameError: name 'y' is not defined"]
+    assert played.episode.answer.startswith("NameError")
+
+
+async def test_names_that_an_action_of_code_binds_are_the_threads_own(play) -> None:
+    script = ["> items = [n * n for n in range(3)] =>", "> print(f'{items[2]} of {len(items)}') =>", "print(items)"]
+    played = await play(script, rules={"actions": "code"})
+    assert [event.observation for event in played.of("observed")] == ["", "4 of 3"]
+    assert played.episode.answer == "[0, 1, 4]"
+
+
+async def test_a_main_thread_that_prints_nothing_answers_with_its_last_line(play) -> None:
+    played = await play(["It is larger.\n\nFinal Answer: higher\n"])
+    assert played.episode.answer == "Final Answer: higher"
+
+
+class Quiz(Walls):
+    """An environment that marks the answer in two ways."""
+
+    def score(self, task: Task, answer: str) -> dict[str, float]:
+        return {"loose": float("42" in answer), "strict": float(answer == "42")}
+
+
+async def test_the_first_mark_is_the_reward_and_all_are_recorded(play) -> None:
+    played = await play(["print('about 42')"], environment=Quiz())
+    assert played.episode.status is Status.solved
+    assert played.episode.reward == 1
+    assert played.of("episode_ended")[0].marks == {"loose": 1, "strict": 0}
+
+
 async def test_endless_spawning_ends_in_an_error_after_the_second_repeat(play) -> None:
     played = await play(lambda request: "print('gave up')" if "<=" in request.y else "Now, do the same =>")
     assert [e.failure for e in played.of("failed")] == ["endless spawning"]
@@ -422,19 +458,54 @@ async def test_code_of_siblings_does_not_wait_on_each_others_account(play) -> No
     assert "=>" + " & ".join(["3"] * 8) + "<=" in played.y("0")
 
 
+class ForkThatActs(Fork):
+    """Children that act."""
+
+    def read(self, y: str, stop: str) -> Spawn | Act | End:
+        return Act(y[2:]) if y.startswith("> ") and stop != "end" else super().read(y, stop)
+
+
+def four_act(request: Request) -> str:
+    if "<=" in request.y:
+        return "print('x')"
+    return "> act =>" if request.thread != "0" else "a|b|c|d=>"
+
+
+class OneByOne(Walls):
+    """An environment that notes how many threads act at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acting = self.most = 0
+
+    async def step(self, action: str) -> Step:
+        self.acting += 1
+        self.most = max(self.most, self.acting)
+        await asyncio.sleep(0.05)
+        self.acting -= 1
+        return Step("done")
+
+
+class Halls(OneByOne):
+    """An environment on which they may."""
+
+    parallel = True
+
+
+@pytest.mark.parametrize(("environment", "most"), [(Halls, 4), (OneByOne, 1)])
+async def test_threads_act_at_the_same_time_only_where_the_environment_allows(play, environment, most) -> None:
+    opened = environment()
+    await play(four_act, protocol=ForkThatActs(), environment=opened)
+    assert opened.most == most
+
+
 async def test_waiting_for_another_threads_action_is_no_work(play) -> None:
     class Slow(Walls):
         async def step(self, action: str) -> Step:
             await asyncio.sleep(0.1)
             return Step("done")
 
-    answer = lambda r: "print('x')" if "<=" in r.y else ("> act =>" if r.thread != "0" else "a|b|c|d=>")  # noqa: E731
-
-    class ForkThatActs(Fork):
-        def read(self, y: str, stop: str) -> Spawn | Act | End:
-            return Act(y[2:]) if y.startswith("> ") and stop != "end" else super().read(y, stop)
-
-    played = await play(answer, protocol=ForkThatActs(), environment=Slow())
+    played = await play(four_act, protocol=ForkThatActs(), environment=Slow())
     last = played.of("observed")[-1]
     (acted,) = played.of("acted", last.thread)
     assert len(played.of("observed")) == 4

@@ -27,7 +27,7 @@ async def test_faulty_models_lead_to_the_same_episodes(interpreter) -> None:
         told: list[list[Any]] = []
         for faulty in (False, True):
             environment = TextCraft()
-            model: Any = environment.teacher()
+            model: Any = environment.teacher(task)
             if faulty:
                 model = Retrying(
                     FaultyModel(model, "429=0.1,500=0.05,cut=0.05,timeout=0.02"), attempts=10, wait_initial=0.001
@@ -50,17 +50,19 @@ async def test_faulty_models_lead_to_the_same_episodes(interpreter) -> None:
 
 async def test_a_model_that_never_answers_is_no_failure_of_the_model(interpreter) -> None:
     environment = TextCraft()
-    model = Retrying(FaultyModel(environment.teacher(), "500=1"), attempts=3, wait_initial=0.001)
+    task = environment.tasks("test")[0]
+    model = Retrying(FaultyModel(environment.teacher(task), "500=1"), attempts=3, wait_initial=0.001)
     executor = Executor(model=model, prompt=load(None, "textcraft"), interpreter=interpreter, environment=environment)
-    episode = await executor.run(environment.tasks("test")[0], "textcraft")
+    episode = await executor.run(task, "textcraft")
     assert episode.status is Status.model_error
     assert episode.status.infrastructure
 
 
 async def test_garbage_is_what_the_model_wrote(interpreter) -> None:
     environment = TextCraft()
-    model = Retrying(FaultyModel(environment.teacher(), "garbage=1"), attempts=3, wait_initial=0.001)
+    task = environment.tasks("test")[0]
+    model = Retrying(FaultyModel(environment.teacher(task), "garbage=1"), attempts=3, wait_initial=0.001)
     executor = Executor(model=model, prompt=load(None, "textcraft"), interpreter=interpreter, environment=environment)
-    episode = await executor.run(environment.tasks("test")[0], "textcraft")
+    episode = await executor.run(task, "textcraft")
     assert episode.status in {Status.failed, Status.limited}
     assert not episode.status.infrastructure

@@ -75,7 +75,7 @@ async def play(environment: TextCraft, tasks, **options):
     episodes = []
     for task in tasks:
         executor = Executor(
-            model=environment.teacher(), prompt=prompt, interpreter=interpreter, environment=environment, **options
+            model=environment.teacher(task), prompt=prompt, interpreter=interpreter, environment=environment, **options
         )
         episodes.append(await executor.run(task, "textcraft"))
     await interpreter.close()

@@ -83,6 +83,8 @@ class Config(_Section):
     """What each spawned thread with all below it may spend."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the environment."""
+    unsafe_python: bool = False
+    """Whether code that computes with data may run unconfined where the kernel cannot confine it."""
     seed: int = 0
     log: Annotated[Path | None, BeforeValidator(_as_text)] = None
     display: Literal["auto", "tree", "plain", "json", "none"] = "auto"

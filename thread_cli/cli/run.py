@@ -92,6 +92,9 @@ def run(
     temperature: Annotated[float | None, typer.Option(help="Of sampling; 0 is greedy.")] = None,
     gpu_layers: Annotated[int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all.")] = None,
     lora: Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model.")] = None,
+    unsafe_python: Annotated[
+        bool, typer.Option("--unsafe-python", help="Run data analysis unconfined where the kernel cannot confine it.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Of distractors and sampling.")] = None,
     log: Annotated[str | None, typer.Option(help="The run's folder. Default: a new one below runs/.")] = None,
     display: Annotated[
@@ -118,6 +121,7 @@ def run(
         "phi": phi,
         "psi": psi,
         "on_failure": on_failure,
+        "unsafe_python": unsafe_python or None,
         "seed": seed,
         "log": log,
         "display": display,
@@ -166,7 +170,7 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
     code = _EXIT.get(episode.status, 4)
     if code:
         print(f"thread: {clean(episode.message)}", file=sys.stderr)
-    if episode.status is Status.answered and mode != "json":
+    if (episode.status is Status.answered or episode.marks) and mode != "json":
         print(f"answer: {clean(episode.answer)}")
     if mode not in {"json", "none"}:
         print(f"log: {played.folder.path}")

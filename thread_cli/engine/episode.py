@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.engine.errors import Boundary, LimitReached, Status, ThreadFailure
@@ -12,11 +12,11 @@ from thread_cli.engine.events import Acted, EpisodeEnded, Failed, Generated, Rep
 from thread_cli.environments import Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from thread_cli.engine.events import Event, Sink
     from thread_cli.engine.thread import Thread
-    from thread_cli.environments import Environment
+    from thread_cli.environments import Environment, Task
 
 __all__ = ["Episode", "Recorder", "judge", "plain"]
 
@@ -39,6 +39,8 @@ class Episode:
     totals: Totals
     error: ThreadFailure | None = None
     """What ended it, where that was a failure of the main thread."""
+    marks: Mapping[str, float] = field(default_factory=dict[str, float])
+    """All marks of the answer, where the environment gives marks."""
 
 
 class Recorder:
@@ -87,6 +89,7 @@ class Recorder:
             root,
             status=episode.status,
             reward=episode.reward,
+            marks=dict(episode.marks),
             message=episode.message,
             totals=episode.totals,
         )
@@ -118,17 +121,24 @@ class Recorder:
 
 
 def judge(
-    environment: Environment | None, answer: str | None, reward: float, error: BaseException | None, totals: Totals
+    environment: Environment | None,
+    task: Task,
+    answer: str | None,
+    reward: float,
+    error: BaseException | None,
+    totals: Totals,
 ) -> Episode:
     """The verdict over an episode that ended with an `answer`, by the environment (None), or by an `error`."""
     graded = environment is not None and environment.graded
+    marks: Mapping[str, float] = {}
     if error is None and answer is not None and isinstance(environment, Scores):
-        reward = environment.score(answer)
+        marks = environment.score(task, answer)
+        reward = next(iter(marks.values()))
     final = reward if graded else None
     status, message = _verdict(final, error)
     failure = error if isinstance(error, ThreadFailure) else None
     so_far = failure.partial if failure else answer
-    return Episode(status, final, so_far or "", message, totals, failure)
+    return Episode(status, final, so_far or "", message, totals, failure, marks)
 
 
 def _verdict(reward: float | None, error: BaseException | None) -> tuple[Status, str]:

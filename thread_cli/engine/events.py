@@ -133,6 +133,8 @@ class Observed(_Event):
     reward: float
     done: bool
     seconds: float
+    view: str = ""
+    """The environment's own rendering of its state, for people."""
 
 
 class Spawned(_Event):
@@ -181,6 +183,8 @@ class EpisodeEnded(_Event):
     status: Status
     reward: float | None
     """None where the environment gives no reward."""
+    marks: dict[str, float] = Field(default_factory=dict[str, float])
+    """All marks of an answer by name, where the environment gives marks; the reward is the first."""
     message: str
     totals: Totals
 

@@ -39,8 +39,9 @@ from thread_cli.engine.events import (
 from thread_cli.engine.family import Family
 from thread_cli.engine.limits import Budgets, Limits, asked_to_stop, before
 from thread_cli.engine.stage import EpisodeOver, Stage
+from thread_cli.environments import Step
 from thread_cli.interpreters import Outcome, SessionDead
-from thread_cli.interpreters.code import find_code
+from thread_cli.interpreters.code import Code, find_code, parse
 from thread_cli.models import Request, estimated_tokens
 from thread_cli.protocols import Act, End, Result, Spawn
 
@@ -51,15 +52,12 @@ if TYPE_CHECKING:
     from thread_cli.engine.thread import Thread
     from thread_cli.environments import Environment, Task
     from thread_cli.interpreters import Interpreter
-    from thread_cli.interpreters.code import Code
     from thread_cli.models import Completion, Model
     from thread_cli.protocols import Protocol
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Executor"]
 
-_LONGEST_CODE: Final = 0.4
-"""Seconds after which no further code of the same text is begun."""
 _TOO_LONG: Final = Outcome(error="TimeoutError: not run, the code before it took too long")
 
 
@@ -143,7 +141,7 @@ class Executor:
             error = caught
         error = await self._family.stop(error)
         totals = self._recorder.totals(root)
-        episode = judge(self._environment, answer and answer.text, self._stage.reward, error, totals)
+        episode = judge(self._environment, task, answer and answer.text, self._stage.reward, error, totals)
         try:
             self._recorder.end(root, episode)
         except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
@@ -244,7 +242,7 @@ class Executor:
         show = self._prompt.rules.code_errors == "show"
         spent = 0.0
         for code in find_code(self._protocol.body(written.text, written.stop), apart=not show):
-            outcome = await self._interpreted(thread, code) if spent <= _LONGEST_CODE else _TOO_LONG
+            outcome = await self._interpreted(thread, code) if spent <= self._interpreter.patience else _TOO_LONG
             thread.budget.charge("working_time", outcome.seconds)
             thread.names.bind(outcome.names)
             printed = None if outcome.printed is None else plain(outcome.printed)
@@ -262,7 +260,7 @@ class Executor:
     async def _interpreted(self, thread: Thread, code: Code) -> Outcome:
         try:
             async with before(thread.deadline):
-                return await self._interpreter.run(code.source, thread.names.values)
+                return await self._interpreter.run(code.source, thread.names.values, thread=thread.path)
         except SessionDead as death:
             return Outcome(error=str(death))
 
@@ -283,7 +281,8 @@ class Executor:
         action = plain(thread.names.substitute(line))
         step = thread.step(written, action, repeats=self._limits.repeats)
         self._recorder.emit(Acted, thread, action=action)
-        answer, seconds = await self._stage.act(action, thread.deadline)
+        compute = self._prompt.rules.actions == "code"
+        answer, seconds = await (self._computed(thread, line) if compute else self._stage.act(action, thread.deadline))
         thread.budget.charge("working_time", seconds)
         text = self._protocol.answer(self._as_read(thread, answer.observation))
         thread.write(text)
@@ -296,11 +295,22 @@ class Executor:
             reward=answer.reward,
             done=answer.done,
             seconds=round(seconds, 6),
+            view=plain(answer.view),
         )
         if self._stage.over:
             self._family.finish(None)
             raise EpisodeOver
         thread.stepped(step, text)
+
+    async def _computed(self, thread: Thread, line: str) -> tuple[Step, float]:
+        """An action that is Python: what it prints is the observation, as is its error."""
+        try:
+            outcome = await self._interpreted(thread, Code(line, tuple(parse(line))))
+        except SyntaxError as error:
+            return Step(f"SyntaxError: {error.msg}"), 0.0
+        thread.names.bind(outcome.names)
+        shown = plain(outcome.error or (outcome.printed or "").rstrip("\n"))
+        return Step(shown), outcome.seconds
 
     def _phi(self, thread: Thread, line: str) -> str:
         """ϕ: the context of the child that a thread spawns with a line."""
@@ -314,7 +324,10 @@ class Executor:
     def _returned(self, thread: Thread) -> Result:
         """What a thread that ended returns."""
         text = self._so_far(thread)
-        if not text and thread.parent is not None:
+        if not text and thread.parent is None:
+            # Published prompts for questions end with the answer in prose, not with a print.
+            return Result(thread.y.rstrip().rpartition("\n")[2])
+        if not text:
             reason = f" ({thread.error})" if thread.error else ""
             raise ReturnedNothing(f"the thread ended without returning anything{reason}")
         return Result(text)
@@ -326,7 +339,8 @@ class Executor:
         if self._prompt.rules.code_errors == "hide":
             return False
         lines = move.lines if isinstance(move, Spawn) else (move.line,)
-        unbound = [name for line in lines for name in thread.names.unbound(line)]
+        computes = isinstance(move, Act) and self._prompt.rules.actions == "code"
+        unbound = [] if computes else [name for line in lines for name in thread.names.unbound(line)]
         if thread.error is None and not unbound:
             return False
         self._correct(thread, written, thread.error or f"NameError: name {unbound[0]!r} is not defined")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from thread_cli.engine.episode import plain
 from thread_cli.engine.errors import EnvironmentFailed, ThreadFailure, UserError
 from thread_cli.engine.limits import asked_to_stop, before
-from thread_cli.environments import Snapshots, Step
+from thread_cli.environments import Parallel, Snapshots, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -32,7 +32,7 @@ class Stage:
 
     def __init__(self, environment: Environment | None) -> None:
         self._environment = environment
-        self._acting = asyncio.Lock()
+        self._acting = nullcontext() if isinstance(environment, Parallel) else asyncio.Lock()
         self.reward = 0.0
         self.over = False
         """Whether the environment has ended the episode."""
@@ -64,7 +64,7 @@ class Stage:
             seconds = time.monotonic() - started
         self.reward += step.reward
         self.over = self.over or step.done
-        return Step(plain(step.observation), step.reward, step.done), seconds
+        return Step(plain(step.observation), step.reward, step.done, step.view), seconds
 
     async def checkpoint(self, deadline: float | None) -> Callable[[], Awaitable[None]]:
         """Take note of the present state; what is returned brings it back, where the environment can be rewound."""

@@ -7,14 +7,28 @@ entry-point group `thread_cli.environments`, ours like anybody's.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from thread_cli.environments.process import OwnProcess
+    from thread_cli.interpreters import Workspace
     from thread_cli.models import Model
 
-__all__ = ["Environment", "Scores", "Snapshots", "Step", "Task", "Teaches"]
+__all__ = [
+    "Computes",
+    "Environment",
+    "Finds",
+    "InOwnProcess",
+    "Parallel",
+    "Scores",
+    "SetsUp",
+    "Snapshots",
+    "Step",
+    "Task",
+    "Teaches",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +44,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an action led to. A task is solved when its rewards have reached 1 at the end of the episode."""
+    """What an action led to. A task is solved when its rewards have reached 1 at the end of the episode.
+
+    `view` is the state of the environment as a person would like to see it, a few lines of plain text; the displays show
+    the newest one, and threads never read it.
+    """
 
     observation: str
     reward: float = 0.0
     done: bool = False
+    view: str = ""
 
 
 class Environment(Protocol):
@@ -85,11 +104,63 @@ class Snapshots(Protocol):
 class Scores(Protocol):
     """An environment that marks the main thread's result instead of rewarding actions."""
 
-    def score(self, answer: str) -> float: ...
+    def score(self, task: Task, answer: str) -> Mapping[str, float]:
+        """Marks by name, each from 0 to 1. The first is the episode's reward, the others stand beside it."""
+        ...
 
 
 @runtime_checkable
 class Teaches(Protocol):
-    """An environment with an expert of its own, which plays the episode begun by the last `reset`."""
+    """An environment with an expert of its own."""
 
-    def teacher(self) -> Model: ...
+    def teacher(self, task: Task) -> Model:
+        """An expert that plays `task`; it may know what a model must find out."""
+        ...
+
+
+@runtime_checkable
+class Finds(Protocol):
+    """An environment that has tasks by more names than its splits list, or whose splits take long to list."""
+
+    def find(self, name: str) -> Task | None:
+        """The task of that name; None where there is none."""
+        ...
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """An environment on which threads may act at the same time: `step` may be called while another one runs."""
+
+    parallel: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class InOwnProcess(Protocol):
+    """An environment that keeps what must not live in the runner in a process of its own."""
+
+    process: OwnProcess
+
+
+@runtime_checkable
+class Computes(Protocol):
+    """An environment whose threads compute with data: their code runs in the analysis session."""
+
+    def workspace(self, task: Task) -> Workspace:
+        """What the sessions of an episode of `task` hold."""
+        ...
+
+
+@runtime_checkable
+class SetsUp(Protocol):
+    """An environment with data to download: `thread envs setup NAME`."""
+
+    @classmethod
+    def setup(cls, tell: Callable[[str], None]) -> str:
+        """Bring the data to where the environment looks for them, going on where an earlier try stopped.
+
+        `tell` gets lines for people as it goes. Returns one line that says what is there now.
+
+        Raises:
+            UserError: they cannot be had.
+        """
+        ...

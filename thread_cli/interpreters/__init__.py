@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
-__all__ = ["Interpreter", "Outcome", "SessionDead"]
+__all__ = ["HostError", "Interpreter", "Outcome", "SessionDead", "Workspace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +31,40 @@ class Outcome:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What the analysis sessions of an episode hold besides pandas, numpy and scipy.
+
+    `setup` is Python, run at the beginning of each session, before any code of a thread; its names are there for that
+    code. `calls` are functions of the host that the session can call by name: arguments and results are what JSON can
+    say, and a `HostError` is raised in the session as a `RuntimeError`. `readable` are files and folders that code may
+    read. All sessions of an episode share one empty folder, which is their working folder and which they may write.
+    """
+
+    setup: str = ""
+    calls: Mapping[str, Callable[..., Awaitable[Any]]] = field(default_factory=dict[str, Any])
+    readable: Sequence[Path] = ()
+
+
+class HostError(Exception):
+    """A call of the host failed in a way that the code should hear of. The message is one line."""
+
+
 class SessionDead(Exception):
     """The session died under the code: out of memory in the host, killed, crashed. The message is one line."""
 
 
 @runtime_checkable
 class Interpreter(Protocol):
-    """Runs code. Calls of different threads may overlap; nothing of one call is left for the next."""
+    """Runs code. Calls of different threads may overlap; a call knows no names but those it is given."""
 
-    async def run(self, code: str, names: Mapping[str, Any]) -> Outcome:
+    patience: float
+    """Seconds of running after which no further code of the same text is begun."""
+
+    async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:
         """Run `code` with `names` bound; what it binds is in the outcome, also where it ended in an error.
+
+        `thread` is a hint, as in a model's request: a session may be kept for the next call of the same thread.
 
         Raises:
             SessionDead: see there.

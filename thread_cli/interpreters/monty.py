@@ -66,12 +66,14 @@ class MontyInterpreter:
         processes: how many pieces of code may run beside the event loop.
     """
 
+    patience = 0.4
+
     def __init__(self, *, seconds: float = 0.5, memory: int = 32_000_000, processes: int = 2) -> None:
         self._quick = _Sandbox(seconds=min(_QUICK, seconds), memory=memory, processes=1)
         self._patient = _Sandbox(seconds=seconds, memory=memory, processes=processes)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="monty")
 
-    async def run(self, code: str, names: Mapping[str, Any]) -> Outcome:
+    async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:  # noqa: ARG002
         try:
             statements = parse(code)
         except SyntaxError as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from thread_cli.config import ModelConfig
-    from thread_cli.environments import Environment
+    from thread_cli.environments import Environment, Task
     from thread_cli.models import Model
 
 __all__ = ["KINDS", "Kind", "open_model"]
@@ -56,7 +56,7 @@ KINDS: Final = {
 
 
 def open_model(
-    config: ModelConfig, environment: Environment | None, task: str | None, tell: Callable[[str], None] | None = None
+    config: ModelConfig, environment: Environment | None, task: Task | None, tell: Callable[[str], None] | None = None
 ) -> Model:
     """The model that `config.spec` names; it is loaded or connected to at its first call.
 
@@ -81,9 +81,9 @@ def open_model(
         case "llama" | "embedded":
             return _llama(config, path if kind == "llama" else None, tell)
         case "teacher":
-            if not isinstance(environment, Teaches):
+            if task is None or not isinstance(environment, Teaches):
                 raise UserError("this environment has no teacher: choose another --model")
-            return environment.teacher()
+            return environment.teacher(task)
         case "scripted":
             from thread_cli.models.scripted import load_script
 
@@ -92,7 +92,7 @@ def open_model(
             from thread_cli.models.replay import ReplayModel
             from thread_cli.record import RunFolder, read_events
 
-            return ReplayModel(read_events(RunFolder.open(path).episode(task)))
+            return ReplayModel(read_events(RunFolder.open(path).episode(task and task.id)))
         case _:
             return _faulty(config, rest, lambda inner: open_model(inner, environment, task, tell))
 

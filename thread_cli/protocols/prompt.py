@@ -65,10 +65,14 @@ class Rules(BaseModel):
     description: str = ""
     default: bool = False
     """The prompt that its environment uses where none is named."""
+    category: str = ""
+    """The category of tasks for which this prompt is used where none is named, before the default."""
     start: str = Field(default="#START#", min_length=1)
     end: str = Field(default="#END#", min_length=1)
     phi: str = "last_line"
     psi: str = "printed"
+    actions: Literal["environment", "code"] = "environment"
+    """What an action is: something for the environment, or Python whose print is the observation (data analysis)."""
     blank_line: bool = True
     """An empty line follows each feedback."""
     code_errors: Literal["show", "hide"] = "show"
@@ -107,7 +111,7 @@ def load(
     Raises:
         UserError: there is no such prompt, or it cannot be read.
     """
-    name, text = _read(spec, environment)
+    name, text = _read(spec, environment, category)
     front, body = _parts(name, text)
     plain = front is None
     stated = {**_plain_rules(body), **(plain_rules or {})} if front is None else front
@@ -128,7 +132,8 @@ def installed(environment: str) -> Iterator[tuple[str, Rules]]:
     if folder is None:
         return
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".jinja"):
+        # A leading underscore marks a part that prompts include.
+        if file.name.endswith(".jinja") and not file.name.startswith("_"):
             front, _ = _parts(file.name, file.read_text("utf-8"))
             yield file.name.removesuffix(".jinja"), Rules.model_validate(front or {})
 
@@ -138,8 +143,12 @@ def _folder(environment: str) -> Traversable | None:
     return folder if folder.is_dir() else None
 
 
-def _read(spec: str | None, environment: str) -> tuple[str, str]:
-    names = [name for name, rules in installed(environment) if spec == name or (spec is None and rules.default)]
+def _read(spec: str | None, environment: str, category: str) -> tuple[str, str]:
+    known = dict(installed(environment))
+    names = [name for name in known if name == spec]
+    if spec is None:
+        fitting = [name for name, rules in known.items() if category and rules.category == category]
+        names = fitting or [name for name, rules in known.items() if rules.default]
     folder = _folder(environment)
     if names and folder is not None:
         return f"{environment}/{names[0]}", folder.joinpath(f"{names[0]}.jinja").read_text("utf-8")
@@ -149,8 +158,7 @@ def _read(spec: str | None, environment: str) -> tuple[str, str]:
         return spec, Path(spec).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        known = ", ".join(name for name, _ in installed(environment)) or "none"
-        raise UserError(f"prompt {spec}: {reason}; installed for {environment}: {known}") from None
+        raise UserError(f"prompt {spec}: {reason}; installed for {environment}: {', '.join(known) or 'none'}") from None
 
 
 def _parts(name: str, text: str) -> tuple[dict[str, Any] | None, str]:
