@@ -5,6 +5,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # When llama.cpp is compiled, its tool for pictures is left out: nothing here uses it.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 DECLARED := pyproject.toml constraints.txt
+# The build of the planner that ALFWorld needs calls `python`, which not every system has.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow lint format types wheel perf clean
@@ -12,7 +14,7 @@ DECLARED := pyproject.toml constraints.txt
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: .venv/.local ## set up, then play a TextCraft task with the embedded model (exit 1: the model did not solve it)
+run: .venv/.all ## set up, then play a TextCraft task with the embedded model (exit 1: the model did not solve it)
 	@$(BIN)/thread run textcraft --task 40 --prompt small $(ARGS)
 
 test: .venv/.dev ## set up, then run the tests (ARGS=… goes to pytest)
@@ -49,10 +51,10 @@ clean: ## remove what was built and installed here
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "thread needs Python 3.11 or newer"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/.local: .venv/bin/python $(DECLARED)
-	$(PIP) install -q -c constraints.txt -e '.[local]'
+.venv/.all: .venv/bin/python $(DECLARED)
+	$(PIP) install -q -c constraints.txt -e '.[all]'
 	@touch $@
 
 .venv/.dev: .venv/bin/python $(DECLARED)
-	$(PIP) install -q -c constraints.txt -e '.[local,dev]'
-	@touch $@ .venv/.local
+	$(PIP) install -q -c constraints.txt -e '.[all,dev]'
+	@touch $@ .venv/.all
