@@ -132,8 +132,7 @@ def installed(environment: str) -> Iterator[tuple[str, Rules]]:
     if folder is None:
         return
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        # A leading underscore marks a part that prompts include.
-        if file.name.endswith(".jinja") and not file.name.startswith("_"):
+        if file.name.endswith(".jinja"):
             front, _ = _parts(file.name, file.read_text("utf-8"))
             yield file.name.removesuffix(".jinja"), Rules.model_validate(front or {})
 
