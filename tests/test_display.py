@@ -27,6 +27,7 @@ from thread_cli.display import (
     render_footer,
     render_thread,
     render_tree,
+    render_view,
     replay,
 )
 from thread_cli.display.layout import ASCII, UNICODE, CountRow, ThreadRow, latest_first, lay_out
@@ -99,7 +100,7 @@ class Story:
         self.add(Acted, thread, action=action)
         self.observe(thread, observation)
 
-    def observe(self, thread, observation):
+    def observe(self, thread, observation, view=""):
         self.add(
             Observed,
             thread,
@@ -108,6 +109,7 @@ class Story:
             reward=0.0,
             done=False,
             seconds=0.01,
+            view=view,
         )
 
     def fork(self, thread, contexts):
@@ -456,6 +458,104 @@ def test_folding_takes_constant_time_per_event():
     assert (time.perf_counter() - began) / len(events) < 100e-6
     state.settle()
     assert (state.main.total, state.main.done) == (10_101, 10_101)
+
+
+# The environment's own view
+
+
+def looked_at(*views, observation="You see a table."):
+    story = Story()
+    story.begin()
+    for view in views:
+        story.observe("0", observation, view)
+    return story
+
+
+def frame(story, width, height):
+    """What is on the screen after the events of a story."""
+    display = TreeDisplay(Console(file=StringIO(), width=width, height=height, force_terminal=True, _environ={}))
+    for event in story.events:
+        display(event)
+    return drawn(display._frame().renderables)
+
+
+def test_the_newest_view_stands_below_the_tree_under_the_environments_name():
+    lines = frame(looked_at("an old view", "pegs\n  =   |\n === |", ""), 60, 20)
+    assert len(lines) == 20
+    title = lines.index("── textcraft " + "─" * 47)
+    assert lines[title + 1 : title + 5] == ["pegs", "  =   |", " === |", "─" * 60]
+    assert "old" not in "".join(lines)
+
+
+def test_an_answer_of_several_lines_stands_in_for_a_view_until_there_is_one():
+    story = looked_at("", observation="a | b\n1 | 2\n")
+    assert drawn(render_view(story.state, 40, 10))[1:] == ["a | b", "1 | 2"]
+    story.observe("0", "one line")
+    assert drawn(render_view(story.state, 40, 10))[1:] == ["a | b", "1 | 2"]
+    story.observe("0", "x", "the view")
+    story.observe("0", "two\nlines")
+    assert drawn(render_view(story.state, 40, 10))[1:] == ["the view"]
+    assert render_view(looked_at("").state, 40, 10) == []
+
+
+@pytest.mark.parametrize("width", [1, 10, 20, 40, 79, 120])
+@pytest.mark.parametrize("height", [1, 5, 9, 12, 24, 50])
+def test_a_view_of_any_text_fits_any_screen(width, height):
+    story = looked_at("\n".join(["[red]no markup[/red]", HOSTILE * 20, "", "x" * 500, "\x0b".join("abc")] * 30))
+    story.events[0] = story.events[0].model_copy(update={"environment": HOSTILE})
+    for child in story.fork("0", [f"get item {place}" for place in range(30)]):
+        story.act(child, "look", "nothing")
+    lines = frame(story, width, height)
+    assert len(lines) <= height
+    assert all(cell_len(line) <= max(width, 20) for line in lines)
+    shown = render_view(story.state, width, height)
+    assert len(shown) <= height
+    assert not any("\x1b" in line.plain or "\x0b" in line.plain for line in shown)
+    assert any("[red]no markup" in line.plain for line in shown) == (width >= 20 and height >= 5)
+
+
+def test_a_view_that_is_cut_tells_how_much_is_missing():
+    shown = drawn(render_view(looked_at("\n".join(map(str, range(100)))).state, 40, 10))
+    assert shown[1:] == [*map(str, range(8)), "… 92 more lines"]
+    whole = drawn(render_view(looked_at("\n".join(map(str, range(9)))).state, 40, 10))
+    assert whole[1:] == [*map(str, range(9))]
+
+
+def test_a_view_leaves_the_tree_half_of_the_room():
+    story = looked_at("\n".join(map(str, range(100))))
+    for child in story.fork("0", [f"get item {place}" for place in range(30)]):
+        story.act(child, "look", "nothing")
+    lines = frame(story, 80, 30)
+    assert sum("get item" in line for line in lines) >= 10
+    assert "… 90 more lines" in lines
+
+
+def test_a_drawing_costs_little_however_large_the_view():
+    state = looked_at("\x1b[31mred \n" * 500_000).state
+    began = time.perf_counter()
+    render_view(state, 80, 20)
+    assert time.perf_counter() - began < 0.1
+
+
+def test_a_finished_tree_and_its_picture_keep_the_last_view(tmp_path):
+    story = looked_at("pegs\n === |")
+    story.finish()
+    out = StringIO()
+    with TreeDisplay(Console(file=out, width=80, _environ={})) as display:
+        for event in story.events:
+            display(event)
+    assert "── textcraft ──" in out.getvalue()
+    assert "\n === |\n" in out.getvalue()
+    export_svg(story.state, tmp_path / "a.svg", "a title")
+    assert "===" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+
+
+def test_plain_lines_show_no_views():
+    out = StringIO()
+    display = PlainDisplay(out)
+    for event in looked_at("pegs\n === |").events:
+        display(event)
+    assert "===" not in out.getvalue()
 
 
 # The footer

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.executor import Executor
+from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.models import Opens
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from thread_cli.engine.episode import Episode
     from thread_cli.engine.events import Sink
     from thread_cli.environments import Environment, Task
+    from thread_cli.interpreters import Interpreter
     from thread_cli.protocols.prompt import Prompt
 
-__all__ = ["Played", "play"]
+__all__ = ["Played", "interpreter_for", "play"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,11 @@ async def play(
         task = task_of(environment, config.environment, config.task)
         prompt = _prompt(config, environment, task)
         _require_price(config)
-        model = open_model(config.model, environment, task.id, tell)
+        model = open_model(config.model, environment, task, tell)
         stack.push_async_callback(model.close)
         if isinstance(model, Opens):
             await model.open()
-        interpreter = MontyInterpreter()
+        interpreter = interpreter_for(config, environment, task)
         stack.push_async_callback(interpreter.close)
         name = f"{config.environment}-{task.id}".replace("/", "-")
         about = {"config": config.model_dump(mode="json"), "prompt": {"name": prompt.name, **prompt.rules.model_dump()}}
@@ -82,6 +84,15 @@ async def play(
             sinks=[log, *sinks],
         )
         return Played(await executor.run(task, config.environment), folder, task)
+
+
+def interpreter_for(config: Config, environment: Environment, task: Task) -> Interpreter:
+    """What runs the code of threads that play `task`."""
+    if not isinstance(environment, Computes):
+        return MontyInterpreter()
+    from thread_cli.interpreters.session import SessionInterpreter
+
+    return SessionInterpreter(environment.workspace(task), unsafe=config.unsafe_python)
 
 
 def _prompt(config: Config, environment: Environment, task: Task) -> Prompt:

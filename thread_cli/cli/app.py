@@ -32,7 +32,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("show")(show.show)
 app.command("replay")(replay.replay)
-app.command("envs")(environments.environments)
+app.add_typer(environments.app, name="envs")
 app.command("models")(models.models)
 app.command("prompts")(prompts.prompts)
 

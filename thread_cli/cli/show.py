@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from thread_cli.display import TreeState, export_svg, glyphs_for, print_lines, render_footer, render_thread, render_tree
+from thread_cli.display import (
+    VIEW_LINES,
+    TreeState,
+    export_svg,
+    glyphs_for,
+    print_lines,
+    render_footer,
+    render_rule,
+    render_thread,
+    render_tree,
+    render_view,
+)
 from thread_cli.engine.errors import UserError
 from thread_cli.record import RunFolder, read_events
 
@@ -39,6 +50,6 @@ def show(
             raise UserError(f"the picture cannot be written: {svg}: {error.strerror}") from None
         return
     width = console.width if console.is_terminal else 120
-    print_lines(
-        console, [*render_tree(state, width, times=times, glyphs=glyphs), *render_footer(state, width, glyphs=glyphs)]
-    )
+    view = render_view(state, width, VIEW_LINES, glyphs)
+    lines = [*render_tree(state, width, times=times, glyphs=glyphs), *view, *[render_rule(width, glyphs)] * bool(view)]
+    print_lines(console, [*lines, *render_footer(state, width, glyphs=glyphs)])

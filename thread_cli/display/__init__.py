@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Literal
 from thread_cli.display.base import Display, print_lines
 from thread_cli.display.jsonl import JsonDisplay
 from thread_cli.display.plain import PlainDisplay
-from thread_cli.display.render import export_svg, glyphs_for, render_footer, render_tree
+from thread_cli.display.render import (
+    VIEW_LINES,
+    export_svg,
+    glyphs_for,
+    render_footer,
+    render_rule,
+    render_tree,
+    render_view,
+)
 from thread_cli.display.replay import replay
 from thread_cli.display.state import Phase, ThreadState, TreeState
 from thread_cli.display.transcript import render_thread
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "VIEW_LINES",
     "Display",
     "JsonDisplay",
     "Mode",
@@ -30,8 +39,10 @@ __all__ = [
     "glyphs_for",
     "print_lines",
     "render_footer",
+    "render_rule",
     "render_thread",
     "render_tree",
+    "render_view",
     "replay",
 ]
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from thread_cli.display.layout import ASCII, UNICODE, CountRow, Glyphs, Row, ThreadRow, lay_out, top_first
 from thread_cli.display.state import Phase, ThreadState, TreeState
-from thread_cli.display.text import clean, compact, cut, duration
+from thread_cli.display.text import clean, clean_lines, compact, cut, duration
 from thread_cli.engine.errors import Status
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PHASE_STYLES",
+    "VIEW_LINES",
     "export_svg",
     "glyphs_for",
     "guide_cells",
@@ -35,6 +36,7 @@ __all__ = [
     "render_rule",
     "render_screen",
     "render_tree",
+    "render_view",
 ]
 
 PHASE_STYLES = {
@@ -45,7 +47,11 @@ PHASE_STYLES = {
     Phase.failed: "bold red",
     Phase.stopped: "magenta",
 }
+VIEW_LINES = 24
+"""Lines of a view that are kept below a finished tree."""
+
 _NARROWEST = 20
+_LEAST_VIEW = 4  # lines
 _TOKENS, _TIME = 7, 7
 # Hostile text can hold any number of invisible characters; only so many are looked at for each cell of a line.
 _CHARACTERS_PER_CELL = 8
@@ -90,13 +96,20 @@ def render_tree(
 
 
 def render_screen(
-    state: TreeState, rows: Sequence[Row], footer: Sequence[Text], size: tuple[int, int], *, now: float, glyphs: Glyphs
+    state: TreeState,
+    rows: Sequence[Row],
+    view: Sequence[Text],
+    footer: Sequence[Text],
+    size: tuple[int, int],
+    *,
+    now: float,
+    glyphs: Glyphs,
 ) -> list[Text]:
-    """A screen full: header, rows from the top, rule and footer at the bottom. `size` is columns and lines."""
+    """A screen full: header, rows from the top; view, rule and footer at the bottom. `size` is columns and lines."""
     width, height = size
     lines = [render_header(state, width, times=True, glyphs=glyphs), *render_rows(rows, width, now, glyphs)]
-    lines += [Text()] * (height - len(lines) - len(footer) - 1)
-    return [*lines, render_rule(width, glyphs), *footer][:height]
+    lines += [Text()] * (height - len(lines) - len(view) - len(footer) - 1)
+    return [*lines, *view, render_rule(width, glyphs), *footer][:height]
 
 
 def render_rows(rows: Sequence[Row], width: int, now: float | None, glyphs: Glyphs) -> list[Text]:
@@ -126,6 +139,23 @@ def render_header(state: TreeState, width: int, times: bool, glyphs: Glyphs = UN
 def render_rule(width: int, glyphs: Glyphs = UNICODE) -> Text:
     """The line between tree and footer."""
     return Text(glyphs.rule * width, "dim", no_wrap=True)
+
+
+def render_view(state: TreeState, width: int, limit: int, glyphs: Glyphs = UNICODE) -> list[Text]:
+    """What the environment looks like, under a line with its name: at most `limit` lines in all, what is left out
+    counted in the last one. Nothing where there is nothing to see, or no room to see it in.
+    """
+    text = state.view.strip("\r\n").rstrip()
+    if not text or limit < _LEAST_VIEW or width < _NARROWEST:
+        return []
+    lines = clean_lines(text[: limit * width * _CHARACTERS_PER_CELL])
+    if len(lines) > limit - 1:
+        more = max(len(lines), text.count("\n") + 1) - (limit - 2)
+        lines = [*lines[: limit - 2], f"{glyphs.ellipsis} {more:,} more lines"]
+    name = cut(clean(state.environment), width - 8, glyphs.ellipsis)
+    title = Text(f"{glyphs.rule * 2} ", "dim", no_wrap=True).append(name, "not dim bold")
+    title.append(f" {glyphs.rule * (width - title.cell_len - 1)}")
+    return [title, *(Text(cut(line.rstrip(), width, glyphs.ellipsis), no_wrap=True) for line in lines)]
 
 
 def render_footer(
@@ -175,7 +205,7 @@ def export_svg(
         color_system="truecolor",
         legacy_windows=False,
     )
-    lines = render_tree(state, width, times=times, limit=limit)
+    lines = [*render_tree(state, width, times=times, limit=limit), *render_view(state, width, VIEW_LINES)]
     lines += [render_rule(width), *render_footer(state, width, elapsed=state.time if times else None)]
     for line in lines:
         console.print(line, no_wrap=True, overflow="crop", crop=True)

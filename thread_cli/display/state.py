@@ -127,6 +127,9 @@ class TreeState:
         self.status: Status | None = None
         self.reward: float | None = None
         self.message = ""
+        self.view = ""
+        """The newest rendering of its state by the environment; without any, its newest answer of several lines."""
+        self._rendered = False
         self._priced = True
         self._changed: dict[int, dict[str, ThreadState]] = {}
 
@@ -160,6 +163,7 @@ class TreeState:
                 self._enter(thread, Phase.acting)
             case Observed():
                 thread.observation = event.observation
+                self._look(event)
                 self._enter(thread, Phase.generating)
             case Spawned():
                 thread.spawn_line = thread.line
@@ -231,6 +235,12 @@ class TreeState:
         self.generated_tokens += event.generated_tokens
         self._priced = self._priced and event.cost is not None
         self.cost = (self.cost or 0.0) + (event.cost or 0.0) if self._priced else None
+
+    def _look(self, event: Observed) -> None:
+        if event.view.strip():
+            self.view, self._rendered = event.view, True
+        elif not self._rendered and "\n" in event.observation.strip():
+            self.view = event.observation
 
     def _end(self, event: EpisodeEnded) -> None:
         for thread in [thread for thread in self.threads.values() if not thread.phase.ended]:

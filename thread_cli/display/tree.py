@@ -18,12 +18,14 @@ from rich.live import Live
 from thread_cli.display.base import Display, print_lines
 from thread_cli.display.layout import Row, ThreadRow, latest_first, lay_out
 from thread_cli.display.render import (
+    VIEW_LINES,
     glyphs_for,
     guide_cells,
     render_footer,
     render_rule,
     render_screen,
     render_tree,
+    render_view,
 )
 from thread_cli.display.state import Phase, ThreadState, TreeState
 from thread_cli.engine.events import EpisodeStarted, Event
@@ -96,6 +98,7 @@ class TreeDisplay(Display):
         width, state, glyphs = self._console.width, self.state, self._glyphs
         with self._lock:
             lines = render_tree(state, width, times=True, limit=_FINAL_ROWS, glyphs=glyphs)
+            lines += render_view(state, width, VIEW_LINES, glyphs)
             lines += [render_rule(width, glyphs), *render_footer(state, width, elapsed=state.time, glyphs=glyphs)]
         print_lines(self._console, lines)
 
@@ -105,9 +108,12 @@ class TreeDisplay(Display):
             now = self._now()
             footer = render_footer(self.state, width, elapsed=now, glyphs=self._glyphs)[: max(height // 3, 1)]
             room = height - len(footer) - 2
+            # The view takes half of the room, or what the tree leaves.
+            view = render_view(self.state, width, max(room // 2, room - len(self.state.threads)), self._glyphs)
+            room -= len(view)
             rows = lay_out(self.state, self._wanted(room), room, self._glyphs, guide_cells(width))
             self._shown = _at_work(rows)
-            return Group(*render_screen(self.state, rows, footer, (width, height), now=now, glyphs=self._glyphs))
+            return Group(*render_screen(self.state, rows, view, footer, (width, height), now=now, glyphs=self._glyphs))
 
     def _wanted(self, room: int) -> list[ThreadState]:
         """Threads that are at work stay where they are; only then the newest come in."""

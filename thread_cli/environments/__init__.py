@@ -46,8 +46,8 @@ class Task:
 class Step:
     """What an action led to. A task is solved when its rewards have reached 1 at the end of the episode.
 
-    `view` is the state of the environment as a person would like to see it, a few lines of plain text; the displays show
-    the newest one, and threads never read it.
+    `view` is the state of the environment as a person would like to see it, a few lines of plain text. Displays show
+    the newest one; threads never read it.
     """
 
     observation: str

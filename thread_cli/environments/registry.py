@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.distribution import remedy, requirement
 from thread_cli.engine.errors import UserError
+from thread_cli.environments import Finds, Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from thread_cli.environments import Environment, Task
+    from thread_cli.environments import Environment
 
-__all__ = ["Installed", "find", "installed", "names", "open_environment", "task_of"]
+__all__ = ["Broken", "Installed", "find", "installed", "names", "open_environment", "task_of"]
 
 _GROUP: Final = "thread_cli.environments"
+_DECLARED: Final = ("splits", "requires", "extra", "graded", "rules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,28 @@ class Installed:
         return "pip install " + " ".join(f"'{requirement(name)}'" for name in self.missing)
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An adapter that cannot be used; `error` is one line."""
+
+    name: str
+    error: str
+
+
 def names() -> list[str]:
     """The names of all adapters, none of them loaded."""
     return sorted(entry_points(group=_GROUP).names)
 
 
-def installed() -> list[Installed]:
+def installed() -> list[Installed | Broken]:
     """All adapters, by name."""
-    return [_load(point) for point in sorted(entry_points(group=_GROUP), key=lambda point: point.name)]
+    found: list[Installed | Broken] = []
+    for point in sorted(entry_points(group=_GROUP), key=lambda point: point.name):
+        try:
+            found.append(_load(point))
+        except UserError as error:
+            found.append(Broken(point.name, error.message))
+    return found
 
 
 def find(name: str) -> Installed:
@@ -75,7 +91,7 @@ def open_environment(name: str, options: Mapping[str, Any]) -> Environment:
 
 
 def task_of(environment: Environment, name: str, task: str | None) -> Task:
-    """A task by its id, of whatever split; by `SPLIT:INDEX`; the default split's first where none is named.
+    """A task by `SPLIT:INDEX`; by its name, of whatever split; the default split's first where none is named.
 
     Raises:
         UserError: there is no such task.
@@ -89,14 +105,17 @@ def task_of(environment: Environment, name: str, task: str | None) -> Task:
     split, colon, index = task.partition(":")
     if colon and split in splits and index.isdecimal():
         return _at(environment.tasks(split), int(index), f"{name}, split {split}")
+    if isinstance(environment, Finds):
+        found = environment.find(task)
+        if found is None:
+            raise UserError(f"{name} has no task {task!r}: list its splits with `thread envs`, write SPLIT:INDEX")
+        return found
     tasks = {known.id: known for split in splits for known in environment.tasks(split)}
     if task in tasks:
         return tasks[task]
     if not tasks and not task.strip():
         raise UserError(f"{name}: the text of the task is empty")
     if not tasks:
-        from thread_cli.environments import Task
-
         return Task(id="text", text=task)
     raise UserError(f"{name} has no task {task!r}; it has {_range(list(tasks))}")
 
@@ -114,7 +133,12 @@ def _range(ids: list[str]) -> str:
 def _load(point: EntryPoint) -> Installed:
     try:
         adapter = cast("type[Environment]", point.load())
+        missing = tuple(name for name in adapter.requires if find_spec(name) is None)
+        lacks = next((name for name in _DECLARED if not hasattr(adapter, name)), None)
     except Exception as error:
-        raise UserError(f"environment {point.name} ({point.value}) does not load: {error}") from error
-    missing = tuple(name for name in adapter.requires if find_spec(name) is None)
+        raise UserError(
+            f"environment {point.name} ({point.value}) does not load: {type(error).__name__}: {error}"
+        ) from error
+    if lacks:
+        raise UserError(f"environment {point.name} ({point.value}) is no adapter: it declares no `{lacks}`")
     return Installed(point.name, adapter, missing)

@@ -11,6 +11,7 @@ import importlib.resources
 import re
 import tomllib
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["ObservationRules", "Prompt", "Rules", "installed", "load"]
 
 _PACKAGE: Final = "thread_prompts"
+_GROUP: Final = "thread_cli.prompts"
+"""Entry points: a folder of prompts, as a package, under the name of the environment that they are for."""
 _FENCE: Final = "+++\n"
 _TOKENS: Final = (("#START#", "#END#"), ("[START]", "[END]"))
 
@@ -139,7 +142,14 @@ def installed(environment: str) -> Iterator[tuple[str, Rules]]:
 
 def _folder(environment: str) -> Traversable | None:
     folder = importlib.resources.files(_PACKAGE).joinpath(environment)
-    return folder if folder.is_dir() else None
+    if folder.is_dir():
+        return folder
+    for point in entry_points(group=_GROUP, name=environment):
+        try:
+            return importlib.resources.files(point.value)
+        except ImportError as error:
+            raise UserError(f"the prompts of {environment} ({point.value}) cannot be found: {error}") from None
+    return None
 
 
 def _read(spec: str | None, environment: str, category: str) -> tuple[str, str]:
