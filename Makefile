@@ -41,8 +41,9 @@ wheel: .venv/.dev ## build the wheel, install it alone in an empty environment a
 	@cd build && wheel/bin/thread --version && wheel/bin/thread prompts && \
 		wheel/bin/thread run textcraft --model teacher --task 9 --display none --log "$$(mktemp -d)/run"
 
-perf: .venv/.dev ## print what the engine costs beside the model
+perf: .venv/.dev ## print what the engine and the interpreters cost beside the model
 	@$(BIN)/python benchmarks/perf/engine.py
+	@$(BIN)/python benchmarks/perf/interpreters.py
 
 clean: ## remove what was built and installed here
 	rm -rf .venv build dist *.egg-info

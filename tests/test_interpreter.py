@@ -13,6 +13,7 @@ from processes import outputs_under_hash_seeds
 from thread_cli.engine.errors import MalformedOutput
 from thread_cli.engine.namespace import Namespace, as_text
 from thread_cli.interpreters.code import find_code
+from thread_cli.interpreters.conformance import ATTACKS, CONTRACT, attacked
 
 TEXT = """I need to do this, and that.
 x = 1
@@ -66,76 +67,16 @@ def test_text_made_to_be_hard_to_parse_costs_less_than_a_second(text: str) -> No
     assert time.monotonic() - started < 1
 
 
-async def test_names_go_in_and_come_out(interpreter) -> None:
-    outcome = await interpreter.run("y = x + 1\nprint(y)\nz = [y]\nz.append(0)", {"x": 41})
-    assert outcome.names == {"y": 42, "z": [42, 0]}
-    assert outcome.printed == "42\n"
-    assert outcome.error is None
+@pytest.mark.parametrize("name", CONTRACT)
+async def test_the_variable_interpreter_keeps_the_contract(interpreter, name) -> None:
+    await CONTRACT[name](interpreter)
 
 
-async def test_what_code_changes_in_place_comes_out_too(interpreter) -> None:
-    assert (await interpreter.run("items.append(2)", {"items": [1]})).names == {"items": [1, 2]}
-
-
-async def test_only_the_last_statement_that_prints_counts(interpreter) -> None:
-    outcome = await interpreter.run("print('one')\nfor i in range(2): print(i + 0)\nx = 3", {})
-    assert outcome.printed == "0\n1\n"
-
-
-async def test_functions_and_imports_are_kept_for_later_code(interpreter) -> None:
-    first = await interpreter.run("import re\ndef digits(text):\n    return re.findall('[0-9]', text)", {})
-    second = await interpreter.run("found = digits('a1b2')", first.names)
-    assert second.names == {"found": ["1", "2"]}
-
-
-async def test_names_bound_before_an_error_are_kept(interpreter) -> None:
-    outcome = await interpreter.run("a = 1 + 0\nb = a / 0\nc = 3", {})
-    assert outcome.names == {"a": 1}
-    assert outcome.error == "ZeroDivisionError: division by zero"
-
-
-ATTACKS = [
-    "__import__('os').system('touch stolen')",
-    "import os\nos.system('touch stolen')",
-    "open('stolen', 'w').write('x')",
-    "x = open('/etc/passwd').read()",
-    "x = '{0.__class__}'.format(1)",
-    "x = ().__class__.__base__.__subclasses__()",
-    "while True: pass",
-    "x = 'a' * 10**10",
-    "x = [0] * 10**9",
-    "x = 9**9**9",
-    "def f(): return f()\nf()",
-    "import time\ntime.sleep(100)",
-    "while True: print('x')",
-    "x = [10**i for i in range(5000)]",
-    "raise SystemExit(3)",
-    "raise KeyboardInterrupt",
-    "import subprocess",
-    "import socket\nsocket.create_connection(('127.0.0.1', 1))",
-    "x = input('?')",
-    "x = []\nfor i in range(100000): x = [x]",
-    "del x",
-    "x = (i for i in [1])\nyield x",
-    "x = eval(\"__import__('os')\")",
-    "x = '\\ud800' * 3 + 1",
-    "x = 10**4299\ny = {x: x}",
-    "x = 7**(10**7)",
-    "a = 7**300000\nfor i in range(10): a = a*a",
-    "\n".join(f"for i in range({10**7 + n}): print(i) if i < 0 else None" for n in range(20)),
-]
-
-
-@pytest.mark.parametrize("code", ATTACKS)
-async def test_an_attack_costs_a_second_at_most_and_touches_nothing(interpreter, code, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_an_attack_costs_a_second_at_most_and_touches_nothing(interpreter, attack, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    await interpreter.run("warm = 1 + 1", {})
-    started = time.monotonic()
-    outcome = await interpreter.run(code, {})
-    assert time.monotonic() - started < 1
-    assert outcome.error is None or "\n" not in outcome.error
+    await attacked(interpreter, attack, within=1.5)
     assert not list(tmp_path.iterdir())
-    assert (await interpreter.run("y = 1 + 1", {})).names == {"y": 2}
 
 
 def test_sets_travel_in_an_order_that_does_not_depend_on_the_hash_seed(tmp_path) -> None:

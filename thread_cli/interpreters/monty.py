@@ -357,5 +357,5 @@ def _message(error: BaseException) -> str:
 
 def _one_line(error: BaseException) -> str:
     # Monty numbers its objects at random, and a run is to be the same when it is repeated.
-    lines = re.sub(r" \(id [0-9a-f-]{36}\)", "", str(error)).strip().splitlines()
-    return (lines[-1] if lines else type(error).__name__)[:300]
+    line = " ".join(re.sub(r" \(id [0-9a-f-]{36}\)", "", str(error)).split())
+    return (line or type(error).__name__)[:300]

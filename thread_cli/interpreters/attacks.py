@@ -1,0 +1,482 @@
+"""Code that attacks, for the conformance suite of interpreters.
+
+Each piece binds `harm` to something true where it got what it must not have; what else it does is seen from outside. It
+may use, as names, what the suite puts in the way of harm: `SECRET`, a file, in `OUTSIDE`, a folder with a listening
+`socket`; `TCP` and `UDP`, ports of this machine; `RUNNER` and `VICTIM`, processes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ATTACKS"]
+
+_TRY = """
+harm = []
+def attempt(what, *args):
+    try:
+        got = what(*args)
+    except BaseException:
+        return
+    if got is None or got is True or got:
+        harm.append((str(what), str(got)[:100]))
+"""
+
+_SYSCALL = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+harm = []
+def attempt(name, *args):
+    try:
+        got = getattr(libc, name)(*args)
+    except AttributeError:
+        return
+    if got >= 0:
+        harm.append((name, got))
+"""
+
+_CONNECTION = """
+import os, stat
+links = []
+for descriptor in range(3, 1024):
+    try:
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            links.append(descriptor)
+    except OSError:
+        continue
+"""
+
+_ESCAPES: Final = {
+    "escape by attributes of a text": "harm = '{0.__class__.__init__.__globals__}'.format(print)",
+    "escape by subclasses": """
+for each in ().__class__.__base__.__subclasses__():
+    if each.__name__ in ('Popen', '_wrap_close'):
+        harm = each.__init__.__globals__['open'](SECRET).read()
+""",
+    "escape by builtins": "harm = __builtins__['__import__']('os').popen('cat ' + SECRET).read()",
+    "escape by import": "harm = __import__('os').system('cat ' + SECRET) == 0",
+    "escape by eval": "harm = eval(compile('open(SECRET).read()', '', 'eval'))",
+    "the environment of the runner": """
+import os
+harm = 'THREAD_CONFORMANCE' in os.environ or b'THREAD_CONFORMANCE' in b''.join(os.environb)
+""",
+    "debugging another process": _SYSCALL
+    + """
+attempt('ptrace', 16, RUNNER, 0, 0)
+attempt('ptrace', 16, VICTIM, 0, 0)
+attempt('ptrace', 0x4206, VICTIM, 0, 0)
+""",
+    "memory of another process": _SYSCALL
+    + """
+class Range(ctypes.Structure):
+    _fields_ = [('base', ctypes.c_void_p), ('length', ctypes.c_size_t)]
+here = ctypes.create_string_buffer(8)
+mine, theirs = Range(ctypes.addressof(here), 8), Range(ctypes.addressof(here), 8)
+for process in (RUNNER, VICTIM):
+    attempt('process_vm_readv', process, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)
+    attempt('process_vm_writev', process, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0)
+""",
+    "rights of root": _SYSCALL
+    + """
+attempt('mount', b'none', OUTSIDE.encode(), b'tmpfs', 0, None)
+attempt('chroot', OUTSIDE.encode())
+attempt('unshare', 0x10000000)
+attempt('setns', 0, 0)
+attempt('reboot', 0)
+attempt('swapoff', b'/')
+attempt('sethostname', b'x', 1)
+attempt('mknod', (OUTSIDE + '/device').encode(), 0o20666, 0x103)
+attempt('memfd_create', b'x', 0)
+attempt('inotify_init')
+attempt('personality', 0x0040000)
+attempt('acct', None)
+import platform
+if platform.machine() == 'x86_64':
+    zeros = ctypes.create_string_buffer(200)
+    for number, *args in ((321, 0, zeros, 128), (425, 8, zeros), (323, 1), (298, zeros, 0, -1, -1, 0), (250, 0, 0),
+                          (246, 0, 0, 0, 0), (175, zeros, 0, zeros), (0x40000000 + 39,), (434, RUNNER, 0),
+                          (435, zeros, 88)):
+        attempt('syscall', number, *args)
+""",
+}
+
+_FILES: Final = {
+    "reading a file outside": "harm = open(SECRET).read()",
+    "reading what systems keep": _TRY
+    + """
+import os
+for path in ('/etc/passwd', '/etc/shadow', '/root/.ssh/id_rsa', '/root/.bashrc', '/proc/1/environ', '/proc/version',
+             '/proc/net/tcp', '/sys/kernel/notes', '/dev/mem', '/dev/kmsg', '/var/log/syslog'):
+    attempt(lambda: open(path, 'rb').read(10))
+for path in ('/', '/root', '/home', '/etc', '/proc', '/tmp', '/dev', '/var', OUTSIDE):
+    attempt(lambda: os.listdir(path))
+""",
+    "reading the runner by its process folder": _TRY
+    + """
+for file in ('mem', 'environ', 'maps', 'cmdline', 'auxv', 'root/etc/passwd', 'cwd/pyproject.toml', 'fd/0', 'status'):
+    for process in (RUNNER, VICTIM, 'self'):
+        attempt(lambda: open(f'/proc/{process}/{file}', 'rb').read(1))
+""",
+    "writing files outside": _TRY
+    + """
+import os
+for path in (OUTSIDE + '/new', SECRET, '/tmp/new-of-a-session', '/dev/shm/new-of-a-session', '/root/new', '../new'):
+    attempt(lambda: open(path, 'a').write('x'))
+for change in (lambda: os.mkdir(OUTSIDE + '/folder'), lambda: os.mkfifo(OUTSIDE + '/pipe'), lambda: os.mknod('here'),
+               lambda: os.truncate(SECRET, 0), lambda: os.remove(SECRET), lambda: os.rename(SECRET, OUTSIDE + '/other'),
+               lambda: os.rename(SECRET, 'here'), lambda: os.rmdir(OUTSIDE), lambda: os.open(OUTSIDE, os.O_RDONLY)):
+    attempt(change)
+""",
+    "links to files outside": _TRY
+    + """
+import os
+os.symlink(SECRET, 'link')
+os.symlink(OUTSIDE, 'folder')
+for change in (lambda: open('link').read(), lambda: open('link', 'w').write('x'), lambda: os.link(SECRET, 'hard'),
+               lambda: os.listdir('folder'), lambda: open('folder/new', 'w'), lambda: os.link('link', 'folder/hard'),
+               lambda: os.symlink('x', OUTSIDE + '/link'), lambda: open('folder/../' + SECRET).read()):
+    attempt(change)
+""",
+    "modes, owners and times of files outside": """
+import os
+for change in (lambda: os.chmod(SECRET, 0o777), lambda: os.utime(SECRET, (0, 0)), lambda: os.chown(SECRET, 1, 1),
+               lambda: os.fchmod(os.open(os.__file__, os.O_RDONLY), 0), lambda: os.setxattr(SECRET, 'user.x', b'x')):
+    try:
+        change()
+    except OSError:
+        continue
+harm = os.stat(os.__file__).st_mode & 0o777 == 0
+""",
+    "changing the libraries": _TRY
+    + """
+import os
+attempt(lambda: open(os.__file__, 'a').write('#'))
+attempt(lambda: os.rename(os.__file__, os.__file__ + '2'))
+attempt(lambda: open(os.path.dirname(os.__file__) + '/new.py', 'w'))
+""",
+}
+
+_NETWORK: Final = {
+    "network by TCP": "import socket\nharm = socket.create_connection(('127.0.0.1', TCP), 1)",
+    "network by UDP": """
+import socket
+harm = socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', UDP))
+""",
+    "network by a socket file": """
+import socket
+link = socket.socket(socket.AF_UNIX)
+link.connect(OUTSIDE + '/socket')
+harm = 1
+""",
+    "network by names": "import socket\nharm = socket.getaddrinfo('example.org', 80)",
+    "network by listening": """
+import socket
+link = socket.socket()
+link.bind(('127.0.0.1', 0))
+link.listen()
+harm = 1
+""",
+    "network by libraries": "import pandas as pd\nharm = pd.read_csv('http://127.0.0.1:%d/x.csv' % TCP)",
+    "network by other families": _TRY
+    + """
+import socket
+for family in range(50):
+    for kind in (1, 2, 3, 5):
+        attempt(lambda: socket.socket(family, kind))
+""",
+}
+
+_PROCESSES: Final = {
+    "a fork bomb": "import os\nharm = os.fork() >= 0\nwhile True:\n    os.fork()",
+    "new processes": _TRY
+    + """
+import os, subprocess, multiprocessing, sys
+attempt(os.fork)
+attempt(lambda: subprocess.run(['/bin/true']) and True)
+attempt(lambda: os.system('true') == 0)
+attempt(lambda: os.popen('echo harm').read())
+attempt(lambda: os.posix_spawn('/bin/true', ['true'], {}))
+attempt(lambda: multiprocessing.Process(target=print).start() or True)
+attempt(lambda: os.forkpty())
+""",
+    "becoming another program": "import os\nos.execv('/bin/sh', ['sh', '-c', 'sleep 100'])",
+    "a bomb of threads": """
+import threading, time
+while True:
+    threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
+""",
+    "threads left running": """
+import threading
+def work():
+    while True:
+        pass
+for i in range(3):
+    threading.Thread(target=work, daemon=True).start()
+""",
+    "killing the parent": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nharm = 1",
+    "killing the runner": "import os, signal\nos.kill(RUNNER, signal.SIGTERM)\nharm = 1",
+    "killing all": """
+import os, signal
+for process in (-1, 0, VICTIM, -VICTIM, os.getppid(), -os.getppid()):
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP):
+        try:
+            os.kill(process, number)
+            harm = process
+        except OSError:
+            continue
+""",
+    "killing by other means": _SYSCALL
+    + """
+import os, fcntl
+try:
+    harm.append(('pidfd', os.pidfd_open(VICTIM)))
+except OSError:
+    pass
+attempt('sigqueue', VICTIM, 15, 0)
+attempt('tgkill', VICTIM, VICTIM, 15)
+attempt('syscall', 200, VICTIM, 9)
+ours, theirs = os.pipe()
+try:
+    harm.append(('owner', fcntl.fcntl(ours, fcntl.F_SETOWN, VICTIM)))
+except OSError:
+    pass
+""",
+    "limits and priority of others": _TRY
+    + """
+import os, resource
+attempt(lambda: resource.prlimit(RUNNER, resource.RLIMIT_NOFILE, (3, 3)))
+attempt(lambda: resource.prlimit(0, resource.RLIMIT_AS, (2**60, 2**60)))
+attempt(lambda: resource.setrlimit(resource.RLIMIT_CPU, (1, 1)))
+attempt(lambda: os.setpriority(os.PRIO_PROCESS, RUNNER, 19))
+attempt(lambda: os.sched_setaffinity(RUNNER, {0}))
+attempt(lambda: os.setsid())
+attempt(lambda: os.setpgid(0, 0))
+""",
+}
+
+_ENDS: Final = {
+    "a crash": "import ctypes\nctypes.string_at(0)",
+    "a crash of the stack": "import sys\nsys.setrecursionlimit(10**9)\ndef f():\n    return f()\nf()",
+    "a deep recursion": "def f():\n    return f()\nf()",
+    "leaving": "import os\nos._exit(0)",
+    "exiting": "import sys\nsys.exit(3)",
+    "exiting by an error": "raise SystemExit(3)",
+    "an interruption": "raise KeyboardInterrupt",
+    "aborting": "import os\nos.abort()",
+    "killing itself": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    "stopping itself": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    "closing all descriptors": "import os\nos.closerange(0, 1024)",
+    "handlers of signals": """
+import signal
+for i in range(1, 32):
+    try:
+        signal.signal(i, lambda *_: None)
+    except OSError:
+        pass
+while True:
+    pass
+""",
+}
+
+_LOOPS: Final = {
+    "an endless loop": "while True:\n    pass",
+    "a loop that catches all": """
+while True:
+    try:
+        while True:
+            pass
+    except BaseException:
+        pass
+""",
+    "a long power": "x = 9**9**9",
+    "a long multiplication": "a = 7**300000\nfor i in range(10):\n    a = a * a",
+    "a slow expression": "import re\nre.match('(a+)+$', 'a' * 100 + 'b')",
+    "a sleep": "import time\ntime.sleep(100)",
+    "reading what nobody writes": "x = input('?')",
+    "waiting for oneself": "import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()",
+    "many loops": "\n".join(f"for i in range({10**8 + n}): print(i) if i < 0 else None" for n in range(20)),
+}
+
+_SPACE: Final = {
+    "a bomb of memory": "x = []\nwhile True:\n    x.append(' ' * 10**6 + str(len(x)))",
+    "a long text": "x = 'a' * 10**11",
+    "a long list": "x = [0] * 10**10",
+    "a large array": "import numpy\nx = numpy.ones(10**11)",
+    "shared memory": "import mmap\nx = mmap.mmap(-1, 10**11)",
+    "a file in memory": "import os\nd = os.memfd_create('x')\nos.ftruncate(d, 10**12)\nharm = 1",
+    "a large file": "with open('large', 'wb') as file:\n    while True:\n        file.write(bytes(10**6))",
+    "a file of nothing": "import os\nd = os.open('sparse', os.O_RDWR | os.O_CREAT)\nos.ftruncate(d, 10**13)\nharm = 1",
+    "filling the disk": """
+i = 0
+while True:
+    i += 1
+    with open(str(i), 'wb') as file:
+        file.write(bytes(10**6))
+""",
+    "many files": "i = 0\nwhile True:\n    i += 1\n    open(str(i), 'w').close()",
+    "deep folders": "import os\nwhile True:\n    os.mkdir('d', 0)\n    os.mkdir('e')\n    os.chdir('e')",
+    "many descriptors": "import os\nx = []\nwhile True:\n    x.append(os.open('.', os.O_RDONLY))",
+}
+
+_OUTPUT: Final = {
+    "endless printing": "while True:\n    print('x' * 100)",
+    "a long line": "print('x' * 10**7)",
+    "junk on the standard output": """
+import os, sys
+for i in (0, 1, 2):
+    os.write(i, b'junk' * 10000)
+print('junk', file=sys.__stdout__)
+print('junk', file=sys.stderr)
+""",
+    "another standard output": """
+import sys
+sys.stdout = None
+print('x')
+sys.stdout = 3
+sys.stderr = sys
+print('y')
+""",
+    "junk on the connection": _CONNECTION + "for link in links:\n    os.write(link, b'junk' * 1000)",
+    "a long message on the connection": _CONNECTION
+    + "for link in links:\n    os.write(link, b'\\xff' * 8)\n    os.write(link, b'x' * 10**7)",
+    "half a message on the connection": _CONNECTION
+    + "for link in links:\n    os.write(link, bytes([0, 0, 100, 0, 0, 0, 0, 0]) + b'{')\n    os._exit(0)",
+    "a forged message": _CONNECTION
+    + """
+import json
+text = json.dumps({'printed': 3, 'error': [], 'gone': {}, 'names': {'not a name': {'held': 1}}}).encode()
+for link in links:
+    os.write(link, len(text).to_bytes(4, 'big') + bytes(4) + text)
+""",
+    "a nested message": _CONNECTION
+    + """
+for link in links:
+    text = b'[' * 100000
+    os.write(link, len(text).to_bytes(4, 'big') + bytes(4) + text)
+""",
+    "a forged call": _CONNECTION
+    + """
+import json
+for said in ({'ask': 'nothing', 'args': [[], {}]}, {'ask': 3}, {'ask': 'close', 'args': 3}, [], 3, None):
+    text = json.dumps(said).encode()
+    for link in links:
+        os.write(link, len(text).to_bytes(4, 'big') + bytes(4) + text)
+""",
+    "talking afterwards": _CONNECTION
+    + """
+import threading, time
+def talk():
+    while True:
+        for link in links:
+            os.write(link, b'junk')
+        time.sleep(0.001)
+threading.Thread(target=talk, daemon=True).start()
+""",
+    "listening on the connection": _CONNECTION
+    + """
+import threading
+def listen():
+    while True:
+        for link in links:
+            os.read(link, 100)
+threading.Thread(target=listen, daemon=True).start()
+""",
+    "closing the connection": _CONNECTION + "for link in links:\n    os.close(link)\nwhile True:\n    pass",
+}
+
+_VALUES: Final = {
+    "a value that will not be kept": "class A:\n    def __reduce__(self):\n        raise SystemExit\nx = A()",
+    "a value that ends all": "import os\nclass A:\n    def __reduce__(self):\n        os._exit(7)\nx = A()",
+    "a value that acts when it is read": """
+class A:
+    def __reduce__(self):
+        return eval, ("__import__('pathlib').Path(%r).write_text('x')" % (OUTSIDE + '/new'),)
+x = A()
+""",
+    "a value that lies": """
+class A(dict):
+    __class__ = int
+    def __getattribute__(self, name):
+        raise BaseException(name)
+    def __eq__(self, other):
+        raise BaseException
+    def __hash__(self):
+        raise BaseException
+    def __str__(self):
+        return 3
+    __repr__ = __len__ = __iter__ = __bool__ = __str__
+x = A()
+y = [x]
+z = {1: x}
+""",
+    "numbers and texts that are more": """
+class Number(int):
+    def __str__(self):
+        raise BaseException
+    __repr__ = __index__ = __eq__ = __str__
+class Text(str):
+    def __str__(self):
+        while True:
+            pass
+    __repr__ = isidentifier = split = __str__
+x = Number(3)
+y = Text('a')
+""",
+    "an error that lies": """
+class Trap(Exception):
+    def __str__(self):
+        raise Trap
+    __repr__ = __str__
+raise Trap('a')
+""",
+    "an error of many lines": "raise ValueError('a\\n' * 10**6)",
+    "an error with a long name": "raise type('E' * 10**6, (Exception,), {})('x')",
+    "a value in itself": "x = []\nx.append(x)\ny = {}\ny[1] = y\nz = (x, y)",
+    "a deep value": "x = []\nfor i in range(100000):\n    x = [x]",
+    "a long number": "x = 7**(10**6)\ny = 10**4299\nz = {y: y}",
+    "many long numbers": "x = [10**i for i in range(5000)]",
+    "a large value": "x = 'ab' * 10**8",
+    "a large table": "import numpy\nx = numpy.ones(30 * 10**6)\ny = x + 1",
+    "names that are none": "globals()['a b'] = 1\nglobals()[3] = 2\nglobals()['x' * 10**6] = 1\nglobals()['é\\n'] = 1",
+    "no names left": "globals().clear()",
+    "half a character": "x = '\\ud800' * 3\nprint(x)",
+    "spoiled builtins": """
+import builtins, json, os
+for module in (builtins, json, os):
+    for name in list(vars(module)):
+        if name not in ('setattr', 'OSError', 'os', 'vars', 'list', 'write'):
+            try:
+                setattr(module, name, None)
+            except BaseException:
+                continue
+""",
+    "spoiled tools": """
+import gc
+for each in gc.get_objects():
+    if type(each).__name__ in ('Session', '_Output', '_Places'):
+        each.__dict__.clear()
+""",
+    "tracing": "import sys\nsys.settrace(lambda *_: 1 / 0)\nsys.setprofile(lambda *_: 1 / 0)\nx = 1 + len([])",
+    "changed files for the next": """
+import os
+for name in ('json.py', 'pandas.py', 'sitecustomize.py', 'numpy.py'):
+    open(name, 'w').write('raise SystemExit')
+""",
+    "deleting": "del given\ndel x",
+}
+
+ATTACKS: Final[Mapping[str, str]] = {
+    **_ESCAPES,
+    **_FILES,
+    **_NETWORK,
+    **_PROCESSES,
+    **_ENDS,
+    **_LOOPS,
+    **_SPACE,
+    **_OUTPUT,
+    **_VALUES,
+}
+"""Attacks by name."""

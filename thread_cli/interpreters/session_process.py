@@ -1,0 +1,262 @@
+"""The runner's end of the analysis sessions: the warmed process that forks them, and the connection to one session."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from thread_cli.engine.errors import InterpreterFailed
+from thread_cli.interpreters import SessionDead
+from thread_cli.interpreters.session_folder import remove
+from thread_cli.interpreters.session_values import HEADER, message, parsed, sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["JUNK", "Connection", "Zygote", "dead"]
+
+JUNK: Final = "it wrote junk to its connection"
+_CHUNK: Final = 1 << 18
+_PATIENCE: Final = 0.2
+"""Seconds that a process is given to end after its connection closed."""
+_ENVIRONMENT: Final = {
+    "PATH": os.defpath,
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+"""All that the sessions see of an environment: keys and tokens of the runner stay with the runner."""
+
+
+class Zygote:
+    """The warmed process. It ends when this process does, however that ends."""
+
+    _shared: ClassVar[Zygote | None] = None
+    _sharing: ClassVar[Lock] = Lock()
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = Lock()
+        self._gone = False
+        self.ready = False
+        """Whether it is warm."""
+        self.unconfined = ""
+        """Why sessions cannot be confined on this machine; empty where they can, or where it is not known yet."""
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this very program
+                [sys.executable, "-P", "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                cwd="/",
+                env={**_ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])},
+                start_new_session=True,
+            )
+
+    @classmethod
+    def shared(cls) -> Zygote:
+        """The one of this process, which is started where there is none."""
+        with cls._sharing:
+            known = cls._shared
+            if known is None or not known._alive():
+                if known is not None:
+                    known.close()
+                cls._shared = Zygote()
+                atexit.register(cls._shared.close)
+            return cls._shared  # pyright: ignore[reportReturnType]
+
+    def wait(self) -> None:
+        """Wait until it is warm. May be called from any thread.
+
+        Raises:
+            InterpreterFailed: it does not start.
+        """
+        with self._lock:
+            if self.ready:
+                return
+            said = self._answer()
+            errors = self._process.stderr
+            assert errors is not None  # noqa: S101 - a pipe, as asked for
+            if not said:
+                lines = errors.read().decode(errors="replace").split("\n")
+                reason = next((line for line in lines[::-1] if line), "it ends at once")
+                raise InterpreterFailed(f"the analysis session does not start: {reason}")
+            errors.close()
+            self.unconfined = json.loads(said)["unconfined"]
+            self.ready = True
+
+    def folder(self, most: int) -> str:
+        """A new folder for sessions, which may hold so many bytes."""
+        return str(self._request({"make": most})["folder"])
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder, and end the sessions in it."""
+        try:
+            self._request({"remove": folder})
+        except InterpreterFailed:
+            remove(folder)
+
+    def open(self, **options: Any) -> Connection:
+        """Fork a session: `folder`, `readable`, `confined`, `memory` and `file_size` in bytes."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                answer = self._request({"open": options}, theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
+        return Connection(self, ours, int(answer["pid"]))
+
+    def ended(self, pid: int) -> str | None:
+        """How a session ended; None where it has not."""
+        how = self._request({"ended": pid})["how"]
+        return None if how is None else str(how)
+
+    def end(self, pid: int) -> None:
+        """End a session."""
+        with contextlib.suppress(InterpreterFailed):
+            self._request({"end": pid})
+
+    def close(self) -> None:
+        """End it with all its sessions, and wait for that."""
+        if self._pid != os.getpid():
+            return
+        self._control.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stderr:
+            self._process.stderr.close()
+
+    def _alive(self) -> bool:
+        return self._pid == os.getpid() and not self._gone and self._process.poll() is None
+
+    def _answer(self) -> bytes:
+        said = b""
+        while not said.endswith(b"\n"):
+            part = self._control.recv(1 << 16)
+            if not part:
+                return b""
+            said += part
+        return said
+
+    def _request(self, request: Mapping[str, Any], descriptor: int | None = None) -> dict[str, Any]:
+        data = json.dumps(request).encode() + b"\n"
+        try:
+            with self._lock:
+                sent = socket.send_fds(self._control, [data], [] if descriptor is None else [descriptor])
+                self._control.sendall(data[sent:])
+                said = self._answer()
+        except OSError:
+            said = b""
+        if not said:
+            self._gone = True
+            raise InterpreterFailed("the parent of the analysis sessions is gone")
+        return json.loads(said)
+
+
+class Connection:
+    """One session, as the runner sees it. `known` are the names that it holds, with the runner's values."""
+
+    def __init__(self, zygote: Zygote, link: socket.socket, pid: int) -> None:
+        self._zygote = zygote
+        self._link = link
+        self._pid = pid
+        self._link.setblocking(False)
+        self._ended = False
+        self.known: dict[str, Any] = {}
+
+    def idle(self) -> bool:
+        """Whether it waits for code: it has neither ended, nor said anything unasked, nor left threads running."""
+        try:
+            self._link.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return self._threads() == 1
+        except OSError:
+            pass
+        return False
+
+    async def send(self, content: dict[str, Any], names: dict[str, Any] | None = None) -> None:
+        """Send a message.
+
+        Raises:
+            SessionDead: it has ended.
+        """
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._link, message(content, names))
+        except OSError:
+            raise SessionDead(await self._death()) from None
+
+    async def receive(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The next message: its content, and the values of its names.
+
+        Raises:
+            SessionDead: it has ended, or what it says is no message.
+        """
+        buffer = await self._more(b"", HEADER.size)
+        try:
+            body, rest = sizes(buffer[: HEADER.size])
+            whole = HEADER.size + body + rest
+            buffer = await self._more(buffer, whole)
+            if len(buffer) > whole:
+                raise ValueError("more than a message")  # noqa: TRY301 - as any other junk
+            return parsed(buffer[HEADER.size : HEADER.size + body], buffer[HEADER.size + body :])
+        except (ValueError, TypeError, RecursionError):
+            raise SessionDead(dead(JUNK)) from None
+
+    def end(self) -> None:
+        """End the session. May be called twice."""
+        if not self._ended:
+            self._ended = True
+            self._link.close()
+            self._zygote.end(self._pid)
+
+    async def _more(self, buffer: bytes, length: int) -> bytes:
+        parts = bytearray(buffer)
+        while len(parts) < length:
+            try:
+                part = await asyncio.get_running_loop().sock_recv(self._link, _CHUNK)
+            except OSError:
+                part = b""
+            if not part:
+                raise SessionDead(await self._death())
+            parts += part
+        return bytes(parts)
+
+    async def _death(self) -> str:
+        for _ in range(20):
+            how = self._zygote.ended(self._pid)
+            if how is not None:
+                return dead(how)
+            await asyncio.sleep(_PATIENCE / 20)
+        return dead("it closed its connection")
+
+    def _threads(self) -> int:
+        if sys.platform != "linux":
+            return 1
+        try:
+            return len(os.listdir(f"/proc/{self._pid}/task"))  # noqa: PTH208 - several times quicker
+        except OSError:
+            return 0
+
+
+def dead(how: str) -> str:
+    """The line that says how a session ended."""
+    return f"SessionDead: the session ended under the code: {how}"

@@ -1,0 +1,192 @@
+"""How values and messages travel between the runner and the sessions that run a model's code.
+
+The runner trusts nothing that a session sends. Plain values (numbers, texts, collections of those) travel as JSON with
+marks for what JSON does not know. All else travels as `Held`: bytes that only sessions read, with a text for people.
+
+A message is the length of its JSON and the length of its attachments, four bytes each, and then both.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from thread_cli.interpreters.values import spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = [
+    "ATTACHED_LIMIT",
+    "BODY_LIMIT",
+    "HEADER",
+    "VALUE_LIMIT",
+    "Held",
+    "NotPlainError",
+    "decoded",
+    "encoded",
+    "message",
+    "parsed",
+    "sizes",
+]
+
+HEADER: Final = struct.Struct("!II")
+VALUE_LIMIT: Final = 1_000_000
+"""Bytes of JSON for one value; what is longer is better held, as the runner has no use for it."""
+BODY_LIMIT: Final = 8_000_000
+"""Bytes of JSON in one message."""
+ATTACHED_LIMIT: Final = 200_000_000
+"""Bytes of held values in one message."""
+_DEPTH: Final = 50
+_BITS: Final = 13_000
+"""Of an integer: Python refuses to write and to read those of more than 4,300 digits."""
+_COLLECTIONS: Final[dict[str, type]] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_TEXT_LIMIT: Final = 4_000
+_READS_LIMIT: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Held:
+    """A value that the runner keeps for its sessions and cannot look into: a table, an array, a function.
+
+    `pickled` is for sessions only. `text` is the value as Python writes it, cut; `kind` is the name of its type;
+    `reads` are the names that functions in it look up when they run.
+    """
+
+    pickled: bytes = field(repr=False)
+    text: str
+    kind: str
+    reads: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class NotPlainError(Exception):
+    """A value that cannot travel as JSON."""
+
+
+def encoded(value: Any, other: Callable[[Any], Any] | None = None, depth: int = 0) -> Any:
+    """`value` as JSON says it. `other` may put a plain value in the place of one that is not.
+
+    Raises:
+        NotPlainError: it is, or holds, something else.
+    """
+    kind = type(cast("object", value))
+    if value is None or kind in (bool, float, str) or (kind is int and value.bit_length() <= _BITS):
+        return value
+    if depth > _DEPTH:
+        raise NotPlainError("nested too deeply")
+
+    def inner(items: Any) -> list[Any]:
+        return [encoded(item, other, depth + 1) for item in items]
+
+    if kind is list:
+        return inner(value)
+    if kind is tuple:
+        return {"tuple": inner(value)}
+    if kind is dict:
+        return {"dict": [inner(pair) for pair in value.items()]}
+    if kind in (set, frozenset):
+        return {kind.__name__: inner(sorted(value, key=spelled))}
+    if kind is bytes:
+        return {"bytes": base64.b64encode(value).decode()}
+    replaced = other(value) if other else value
+    if replaced is value:
+        raise NotPlainError(kind.__name__)
+    return encoded(replaced, None, depth)
+
+
+def decoded(said: Any) -> Any:
+    """The value that `encoded` said.
+
+    Raises:
+        ValueError, TypeError: nothing that it says.
+    """
+    if said is None or isinstance(said, (bool, int, float, str)):
+        return said
+    if isinstance(said, list):
+        return [decoded(item) for item in cast("list[Any]", said)]
+    [(kind, items)] = cast("dict[str, Any]", said).items()
+    if kind == "dict":
+        return {decoded(key): decoded(value) for key, value in items}
+    if kind == "bytes":
+        return base64.b64decode(items, validate=True)
+    if kind not in _COLLECTIONS:
+        raise ValueError("no value")
+    return _COLLECTIONS[kind](decoded(item) for item in items)
+
+
+def message(content: dict[str, Any], names: dict[str, Any] | None = None) -> bytes:
+    """A message of `content` and, below `names`, of values that are said already or `Held`.
+
+    Raises:
+        ValueError: it would be too large.
+    """
+    attached: list[bytes] = []
+    said: dict[str, Any] = {}
+    for name, value in (names or {}).items():
+        if isinstance(value, Held):
+            attached.append(value.pickled)
+            reads = sorted(value.reads)[:_READS_LIMIT]
+            text, kind = value.text[:_TEXT_LIMIT], value.kind[:100]
+            said[name] = {"held": [len(value.pickled), text, kind, reads]}
+        else:
+            said[name] = value
+    body = json.dumps(content if names is None else {**content, "names": said}).encode()
+    length = sum(map(len, attached))
+    if len(body) > BODY_LIMIT or length > ATTACHED_LIMIT:
+        raise ValueError("the values are too large to be kept")
+    return b"".join([HEADER.pack(len(body), length), body, *attached])
+
+
+def sizes(header: bytes) -> tuple[int, int]:
+    """The lengths of the JSON and of the attachments of the message that begins with `header`.
+
+    Raises:
+        ValueError: no message is that long.
+    """
+    body, rest = HEADER.unpack(header)
+    if body > BODY_LIMIT or rest > ATTACHED_LIMIT:
+        raise ValueError("too large")
+    return body, rest
+
+
+def parsed(body: bytes, rest: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The content of a message, and the values of its names.
+
+    Raises:
+        ValueError, TypeError, RecursionError: it is not a message.
+    """
+    content = json.loads(body)
+    if not isinstance(content, dict):
+        raise TypeError("no message")
+    content = cast("dict[str, Any]", content)
+    names: dict[str, Any] = {}
+    at = 0
+    said = content.pop("names", {})
+    if not isinstance(said, dict):
+        raise TypeError("no names")
+    for name, value in cast("dict[str, Any]", said).items():
+        if not name.isidentifier():
+            raise ValueError("no name")
+        match value:
+            case {"held": [int(length), str(text), str(kind), list()]} if 0 <= length <= len(rest) - at:
+                known = frozenset(_texts(value["held"][3]))
+                names[name] = Held(rest[at : at + length], text[:_TEXT_LIMIT], kind[:100], known)
+                at += length
+            case _:
+                names[name] = decoded(value)
+    return content, names
+
+
+def _texts(items: Sequence[Any]) -> list[str]:
+    if not all(isinstance(item, str) for item in items) or len(items) > _READS_LIMIT:
+        raise ValueError("no names")
+    return list(items)

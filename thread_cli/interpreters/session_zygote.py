@@ -1,0 +1,242 @@
+"""The warmed parent of all analysis sessions: `python -m thread_cli.interpreters.session_zygote DESCRIPTOR`.
+
+It has pandas, numpy and scipy loaded, and forks a session on demand. It takes requests on one socket, answers each
+before it reads the next, and trusts nobody but the runner at its other end. When that end closes, it ends all sessions
+and removes their folders. Meanwhile it sees to it that no folder outgrows its bound.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from thread_cli.interpreters.session_confinement import ConfinementError, confine, limit, prepare
+from thread_cli.interpreters.session_folder import effort, overfull, remove, trim
+from thread_cli.interpreters.session_values import HEADER, message
+from thread_cli.interpreters.session_worker import TOOLS, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["main"]
+
+_TICK: Final = 0.05
+"""Seconds between two looks at the folders."""
+_PR_SET_PDEATHSIG: Final = 1
+_PROBE: Final[dict[str, Any]] = {"readable": [], "memory": 1 << 30, "file_size": 1 << 20}
+
+
+_WARM: Final = """
+import io
+table = pd.read_csv(io.StringIO("a,b,c\\n1,2.5,x\\n2,3.5,y\\n3,,x\\n"))
+table["when"] = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"])
+table.merge(table.groupby("c").mean(numeric_only=True), on="c").to_csv(io.StringIO())
+str(table.describe())
+linregress([1, 2, 3], [1, 2, 4])
+pearsonr([1, 2, 3], [1, 2, 4])
+"""
+"""What code uses often is used once, so that the sessions need not load it one by one."""
+
+
+class _Zygote:
+    """Sessions by process, folders with the bytes that each may hold."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._folders: dict[str, int] = {}
+        self._sessions: dict[int, str] = {}
+        self._ends: dict[int, str] = {}
+        self._efforts: dict[int, tuple[int, int]] = {}
+
+    def serve(self) -> None:
+        """Answer requests until the runner is gone, and leave nothing behind."""
+        try:
+            self._say({"ready": True, "unconfined": self._probe()})
+            poll = select.poll()
+            poll.register(self._control, select.POLLIN)
+            while True:
+                if poll.poll(_TICK * 1000 if self._sessions else None):
+                    data, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, 1)
+                    while data and not data.endswith(b"\n"):
+                        data += self._control.recv(1 << 16) or b"\n"
+                    if not data.strip():
+                        return
+                    self._say(self._answer(json.loads(data), descriptors))
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+                self._reap()
+                for folder, most in self._folders.items():
+                    if overfull(folder, most):
+                        self._relieve(folder, most)
+        finally:
+            for folder in list(self._folders):
+                self._remove(folder)
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        with suppress(BrokenPipeError):
+            self._control.sendall(json.dumps(answer).encode() + b"\n")
+
+    def _answer(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        match request:
+            case {"make": int(most)}:
+                return {"folder": self._make(most)}
+            case {"remove": str(folder)}:
+                self._remove(folder)
+                return {}
+            case {"open": dict()}:
+                return {"pid": self._open(descriptors[0], request["open"])}
+            case {"ended": int(pid)}:
+                self._reap()
+                return {"how": self._ends.get(pid)}
+            case {"end": int(pid)}:
+                self._kill(pid)
+                self._ends.pop(pid, None)
+                return {}
+            case _:
+                return {"failed": "no such request"}
+
+    def _make(self, most: int) -> str:
+        folder = tempfile.mkdtemp(prefix="thread-session-")
+        self._folders[folder] = most
+        return folder
+
+    def _remove(self, folder: str) -> None:
+        for pid in self._of(folder):
+            self._kill(pid)
+            self._reap(pid)
+        if self._folders.pop(folder, None) is not None:
+            remove(folder)
+
+    def _open(self, connection: int, options: dict[str, Any]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._control.close()
+                _become_session(connection, **options)
+            finally:
+                os._exit(1)
+        self._sessions[pid] = options["folder"]
+        self._ends.pop(pid, None)
+        return pid
+
+    def _of(self, folder: str) -> list[int]:
+        return [pid for pid, place in self._sessions.items() if place == folder]
+
+    def _kill(self, pid: int) -> None:
+        if pid in self._sessions:
+            for kill in (os.killpg, os.kill):
+                with suppress(ProcessLookupError, PermissionError):
+                    kill(pid, signal.SIGKILL)
+
+    def _reap(self, only: int | None = None) -> None:
+        """Take note of sessions that ended; wait for the end of one where it is named."""
+        for pid in [only] if only else list(self._sessions):
+            done, status = os.waitpid(pid, 0 if only else os.WNOHANG)
+            if done:
+                del self._sessions[pid]
+                self._efforts.pop(pid, None)
+                code = os.waitstatus_to_exitcode(status)
+                how = f"it exited with {code}" if code >= 0 else f"it was ended by {_signal(-code)}"
+                self._ends.setdefault(pid, how)
+
+    def _relieve(self, folder: str, most: int) -> None:
+        """End the session that did most to its folder since the last look, and make room there."""
+        with self._paused(folder) as sessions:
+            if sessions:
+                worst = max(sessions, key=self._news)
+                self._ends[worst] = "it filled its folder"
+                self._kill(worst)
+                self._reap(worst)
+            trim(folder, most)
+
+    def _news(self, pid: int) -> tuple[int, int]:
+        written, ticks = effort(pid)
+        before = self._efforts.get(pid, (0, 0))
+        self._efforts[pid] = written, ticks
+        return written - before[0], ticks - before[1]
+
+    @contextmanager
+    def _paused(self, folder: str) -> Generator[list[int]]:
+        """Let the sessions of a folder stand still: what is removed must not be exchanged for a link meanwhile."""
+        for pid in self._of(folder):
+            os.kill(pid, signal.SIGSTOP)
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                del self._sessions[pid]
+                self._ends.setdefault(pid, "it ended")
+        yield self._of(folder)
+        for pid in self._of(folder):
+            os.kill(pid, signal.SIGCONT)
+
+    def _probe(self) -> str:
+        """Why no session can be confined here; empty where it can."""
+        ours, theirs = socket.socketpair()
+        folder = self._make(1 << 30)
+        with ours, theirs:
+            self._open(theirs.fileno(), {**_PROBE, "folder": folder, "confined": True})
+            theirs.close()
+            said = ours.recv(4096)[HEADER.size :]
+        self._remove(folder)
+        return str(json.loads(said).get("failed", "")) if said else "a confined session does not start"
+
+
+def _become_session(
+    connection: int,
+    *,
+    folder: str,
+    readable: list[str],
+    confined: bool,
+    memory: int,
+    file_size: int,
+) -> None:
+    os.setpgid(0, 0)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    os.chdir(folder)
+    tempfile.tempdir = os.environ["TMPDIR"] = os.environ["HOME"] = folder
+    try:
+        limit(memory=memory, file_size=file_size)
+        if confined:
+            confine(folder, readable)
+        session = Session(connection)
+    except BaseException as error:  # noqa: BLE001 - told to the runner
+        failure = str(error) if isinstance(error, ConfinementError) else f"{type(error).__name__}: {error}"
+        os.write(connection, message({"failed": failure[:1000]}))
+        return
+    os.write(connection, message({"ready": True}))
+    session.serve()
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())
+    exec(TOOLS + _WARM, {})  # noqa: S102 - our own code
+    with suppress(ConfinementError):  # the probe will tell
+        prepare()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+    gc.collect()
+    gc.freeze()  # so that sessions share memory with their parent
+    _Zygote(control).serve()
+
+
+if __name__ == "__main__":
+    main()
