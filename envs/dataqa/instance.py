@@ -1,0 +1,175 @@
+"""A Data Commons instance in memory: places, variables and the observations that REST v2 would answer with.
+
+It also finds places and variables by their names in plain words, which the public site does with `explore/detect`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from thread_cli.engine.errors import UserError
+from thread_cli.interpreters import HostError
+from thread_envs.dataqa.vocabulary import STATES, described, stems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["Instance", "Place", "read_instance", "read_places"]
+
+_RANK: Final = ("Country", "State", "County", "City")
+_NATION: Final = ("the nation", "the national value", "the national average", "United States", "USA")
+_LISTED: Final = 8
+_UNSAID: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place. `within` is the name of the state that it is part of, where it is part of one."""
+
+    dcid: str
+    name: str
+    type: str = ""
+    within: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """The name as questions give it: `Oakland California`."""
+        state = self.within or (STATES.get(self.dcid[6:8], "") if re.fullmatch(r"geoId/\d{5,}", self.dcid) else "")
+        return f"{self.name} {state}".replace(",", "").strip()
+
+
+class Instance:
+    """Answers requests from observations held in memory.
+
+    Args:
+        response: an answer of REST v2's `observation`, with all dates: `byVariable`, `byEntity`, `orderedFacets`.
+        places: the places that can be found by name.
+    """
+
+    def __init__(self, response: Mapping[str, Any], places: Sequence[Place]) -> None:
+        self._by_variable: Mapping[str, Any] = response["byVariable"]
+        self._facets: Mapping[str, Any] = response.get("facets", {})
+        self.places = tuple(sorted(places, key=lambda place: place.dcid))
+        self.variables = {dcid: described(dcid) for dcid in sorted(self._by_variable)}
+        self._names = dict(_names(self.places))
+        self._words = {dcid: stems(f"{text} {dcid}") for dcid, text in self.variables.items()}
+        self._said = {dcid: stems(text) for dcid, text in self.variables.items()}
+        self._known_in = Counter(stem for words in self._words.values() for stem in words)
+
+    def series(self, variable: str, place: str) -> dict[int, float]:
+        """Values by year, of the facet that Data Commons prefers; observations within a year are left out."""
+        facets: Any = self._by_variable.get(variable, {}).get("byEntity", {}).get(place, {}).get("orderedFacets")
+        observations: list[Any] = facets[0]["observations"] if facets else []
+        return {int(seen["date"]): float(seen["value"]) for seen in observations if len(seen["date"]) == 4}
+
+    def observe(self, variables: Sequence[str], entities: Sequence[str]) -> dict[str, Any]:
+        """The answer of REST v2's `observation`; what is not known is there without values, as in the original.
+
+        Raises:
+            HostError: the values cannot be had.
+        """
+        found: dict[str, Any] = {}
+        for variable in variables:
+            known = self._by_variable.get(variable, {}).get("byEntity", {})
+            found[variable] = {"byEntity": {entity: known.get(entity, {}) for entity in entities}}
+        return {"byVariable": found, "facets": dict(self._facets)}
+
+    def find_place(self, name: str) -> str:
+        """The identifier of the place that is meant.
+
+        Raises:
+            HostError: there is none of that name.
+        """
+        place = self._place_in(name)
+        if place is None:
+            raise HostError(f"no place is called {name!r}")
+        return place[1]
+
+    def find_variable(self, description: str) -> str:
+        """The identifier of the variable that fits a description best.
+
+        Raises:
+            HostError: none fits at all.
+        """
+        ranked = self._ranked(description)
+        if not ranked:
+            raise HostError(f"no variable is described like {description!r}")
+        return ranked[0]
+
+    def detect(self, query: str) -> dict[str, Any]:
+        """Variables, the best first, and places that a query such as `people with diabetes in Oakland` is about."""
+        place = self._place_in(query)
+        rest = query.casefold().replace(place[0], " ") if place else query
+        entities = [place[1]] if place else []
+        return {"variables": self._ranked(rest), "entities": entities, "debug": {"places_detected": entities}}
+
+    def _place_in(self, text: str) -> tuple[str, str] | None:
+        """The longest name of a place in a text, and whose it is."""
+        text = text.replace(",", "").casefold()
+        found = [name for name in self._names if name in text and re.search(rf"\b{re.escape(name)}\b", text)]
+        name = max(found, key=len, default=None)
+        return None if name is None else (name, self._names[name])
+
+    def _ranked(self, text: str) -> list[str]:
+        """Variables that share words with a text: rare words count more, words that the text lacks count against."""
+        asked = stems(text)
+        scores = {
+            dcid: sum(map(self._weight, asked & words)) - _UNSAID * sum(map(self._weight, self._said[dcid] - asked))
+            for dcid, words in self._words.items()
+            if asked & words
+        }
+        scores |= dict.fromkeys(
+            (dcid for dcid, said in self.variables.items() if text.strip() in {dcid, said}), math.inf
+        )
+        return sorted(scores, key=lambda dcid: (-scores[dcid], dcid))[:_LISTED]
+
+    def _weight(self, stem: str) -> float:
+        return math.log(1 + len(self._words) / self._known_in[stem])
+
+
+def _names(places: Iterable[Place]) -> Iterable[tuple[str, str]]:
+    """Names in lower case and whose they are; of places with the same name the largest comes last, and wins."""
+    ranked = sorted(places, key=lambda place: -_RANK.index(place.type) if place.type in _RANK else -len(_RANK))
+    for place in ranked:
+        yield place.name.replace(",", "").casefold(), place.dcid
+    for place in ranked:
+        yield place.full_name.casefold(), place.dcid
+        yield place.dcid.casefold(), place.dcid
+        if place.type == "Country":
+            yield from ((name.casefold(), place.dcid) for name in _NATION)
+
+
+def read_instance(observations: Path, places: Path) -> Instance:
+    """An instance from two JSON files: a REST v2 observation response, and a list of `dcid`, `name`, `type`.
+
+    Raises:
+        UserError: they cannot be read, or are something else.
+    """
+    response = _json(observations)
+    if not (isinstance(response, dict) and isinstance(cast("dict[str, Any]", response).get("byVariable"), dict)):
+        raise UserError(f"{observations} is no observation response of Data Commons' REST v2: it has no `byVariable`")
+    return Instance(cast("dict[str, Any]", response), read_places(places))
+
+
+def read_places(path: Path) -> list[Place]:
+    """Places from a JSON list of `dcid`, `name` and, where known, `type` and `within`; raises as `read_instance`."""
+    listed = _json(path)
+    try:
+        return [Place(item["dcid"], item["name"], item.get("type", ""), item.get("within", "")) for item in listed]
+    except (TypeError, KeyError, AttributeError):
+        raise UserError(f"{path} is no list of places with `dcid` and `name`") from None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}") from None
