@@ -139,6 +139,29 @@ def test_generated_games_are_never_won_from_the_beginning():
         assert room.holding(goal.kind)
 
 
+def test_the_core_that_the_planner_solves_is_a_part_of_the_game():
+    for number in range(200):
+        game = generate(number)
+        whole, core = (facts(game[name]) for name in ("pddl_problem", "core_problem"))
+        assert core < whole
+        assert {fact for fact in whole if fact.startswith("(holds")} == set()
+        assert goal_of(game) == goal_of({**game, "pddl_problem": game["core_problem"]})
+
+
+def facts(problem: str) -> set[str]:
+    return set(problem.partition("(:init\n")[2].partition("\n)")[0].split("\n"))
+
+
+def test_no_action_but_taking_needs_something_to_be_absent():
+    domain = re.sub(r";.*", "", generate(0)["pddl_domain"])
+    actions = re.findall(r"\(:action (\w+)(.*?):effect", domain, re.DOTALL)
+    absent = {name: re.findall(r"\(not \((\w+)", condition) for name, condition in actions}
+    assert {name: needs for name, needs in absent.items() if set(needs) - {"openable"}} == {
+        "OpenObject": ["opened"],
+        "PickupObject": ["holdsAny", "openable"],
+    }
+
+
 def test_generated_games_are_the_same_under_every_hash_seed():
     assert len(outputs_under_hash_seeds(_DIGEST)) == 1
 

@@ -84,9 +84,9 @@ class Alfworld:
         self._game = None
         game = self._game_of(task)
         await self.process.begin()
-        text = await self.process.call("start", game)
-        if "file" not in task.data and not await self.process.call("plan"):
+        if "file" not in task.data and not await self.process.call("solvable", game):
             raise EnvironmentFailed(f"the planner finds no solution of the generated game {task.id}")
+        text = await self.process.call("start", game)
         self._game, self._done, self._won = game, [], False
         self._notes = Notes(goal_of(game).sentence)
         return "\n".join(text.split("\n\n")[1:])

@@ -66,6 +66,11 @@ class Game:
         state, _, _ = self._env.step(command)
         return str(state.feedback), bool(state["won"])
 
+    def solvable(self, game: Mapping[str, Any]) -> bool:
+        """Whether the planner finds a way to win `game`, or its core where it has one; ends the game being played."""
+        self.start({**game, "pddl_problem": game.get("core_problem") or game["pddl_problem"]})
+        return bool(self.plan())
+
     def plan(self) -> list[str]:
         """The planner's way from here to the goal, as commands; empty where it finds none."""
         return list(self._env._pddl_state.replan(self._env._entity_infos))

@@ -31,6 +31,7 @@ _BASINS: Final = {"Sink": "SinkBasin", "Bathtub": "BathtubBasin"}
 _SEVERAL: Final = ("Cabinet", "Drawer", "Shelf", "CounterTop", "SideTable", "DiningTable", "ArmChair")
 _MOST_OF_A_KIND: Final = 6
 _MOST_THINGS: Final = 30
+_START: Final = "loc_bar_0"
 _LAMP: Final = "DeskLamp"
 _LAMP_STANDS: Final = ("Desk", "SideTable", "Dresser", "Shelf", "CoffeeTable", "DiningTable")
 
@@ -42,7 +43,11 @@ def category_of(number: int) -> str:
 
 @functools.lru_cache(maxsize=8)
 def generate(number: int) -> Mapping[str, Any]:
-    """The game of that number, as a `game.tw-pddl` file would hold it.
+    """The game of that number, as a `game.tw-pddl` file would hold it, and its `core_problem`.
+
+    That is its problem without the things and receptacles that the goal does not need. No action needs anything to be
+    absent, so what solves the core solves the game; and the planner solves it at once, where a whole kitchen may take
+    it minutes.
 
     Raises:
         UserError: the package `alfworld` is missing.
@@ -57,6 +62,7 @@ def generate(number: int) -> Mapping[str, Any]:
             break
     kind, target = wish
     _fill(package, room, category, wish, rng)
+    core = _core(room, category, wish)
     goal = package.goals[CATEGORIES[category]]
     words = {"obj": kind, "recep": target, "toggle": target}
     sentence = rng.choice(goal["templates"]).format(**{key: word.lower() for key, word in words.items()})
@@ -65,6 +71,7 @@ def generate(number: int) -> Mapping[str, Any]:
         "pddl_domain": package.domain,
         "grammar": package.grammar.replace("UNKNOWN GOAL", sentence),
         "pddl_problem": _problem(package, room, f"generated_{number}", wanted, rng),
+        "core_problem": _problem(package, core, f"core_{number}", wanted, rng),
     }
 
 
@@ -186,6 +193,17 @@ def _fill(package: _Package, room: _Room, category: str, wish: tuple[str, str], 
         room.things.append((_LAMP, name(_LAMP), rng.choice(stands)))
 
 
+def _core(room: _Room, category: str, wish: tuple[str, str]) -> _Room:
+    """What the goal is about: the things wanted, where they are, and one receptacle of each kind that is needed."""
+    kind, target = wish
+    things = [thing for thing in room.things if thing[0] in {kind, target}]
+    used = {place for _, _, place in things}
+    used |= {
+        next((key for place, key in room.places if place == needed), "") for needed in (target, _TOOL.get(category))
+    }
+    return _Room([place for place in room.places if place[1] in used], [kind], things)
+
+
 def _namer(rng: random.Random) -> Callable[[str], str]:
     """Makes ids as ALFWorld's are: a kind and three coordinates, here drawn."""
 
@@ -202,13 +220,18 @@ def _mangled(number: float) -> str:
     return f"{number:+06.2f}".replace("+", "_plus_").replace("-", "_minus_").replace(".", "_dot_")
 
 
+def _location(place: str) -> str:
+    """The id of the location in front of a receptacle: each has one of its own."""
+    return f"loc_bar_{place.partition('_bar_')[2]}"
+
+
 def _problem(package: _Package, room: _Room, name: str, goal: str, rng: random.Random) -> str:
     kinds = sorted({kind for kind, _, _ in room.things} | set(room.kinds))
     objects = [
         "agent1 - agent",
         *(f"{key} - object" for _, key, _ in room.things),
         *(f"{key} - receptacle" for _, key in room.places),
-        *(f"loc_bar_{index} - location" for index in range(len(room.places) + 1)),
+        *(f"{location} - location" for location in (_START, *(_location(key) for _, key in room.places))),
         *(f"{kind}Type - otype" for kind in kinds),
         *(f"{kind}Type - rtype" for kind in {*room.place_kinds, *_TOOL.values()}),
     ]
@@ -229,10 +252,10 @@ def _problem(package: _Package, room: _Room, name: str, goal: str, rng: random.R
 
 
 def _facts_of_places(package: _Package, room: _Room, kinds: Sequence[str]) -> Iterator[str]:
-    yield f"(atLocation agent1 loc_bar_{len(room.places)})"
-    for index, (kind, key) in enumerate(room.places):
+    yield f"(atLocation agent1 {_START})"
+    for kind, key in room.places:
         yield f"(receptacleType {key} {kind}Type)"
-        yield f"(receptacleAtLocation {key} loc_bar_{index})"
+        yield f"(receptacleAtLocation {key} {_location(key)})"
         if kind in package.openable:
             yield f"(openable {key})"
     for kind in room.place_kinds:
@@ -242,11 +265,10 @@ def _facts_of_places(package: _Package, room: _Room, kinds: Sequence[str]) -> It
 
 
 def _facts_of_things(package: _Package, room: _Room) -> Iterator[str]:
-    location = {key: f"loc_bar_{index}" for index, (_, key) in enumerate(room.places)}
     for kind, key, place in room.things:
         yield f"(objectType {key} {kind}Type)"
         yield f"(inReceptacle {key} {place})"
-        yield f"(objectAtLocation {key} {location[place]})"
+        yield f"(objectAtLocation {key} {_location(place)})"
         if kind != _LAMP:
             yield f"(pickupable {key})"
         if kind in package.movable:
