@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,24 @@ def test_every_environment_has_a_default_prompt_and_every_prompt_renders() -> No
             prompt = load(name, found.name)
             assert prompt.q.count(prompt.rules.start) == prompt.q.count(prompt.rules.end) > 2
             assert "{{" not in prompt.q
+
+
+def test_a_json_file_of_several_prompts_gives_the_one_for_the_category(tmp_path) -> None:
+    file = tmp_path / "prompt.json"
+    file.write_text(
+        json.dumps({f"thread_{name}": f"{name}\n[START]\n[END]\n" for name in ("pick", "heat", "pick_two")})
+    )
+    for category, first in (("pick", "pick"), ("heat", "heat"), ("pick2", "pick_two")):
+        prompt = load(str(file), "alfworld", category=category)
+        assert prompt.q.split("\n")[0] == first
+        assert prompt.rules.start == "[START]"
+    with pytest.raises(UserError, match="none is for the category 'look'"):
+        load(str(file), "alfworld", category="look")
+    file.write_text('{"thread_webshop": "only\\n#START#\\n#END#"}')
+    assert load(str(file), "webshop", category="beauty").q.startswith("only")
+    file.write_text("[1]")
+    with pytest.raises(UserError, match="an object of prompts"):
+        load(str(file), "webshop")
 
 
 PROTOCOL = ThreadProtocol(start="#START#", end="#END#")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from thread_cli.engine.context import phi, psi
 from thread_cli.engine.errors import UserError
@@ -33,6 +33,7 @@ _PACKAGE: Final = "thread_prompts"
 _GROUP: Final = "thread_cli.prompts"
 """Entry points: a folder of prompts, as a package, under the name of the environment that they are for."""
 _FENCE: Final = "+++\n"
+_json_adapter: Final = TypeAdapter(dict[str, str])
 _TOKENS: Final = (("#START#", "#END#"), ("[START]", "[END]"))
 
 
@@ -164,10 +165,24 @@ def _read(spec: str | None, environment: str, category: str) -> tuple[str, str]:
     if spec is None:
         raise UserError(f"there is no prompt for {environment} yet: give one with --prompt FILE")
     try:
-        return spec, Path(spec).read_text("utf-8-sig")
+        text = Path(spec).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"prompt {spec}: {reason}; installed for {environment}: {', '.join(known) or 'none'}") from None
+    return (spec, _of_several(spec, text, category)) if spec.endswith(".json") else (spec, text)
+
+
+def _of_several(spec: str, text: str, category: str) -> str:
+    """A prompt out of a JSON object of several, as published for ALFWorld: `{"thread_clean": "Prompt:…", …}`."""
+    try:
+        prompts = _json_adapter.validate_json(text)
+    except ValidationError:
+        raise UserError(f"prompt {spec}: a JSON file holds an object of prompts, each a text by its name") from None
+    # The published file calls `pick_two` what the paper's table calls `pick2`.
+    fitting = [key for key in prompts if category and key.replace("_two", "2").rpartition("_")[2] == category]
+    if len(prompts) != 1 and len(fitting) != 1:
+        raise UserError(f"prompt {spec} holds {', '.join(prompts) or 'nothing'}: none is for the category {category!r}")
+    return prompts[fitting[0] if fitting else next(iter(prompts))]
 
 
 def _parts(name: str, text: str) -> tuple[dict[str, Any] | None, str]:

@@ -1,0 +1,55 @@
+"""THREAD's wire format for methods under which a model may act, but not spawn when it likes.
+
+Both formats look like THREAD's, so that prompts, logs and displays are the same for all methods. They differ in what a
+thread is allowed to do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from thread_cli.engine.errors import MalformedOutput
+from thread_cli.protocols import Act, End, Spawn
+from thread_cli.protocols.thread import LISTEN, ThreadProtocol
+
+if TYPE_CHECKING:
+    from thread_cli.models import StopReason
+
+__all__ = ["LEAD", "ActingProtocol", "DirectProtocol"]
+
+LEAD: Final = "This thread is led by its method, which writes it without the model."
+"""The first line of a thread that may spawn; what spawns there is all text after the last blank line."""
+
+
+class ActingProtocol(ThreadProtocol):
+    """Threads think, act and end. Only threads that begin with `LEAD` spawn; any other is told that it cannot."""
+
+    def read(self, y: str, stop: StopReason) -> Spawn | Act | End:
+        move = super().read(y, stop)
+        if not isinstance(move, Spawn):
+            return move
+        if not y.startswith(LEAD):
+            raise MalformedOutput("there is no other thread to ask: act with a line that begins with >, or end")
+        return Spawn((y.rpartition("\n\n")[2],))
+
+
+class DirectProtocol(ThreadProtocol):
+    """A thread has one line at a time: an action where it begins with `>`, else the answer, which ends the thread.
+
+    A line ends where it listens or breaks, so there is no place to reason in, and no code but actions.
+    """
+
+    def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "") -> None:
+        super().__init__(start=start, end=end, blank_line=blank_line, comment=comment)
+        self.stop = (LISTEN, end, "\n")
+
+    def read(self, y: str, stop: StopReason) -> Act | End:  # noqa: ARG002 - a line says itself what it is
+        line = y.rpartition("\n")[2]
+        if not line.strip():
+            raise MalformedOutput("the line is empty: write an action, which begins with >, or the answer")
+        if line.lstrip("# ").startswith(">"):
+            return Act(line.lstrip("# ").lstrip("> ").strip())
+        return End()
+
+    def body(self, text: str, stop: StopReason) -> str:  # noqa: ARG002
+        return ""
