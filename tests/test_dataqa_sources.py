@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ def test_what_is_not_known_is_answered_without_values():
         ("{", "is no JSON"),
         ("[]", "no `byVariable`"),
         ('{"byVariable": {}}', "allow no questions"),
+        ('{"byVariable": {"Count_Person": 5}}', "is no observation response"),
     ],
 )
 def test_unusable_observations_are_the_users_error(tmp_path, content, message):
@@ -86,10 +88,80 @@ def test_unusable_observations_are_the_users_error(tmp_path, content, message):
         DataCommons(observations=str(tmp_path / "seen.json")).tasks("test")
 
 
-@pytest.mark.parametrize("options", [{"observations": "a", "url": "b"}, {"places": "a"}, {"url": "b", "timeout": 0}])
+@pytest.mark.parametrize(
+    "options", [{"observations": "a", "url": "b"}, {"places": "a"}, {"url": "b", "timeout": 0}, {"timeout": math.inf}]
+)
 def test_options_that_contradict_each_other_are_refused(options):
     with pytest.raises(UserError, match="dataqa/datacommons"):
         DataCommons(**options)
+
+
+def observed(values, start=2010):
+    points = [{"date": str(start + index), "value": value} for index, value in enumerate(values)]
+    return {"orderedFacets": [{"facetId": "1", "observations": points}, {"facetId": "2", "observations": points[:1]}]}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes files of series by variable and place, and opens them."""
+
+    def write(series, places):
+        content = {"byVariable": {variable: {"byEntity": found} for variable, found in series.items()}}
+        (tmp_path / "seen.json").write_text(json.dumps(content))
+        (tmp_path / "places.json").write_text(json.dumps(places))
+        return DataCommons(observations=str(tmp_path / "seen.json"))
+
+    return write
+
+
+async def test_points_without_a_number_and_places_without_a_name_do_no_harm(written):
+    known = {
+        "geoId/01": observed([10, 11, "n/a", 13, None, 15, float("nan"), "17"]),
+        "geoId/02": observed([30, 28, 26, 24, 22, 20]),
+        "geoId/03": {"orderedFacets": [{"facetId": "1"}]},
+        "geoId/04": None,
+        "geoId/05": {"orderedFacets": []},
+    }
+    known["geoId/02"]["orderedFacets"][0]["observations"][0] = {"date": 2010}
+    known["geoId/02"]["orderedFacets"][0]["observations"] += [{"date": "soon", "value": 5}, {"value": 5}]
+    environment = written({"Percent_Person_Obesity": known}, [{"dcid": dcid, "name": None} for dcid in known])
+    assert environment._instance.series("Percent_Person_Obesity", "geoId/01") == {
+        2010: 10, 2011: 11, 2013: 13, 2015: 15, 2017: 17,
+    }  # fmt: skip
+    assert list(environment._instance.series("Percent_Person_Obesity", "geoId/02")) == [2011, 2012, 2013, 2014, 2015]
+    assert {place for task in environment.tasks("test") for place in task.data["places"]} == {"geoId/01", "geoId/02"}
+    outcome = await in_session(environment, "print(observations('geoId/01', 'Percent_Person_Obesity').tolist())")
+    assert (outcome.error, outcome.printed) == (None, "[10.0, 11.0, 13.0, 15.0, 17.0]\n")
+
+
+def test_what_could_be_read_in_two_ways_is_not_asked_about(written):
+    names = [
+        "Upland",
+        "Vale (East)",
+        "Ham",
+        "Ham",
+        "ham",
+        "This and That",
+        "Lake in the Hills",
+        "Up from 2011 to 2012",
+        "{a}",
+    ]
+    places = [{"dcid": f"generated/{index}", "name": name} for index, name in enumerate(names)]
+    known = {place["dcid"]: observed([10 + index, 12 + index, 14]) for index, place in enumerate(places)}
+    alike = ("Percent_Person_WithDiabetes", "Percent_Person_With_Diabetes")
+    environment = written(dict.fromkeys(alike, known), places)
+    asked = [task.data for task in environment.tasks("test")]
+    named = {place for data in asked for place in data["places"]}
+    assert (
+        {"generated/0", "generated/1"}
+        <= named
+        <= {"generated/0", "generated/1", "generated/2", "generated/3", "generated/4"}
+    )
+    assert len(named) == 3
+    assert len(set(environment._instance.variables.values())) == len({data["dcid"] for data in asked}) == 1
+    for place in named:
+        (full,) = [known.full_name for known in environment._instance.places if known.dcid == place]
+        assert environment._instance.find_place(full) == place
 
 
 # --- Data Commons over HTTP
@@ -273,6 +345,27 @@ def test_series_are_also_found_where_mimic3_benchmarks_writes_them(stays):
 )
 def test_a_folder_that_is_no_benchmark_is_the_users_error(stays, gone, message):
     (stays / gone).rename(stays / "away")
+    with pytest.raises(UserError, match=message):
+        ICU(data=str(stays)).tasks("test")
+
+
+def test_odd_series_leave_the_questions_about_others_alone(stays):
+    folder = stays / "in-hospital-mortality" / "all"
+    (folder / "1_episode1_timeseries.csv").write_text("Hours,Heart Rate\n")
+    (folder / "notes_episode1_timeseries.csv").write_text("no series")
+    (folder / "2_episode1_timeseries.csv").write_text("Hours,Heart Rate\n1,high\n2,3\n")
+    table = stays / "all_stays.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    asked = ICU(data=str(stays)).tasks("test")
+    assert len(asked) == 160
+    assert not {patient for task in asked for patient in task.data["patients"]} & {"1", "2", "notes"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("Hours\n1\nlate\n", "has an hour that is no number"), ("", "has no column Hours")]
+)
+def test_a_series_without_hours_is_the_users_error(stays, content, message):
+    (stays / "in-hospital-mortality" / "all" / "90001_episode1_timeseries.csv").write_text(content)
     with pytest.raises(UserError, match=message):
         ICU(data=str(stays)).tasks("test")
 

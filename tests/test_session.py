@@ -197,6 +197,20 @@ async def test_what_cannot_be_kept_says_so_when_it_is_used(analysis) -> None:
     assert outcome.error == "AttributeError: a TextIOWrapper is not kept from one piece of code to the next"
     outcome = await analysis.run("next(g)", names, thread="1")
     assert outcome.error == "TypeError: a generator is not kept from one piece of code to the next"
+    names = await ran(analysis, "import threading\ncall = threading.Lock().acquire")
+    outcome = await analysis.run("call(True, timeout=1)", names, thread="1")
+    assert (outcome.error or "").endswith("is not kept from one piece of code to the next")
+
+
+async def test_functions_that_remember_their_results_travel(analysis) -> None:
+    names = await ran(
+        analysis,
+        "import functools\nk = 2\n"
+        "@functools.cache\ndef double(n): return k * n\n"
+        "@functools.lru_cache(maxsize=3)\ndef fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)\nfib(5)",
+    )
+    code = "a, b, c = double(4), fib(20), fib.cache_parameters()['maxsize']"
+    assert await ran(analysis, code, names, "1") == {"a": 8, "b": 6765, "c": 3}
 
 
 READS = [
@@ -466,6 +480,66 @@ async def test_another_parent_is_started_where_the_first_was_killed(opened) -> N
     await first.close()
     wait_until(lambda: not alive(child))
     assert await ran(opened(), "x = 1") == {"x": 1}
+
+
+# --- users and places
+
+HOMELESS = """
+import asyncio, os
+from thread_cli.interpreters.session import SessionInterpreter
+async def main():
+    interpreter = SessionInterpreter(seconds=5)
+    for code in (
+        "import scipy.optimize, scipy.signal\\nx = scipy.optimize.brentq(lambda x: x - 1, 0, 3)",
+        "open('/etc/passwd')", "import os\\nos.fork()", "import socket\\nsocket.socket()", "open('own', 'w').close()",
+    ):
+        outcome = await interpreter.run(code, {})
+        print(os.getuid(), outcome.names.get("x"), (outcome.error or "")[:15])
+    await interpreter.close()
+asyncio.run(main())
+"""
+
+
+def test_a_user_without_name_home_and_rights_computes_in_confinement() -> None:
+    stranger = ["unshare", "--user", "--map-user=12345", "env", "-u", "HOME"]
+    try:
+        subprocess.run([*stranger, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there are no user namespaces here")
+    done = subprocess.run([*stranger, sys.executable, "-c", HOMELESS], capture_output=True, text=True, check=False)
+    refused = "12345 None PermissionError"
+    assert done.stdout.split("\n") == ["12345 1.0 ", refused, refused, refused, "12345 None ", ""], done.stderr
+
+
+TEMPORARY = """
+import asyncio, os, shutil
+from thread_cli.interpreters.session import SessionInterpreter
+async def main():
+    interpreter = SessionInterpreter()
+    await interpreter.open()
+    shutil.rmtree(os.environ["TMPDIR"])
+    try:
+        await interpreter.run("x = 1", {})
+    except Exception as error:
+        print(type(error).__name__, error)
+    os.mkdir(os.environ["TMPDIR"])
+    print((await interpreter.run("import os\\nx = os.getcwd()", {})).names["x"])
+    await interpreter.close()
+asyncio.run(main())
+"""
+
+
+def test_folders_are_made_where_tmpdir_says_and_where_they_cannot_be_the_runner_says_so(tmp_path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", TEMPORARY], env=environment, capture_output=True, text=True, check=False
+    )
+    failed, made, _ = done.stdout.split("\n")
+    assert failed.startswith("InterpreterFailed no analysis session can be opened: [Errno 2] No such file or directory")
+    assert Path(made).parent == folder
+    assert list(folder.iterdir()) == []
 
 
 # --- machines that cannot confine

@@ -173,7 +173,11 @@ def test_price_limits_are_among_the_next_four_multiples_of_ten(shop_data):
         ({"goals": "mine"}, "there are no goals 'mine'; there are human, synthetic"),
         ({"server": "localhost:3000"}, "is no address of a WebShop server: write it as http://localhost:3000"),
         ({"server": "file:///etc/passwd"}, "is no address"),
+        ({"server": "http://[::1"}, "is no address"),
+        ({"server": "http://localhost:99999"}, "is no address"),
         ({"server": "http://x", "timeout": 0}, "timeout is to be a number of seconds above 0"),
+        ({"server": "http://x", "timeout": math.inf}, "timeout is to be a number of seconds above 0, and at most"),
+        ({"shown": 0}, "shown is to be a number of products above 0"),
     ],
 )
 def test_a_wrong_option_is_the_users_error(options, message):
@@ -735,6 +739,19 @@ def _combinations(product) -> int:
         ({"items_shuffle.json": "7", "items_ins_v2.json": "{}"}, "holds neither an array nor an object"),
         ({"items_shuffle.json": "[]", "items_ins_v2.json": "{}"}, "holds no products"),
         ({"items_shuffle.json": "[5]", "items_ins_v2.json": "{}"}, "product 0 is not in WebShop's format"),
+        ({"items_shuffle.json": '[{"asin": "A"}]', "items_ins_v2.json": "{}"}, "no product has an instruction"),
+        (
+            {"items_shuffle.json": '[{"asin": "A"}, {"asin": "B"}]', "items_ins.json": '{"B": {"instruction": "buy"}}'},
+            "product 1 is not in WebShop's format (KeyError: 'instruction_attributes')",
+        ),
+        (
+            {
+                "items_shuffle.json": '[{"asin": "A"}]',
+                "items_ins.json": "{}",
+                "items_human_ins.json": '{"A": [{"instruction": "buy", "instruction_attributes": ["good"]}]}',
+            },
+            "product 0 is not in WebShop's format (KeyError: 'instruction_options')",
+        ),
     ],
 )
 def test_files_that_cannot_be_used_are_the_users_error(tmp_path, files, message):
@@ -743,6 +760,34 @@ def test_files_that_cannot_be_used_are_the_users_error(tmp_path, files, message)
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         WebShop(data=str(tmp_path)).tasks("test")
     assert "\n" not in caught.value.message
+
+
+def test_a_products_file_that_is_not_there_is_not_taken_for_another(tmp_path):
+    folder = written_files(tmp_path, 30)
+    with pytest.raises(UserError, match=r"no items_shuffle\*\.json in .*items_shufle\.json: name the folder"):
+        open_catalogue(str(folder / "items_shufle.json"))
+
+
+def test_a_product_with_a_choice_of_nothing_has_no_synthetic_goal(tmp_path):
+    made = generate(30)
+    made.products[3]["customization_options"] = {"color": []}
+    (tmp_path / "items_shuffle.json").write_text(json.dumps(made.products))
+    (tmp_path / "items_ins_v2.json").write_text(json.dumps(made.attributes))
+    known = open_catalogue(str(tmp_path))
+    assert len(known) == 30
+    assert known.count("synthetic") == sum(_combinations(product) for product in made.products)
+    goals = [known.goal("synthetic", number) for number in range(known.count("synthetic"))]
+    assert {goal.asin for goal in goals} == {product["asin"] for product in made.products} - {made.products[3]["asin"]}
+
+
+def test_where_all_goals_are_of_one_kind_they_are_numbered(tmp_path):
+    made = generate(30)
+    (tmp_path / "items_shuffle.json").write_text(json.dumps(made.products))
+    (tmp_path / "items_ins_v2.json").write_text("{}")
+    (tmp_path / "items_human_ins.json").write_text(json.dumps(made.human))
+    shop = WebShop(data=str(tmp_path))
+    assert len(shop.tasks("test")) == len(made.human) < 100
+    assert shop.tasks("test")[0].text == shop.tasks("human")[0].text
 
 
 def test_entries_that_webshop_leaves_out_are_left_out(tmp_path):

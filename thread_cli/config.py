@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from thread_cli.distribution import at_home
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.limits import Budgets, Limits
 
@@ -132,14 +133,6 @@ def _files(file: Path | None) -> list[Path]:
     home = at_home(Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
     found = [path for path in (home / "thread-runner" / "thread.toml", Path("thread.toml")) if os.access(path, os.R_OK)]
     return [*found, file] if file else found
-
-
-def at_home(path: Path) -> Path:
-    """`path` with the user's home put in, if there is one."""
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        return path
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Final
 
-__all__ = ["NAME", "cache_folder", "remedy", "requirement"]
+from thread_cli.engine.errors import UserError
+
+__all__ = ["NAME", "at_home", "cache_folder", "remedy", "requirement"]
 
 NAME: Final = "thread-runner"
 
@@ -28,10 +30,24 @@ def requirement(package: str) -> str:
     return package
 
 
+def at_home(path: Path) -> Path:
+    """`path` with the user's home put in, if there is one."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def cache_folder() -> Path:
-    """Where files that can be made again are kept: $THREAD_CACHE, else `thread-runner` in the user's cache folder."""
-    if own := os.environ.get("THREAD_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "thread-runner"
-    return Path.home() / ".cache" / "thread-runner"
+    """Where files that can be made again are kept: $THREAD_CACHE, else `thread-runner` in the user's cache folder.
+
+    Raises:
+        UserError: there is no such folder, as this user has no home.
+    """
+    own = os.environ.get("THREAD_CACHE")
+    folder = at_home(Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", NAME))
+    if folder.parts[:1] and folder.parts[0].startswith("~"):
+        raise UserError(
+            f"{folder} is no place for files, as there is no such home folder: set THREAD_CACHE to a folder"
+        )
+    return folder

@@ -9,9 +9,9 @@ import asyncio
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from thread_cli.distribution import cache_folder
+from thread_cli.distribution import at_home, cache_folder
 from thread_cli.engine.errors import UserError
 from thread_cli.interpreters import Workspace
 from thread_envs.dataqa.adapter import DataQA, helpers
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from thread_envs.dataqa.questions import Question
 
 __all__ = ["DataCommons"]
+
+_LONGEST: Final = 86_400
+"""Seconds for which an instance may be allowed to be silent."""
 
 
 class DataCommons(DataQA):
@@ -66,12 +69,14 @@ class DataCommons(DataQA):
         cache: str | None = None,
         seed: int = 0,
     ) -> None:
-        if observations and url:
+        if observations is not None and url is not None:
             raise UserError("dataqa/datacommons takes its data from `observations` or from `url`, not from both")
-        if places and not (observations or url):
+        if places is not None and observations is None and url is None:
             raise UserError("dataqa/datacommons: `places` goes with `observations` or with `url`")
-        if not timeout > 0:
-            raise UserError(f"dataqa/datacommons: a time-out of {timeout:g} s leaves no time for an answer")
+        if not 0 < timeout <= _LONGEST:
+            raise UserError(
+                f"dataqa/datacommons: timeout is to be a number of seconds above 0, and at most {_LONGEST:,}"
+            )
         super().__init__(seed)
         self._observations = observations
         self._places = places
@@ -98,11 +103,11 @@ class DataCommons(DataQA):
 
     @functools.cached_property
     def _instance(self) -> Instance:
-        if self._url:
+        if self._url is not None:
             return self._remote(self._url)
-        if self._observations:
-            file = Path(self._observations).expanduser()
-            places = Path(self._places).expanduser() if self._places else file.with_name("places.json")
+        if self._observations is not None:
+            file = at_home(Path(self._observations))
+            places = at_home(Path(self._places)) if self._places else file.parent / "places.json"
             return read_instance(file, places)
         return generated_instance()
 
@@ -113,9 +118,9 @@ class DataCommons(DataQA):
         key = os.environ.get(self._key_variable)
         if PUBLIC in url and not key:
             raise UserError(f"{url} needs a key (https://apikeys.datacommons.org): set {self._key_variable}")
-        cache = Path(self._cache).expanduser() if self._cache else cache_folder() / "datacommons"
+        cache = at_home(Path(self._cache)) if self._cache else cache_folder() / "datacommons"
         connection = Connection(url, key=key, timeout=self._timeout, cache=cache)
-        places = read_places(Path(self._places).expanduser()) if self._places else _united_states()
+        places = read_places(at_home(Path(self._places))) if self._places else _united_states()
         return RemoteInstance(connection, places, tuple(VARIABLES))
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.interpreters import HostError
 from thread_envs.dataqa.questions import Question, Template, ask
 from thread_envs.dataqa.series import clearly_differ, correlated, fitted, slope, summary, trend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from thread_envs.dataqa.instance import Instance, Place
 
@@ -18,8 +20,9 @@ __all__ = ["TEMPLATES", "questions"]
 _LEAST_VALUES: Final = 3
 _LATER: Final = range(2, 13)
 """How many years after the last observation forecasts are asked for."""
-_JOINED: Final = {"and", "or"}
-"""Places with such words in their names are not asked about: two of them could not be told apart."""
+_PLAIN: Final = re.compile(r"[^\W\d][\w .'\N{RIGHT SINGLE QUOTATION MARK}/()-]*")
+_JOINING: Final = {"and", "or", "in", "from", "to", "table"}
+"""Places with such words in their names are not asked about: a question would read in more than one way."""
 _LEVELS: Final = ("higher", "lower")
 
 
@@ -73,10 +76,12 @@ class _Drawing:
                 place: series
                 for place in instance.places
                 if place.type != "Country"
-                and not _JOINED & set(place.full_name.split())
+                and _plain(place.full_name)
+                and _is_found(instance.find_place, place.full_name, place.dcid)
                 and len(series := instance.series(variable, place.dcid)) >= _LEAST_VALUES
             }
-            for variable in instance.variables
+            for variable, description in instance.variables.items()
+            if description and _is_found(instance.find_variable, description, variable)
         }
         self._variables = [variable for variable, series in self._series.items() if len(series) > 1]
 
@@ -117,6 +122,18 @@ class _Drawing:
             return None
         start, end = sorted(self._rng.sample(range(len(years)), 2))
         return (years[start], years[end]) if end - start + 1 >= _LEAST_VALUES else None
+
+
+def _plain(name: str) -> bool:
+    return bool(_PLAIN.fullmatch(name)) and not _JOINING & set(name.casefold().split())
+
+
+def _is_found(find: Callable[[str], str], name: str, dcid: str) -> bool:
+    """Whether a name leads to what it is the name of, and to nothing else."""
+    try:
+        return find(name) == dcid
+    except HostError:
+        return False
 
 
 def _within(series: Mapping[int, float], start: int, end: int) -> dict[int, float]:

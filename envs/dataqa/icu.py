@@ -10,6 +10,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from thread_cli.distribution import at_home
 from thread_cli.interpreters import HostError, Workspace
 from thread_envs.dataqa.adapter import DataQA, helpers
 from thread_envs.dataqa.icu_generated import generated_folder
@@ -63,7 +64,8 @@ class ICU(DataQA):
 
     @functools.cached_property
     def _stays(self) -> Stays:
-        return Stays((Path(self._data).expanduser() if self._data else generated_folder()).resolve())
+        folder = generated_folder() if self._data is None else at_home(Path(self._data))
+        return Stays(folder.resolve())
 
     def _questions(self, count: int) -> Sequence[Question]:
         return questions(self._stays, count)

@@ -96,9 +96,10 @@ class Stays:
             file.name.removesuffix(_ENDING): file
             for part in ("test", "train", "all")
             for file in sorted((series / part).glob(f"*{_ENDING}"))
+            if file.name.removesuffix(_ENDING).isdecimal()
         }
         if not self._files:
-            raise UserError(f"{series} holds no series: expected all/PATIENT{_ENDING}")
+            raise UserError(f"{series} holds no series: expected all/10006{_ENDING} and others, named by patient")
         self.patients = sorted(self._files, key=lambda patient: (len(patient), patient))
         self._series: dict[str, Mapping[str, dict[float, float]]] = {}
 
@@ -159,20 +160,24 @@ def column_of(words: str) -> str | None:
 
 def _rows(file: Path, columns: set[str]) -> list[dict[str, str]]:
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines))
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            named, rows = set(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"{file} cannot be read ({reason}): `data` names a mimic3-benchmarks folder") from None
-    if missing := columns - set(rows[0] if rows else ()):
+    if missing := columns - named:
         raise UserError(f"{file} has no column {min(missing)}")
     return rows
 
 
 def _series(file: Path) -> Mapping[str, dict[float, float]]:
     rows = _rows(file, {"Hours"})
-    hours = [float(row["Hours"]) for row in rows]
-    if len(set(hours)) < len(hours):
+    try:
+        hours = [float(row["Hours"]) for row in rows]
+    except (TypeError, ValueError):
+        raise UserError(f"{file} has an hour that is no number") from None
+    if not rows or len(set(hours)) < len(hours):
         return {}
     found: dict[str, dict[float, float]] = {}
     for column in VARIABLES.keys() & rows[0].keys():

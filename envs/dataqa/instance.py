@@ -24,6 +24,7 @@ __all__ = ["Instance", "Place", "read_instance", "read_places"]
 
 _RANK: Final = ("Country", "State", "County", "City")
 _NATION: Final = ("the nation", "the national value", "the national average", "United States", "USA")
+_DATE: Final = re.compile(r"[12]\d{3}(-\d\d){0,2}\Z")
 _LISTED: Final = 8
 _UNSAID: Final = 0.5
 
@@ -49,12 +50,17 @@ class Instance:
 
     Args:
         response: an answer of REST v2's `observation`, with all dates: `byVariable`, `byEntity`, `orderedFacets`.
+            Observations without a date or a number are left out.
         places: the places that can be found by name.
+
+    Raises:
+        AttributeError, TypeError, KeyError: `response` is something else.
     """
 
     def __init__(self, response: Mapping[str, Any], places: Sequence[Place]) -> None:
-        self._by_variable: Mapping[str, Any] = response["byVariable"]
-        self._facets: Mapping[str, Any] = response.get("facets", {})
+        given: Mapping[str, Any] = response["byVariable"]
+        self._by_variable: Mapping[str, Any] = {variable: _about(found) for variable, found in given.items()}
+        self._facets: Mapping[str, Any] = response.get("facets") or {}
         self.places = tuple(sorted(places, key=lambda place: place.dcid))
         self.variables = {dcid: described(dcid) for dcid in sorted(self._by_variable)}
         self._names = dict(_names(self.places))
@@ -112,7 +118,7 @@ class Instance:
     def _place_in(self, text: str) -> tuple[str, str] | None:
         """The longest name of a place in a text, and whose it is."""
         text = text.replace(",", "").casefold()
-        found = [name for name in self._names if name in text and re.search(rf"\b{re.escape(name)}\b", text)]
+        found = [name for name in self._names if name in text and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
         name = max(found, key=len, default=None)
         return None if name is None else (name, self._names[name])
 
@@ -131,6 +137,32 @@ class Instance:
 
     def _weight(self, stem: str) -> float:
         return math.log(1 + len(self._words) / self._known_in[stem])
+
+
+def _about(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a variable: of each place the facets, with their observations that have a date and a number."""
+    entities: Mapping[str, Any] = found.get("byEntity") or {}
+    return {"byEntity": {entity: _facets(series) if series else {} for entity, series in entities.items()}}
+
+
+def _facets(series: Mapping[str, Any]) -> dict[str, Any]:
+    facets: list[dict[str, Any]] = series.get("orderedFacets") or []
+    cleaned = [{**facet, "observations": _points(facet.get("observations") or [])} for facet in facets]
+    return {"orderedFacets": cleaned} if cleaned else {}
+
+
+def _points(observations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    points: list[dict[str, Any]] = []
+    for seen in observations:
+        date = str(seen.get("date"))
+        said: Any = seen.get("value")
+        try:
+            value = said if isinstance(said, (int, float)) else float(said or "")
+        except ValueError:
+            continue
+        if math.isfinite(value) and _DATE.match(date):
+            points.append({**seen, "date": date, "value": value})
+    return points
 
 
 def _names(places: Iterable[Place]) -> Iterable[tuple[str, str]]:
@@ -154,16 +186,31 @@ def read_instance(observations: Path, places: Path) -> Instance:
     response = _json(observations)
     if not (isinstance(response, dict) and isinstance(cast("dict[str, Any]", response).get("byVariable"), dict)):
         raise UserError(f"{observations} is no observation response of Data Commons' REST v2: it has no `byVariable`")
-    return Instance(cast("dict[str, Any]", response), read_places(places))
+    try:
+        return Instance(cast("dict[str, Any]", response), read_places(places))
+    except (AttributeError, TypeError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{observations} is no observation response of Data Commons' REST v2 ({reason})") from None
 
 
 def read_places(path: Path) -> list[Place]:
-    """Places from a JSON list of `dcid`, `name` and, where known, `type` and `within`; raises as `read_instance`."""
+    """Places from a JSON list of `dcid` and, where known, `name`, `type` and `within`; raises as `read_instance`.
+
+    A place without a name goes by its identifier, as in Data Commons.
+    """
     listed = _json(path)
     try:
-        return [Place(item["dcid"], item["name"], item.get("type", ""), item.get("within", "")) for item in listed]
+        places = [_place(item) for item in listed]
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{path} is no list of places with `dcid` and `name`") from None
+    return places
+
+
+def _place(item: Mapping[str, Any]) -> Place:
+    dcid, name, kind, within = item["dcid"], *(item.get(key) or "" for key in ("name", "type", "within"))
+    if not all(isinstance(text, str) for text in (dcid, name, kind, within)):
+        raise TypeError("not texts")
+    return Place(dcid, name.strip() or dcid, kind, within)
 
 
 def _json(path: Path) -> Any:

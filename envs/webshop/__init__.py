@@ -16,7 +16,7 @@ from thread_cli.environments import Step, Task
 from thread_envs.webshop.catalogue import KINDS, Catalogue, Kind, open_catalogue
 from thread_envs.webshop.clients import CLIENTS
 from thread_envs.webshop.pages import Page, Visit, view
-from thread_envs.webshop.shop import LocalShop, RemoteShop
+from thread_envs.webshop.shop import LONGEST, LocalShop, RemoteShop
 from thread_envs.webshop.teacher import WebShopTeacher
 
 if TYPE_CHECKING:
@@ -77,8 +77,10 @@ class WebShop:
             raise UserError(f"webshop: there is no client {client!r}; there are {', '.join(CLIENTS)}")
         if goals not in {None, *KINDS}:
             raise UserError(f"webshop: there are no goals {goals!r}; there are {', '.join(KINDS)}")
-        if server is not None and not timeout > 0:
-            raise UserError("webshop: timeout is to be a number of seconds above 0")
+        if shown is not None and shown < 1:
+            raise UserError("webshop: shown is to be a number of products above 0")
+        if not 0 < timeout <= LONGEST:
+            raise UserError(f"webshop: timeout is to be a number of seconds above 0, and at most {LONGEST:,}")
         self._client, self._client_name = CLIENTS[client], client
         self._shown = self._client.shown if shown is None else shown
         self._data, self._server = data, server
@@ -181,7 +183,8 @@ class WebShop:
     def _kind(self) -> Kind:
         if self._goals is not None:
             return self._goals
-        return "human" if self._catalogue.count("human") >= _TEST else "synthetic"
+        enough = self._catalogue.count("human") >= _TEST or not self._catalogue.count("synthetic")
+        return "human" if enough else "synthetic"
 
     @cached_property
     def _shop(self) -> Shop:

@@ -187,15 +187,16 @@ def _build(
     rows.executescript(_TABLES)
     rows.executemany("INSERT OR REPLACE INTO attributes VALUES (?, ?)", ((k, json.dumps(v)) for k, v in attributes))
     builder = _Builder(rows, human)
-    try:
-        for raw in products:
+    for number, raw in enumerate(products):
+        try:
             builder.add(raw)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"webshop: product {len(builder.documents)} is not in WebShop's format ({reason})") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"webshop: product {number} is not in WebShop's format ({reason})") from error
     if not builder.documents:
         raise UserError("webshop: the products file holds no products")
-    builder.finish()
+    if not builder.finish():
+        raise UserError("webshop: no product has an instruction: are these the attributes of these products?")
     return Index.build(builder.documents, builder.vocabulary)
 
 
@@ -228,9 +229,11 @@ class _Builder:
         self.documents.append(array("i", [known.setdefault(word, len(known)) for word in words(product.searched)]))
         for source in self._human.get(asin, ()):
             if source["instruction_attributes"]:
+                human_goal(product, source, 0.0)
                 self._add_goals("human", number, product.price, source, 1)
-        if about.get("instruction") is not None:
-            self._add_goals("synthetic", number, product.price, about, combinations(product.options))
+        if about.get("instruction") is not None and (count := combinations(product.options)):
+            synthetic_goal(product, about, 0.0, 0)
+            self._add_goals("synthetic", number, product.price, about, count)
         if number and number % 100_000 == 0:
             _log.warning("webshop: %s products read", f"{number:,}")
 
@@ -240,8 +243,8 @@ class _Builder:
         self._rows.execute("INSERT INTO goals VALUES (?, ?, ?, ?, ?)", row)
         self._goals[kind] += count
 
-    def finish(self) -> None:
-        """Draw the goals' price limits, which WebShop does once it has all prices."""
+    def finish(self) -> int:
+        """Draw the goals' price limits, which WebShop does once it has all prices; returns the number of goals."""
         state = self._rng.getstate()
         for kind in KINDS:
             self._rng.setstate(state)
@@ -251,6 +254,7 @@ class _Builder:
         self._rows.executemany("INSERT INTO counts VALUES (?, ?)", self._goals.items())
         self._rows.executemany("INSERT INTO terms VALUES (?, ?)", self.vocabulary.items())
         self._rows.execute("DROP TABLE attributes")
+        return sum(self._goals.values())
 
     def _limits(self, kind: Kind) -> Iterator[tuple[float, Kind, int]]:
         found = self._rows.execute("SELECT ceiling, first FROM goals WHERE kind = ? ORDER BY first", (kind,))

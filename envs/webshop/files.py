@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from thread_cli.distribution import at_home
 from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def find_files(data: str) -> Files:
     Raises:
         UserError: a file is missing.
     """
-    path = Path(data).expanduser()
-    folder = path if path.is_dir() else path.parent
+    path = at_home(Path(data))
+    folder = path.parent if path.is_file() else path
     products = path if path.is_file() else _largest(folder, "items_shuffle*.json")
     if products is None:
         raise UserError(

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from thread_envs.webshop.pages import Visit
     from thread_envs.webshop.products import Goal, Product
 
-__all__ = ["LocalShop", "RemoteShop", "Shop", "parsed"]
+__all__ = ["LONGEST", "LocalShop", "RemoteShop", "Shop", "parsed"]
 
+LONGEST: Final = 86_400
+"""Seconds that a server may be given for a page."""
 _PER_PAGE: Final = 10
 
 
@@ -114,7 +116,7 @@ class RemoteShop:
     """A WebShop server's web pages. `timeout` is in seconds, for each page."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+        if not _is_address(url):
             raise UserError(f"webshop: {url!r} is no address of a WebShop server: write it as http://localhost:3000")
         self._url = url.rstrip("/")
         self._timeout = timeout
@@ -136,6 +138,14 @@ class RemoteShop:
             if isinstance(reason, TimeoutError):
                 reason = f"no answer within {self._timeout:g} s"
             raise EnvironmentFailed(f"the WebShop server at {self._url} cannot be used: {reason}") from None
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _path(session: str, visit: Visit) -> str:

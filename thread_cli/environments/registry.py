@@ -6,7 +6,9 @@ import inspect
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast, get_type_hints
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from thread_cli.distribution import remedy, requirement
 from thread_cli.engine.errors import UserError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Broken", "Installed", "find", "installed", "names", "open_environment", "task_of"]
 
 _GROUP: Final = "thread_cli.environments"
+_NUMBERS_AS_TEXT: Final = ConfigDict(coerce_numbers_to_str=True)
 _DECLARED: Final = ("splits", "requires", "extra", "graded", "rules")
 
 
@@ -87,7 +90,7 @@ def open_environment(name: str, options: Mapping[str, Any]) -> Environment:
     takes = inspect.signature(found.adapter).parameters
     if unknown := options.keys() - takes.keys():
         raise UserError(f"{name} takes no option {min(unknown)!r}; it takes {', '.join(takes)}")
-    return found.adapter(**options)
+    return found.adapter(**_typed(name, found.adapter, options))
 
 
 def task_of(environment: Environment, name: str, task: str | None) -> Task:
@@ -118,6 +121,29 @@ def task_of(environment: Environment, name: str, task: str | None) -> Task:
     if not tasks:
         return Task(id="text", text=task)
     raise UserError(f"{name} has no task {task!r}; it has {_range(list(tasks))}")
+
+
+def _typed(name: str, adapter: type[Environment], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the types of the adapter's parameters, where those can be told at run time.
+
+    Raises:
+        UserError: a value is of another type.
+    """
+    typed = dict(options)
+    try:
+        hints = get_type_hints(adapter.__init__)
+    except (NameError, TypeError):
+        return typed
+    for option in options.keys() & hints.keys():
+        try:
+            kind: TypeAdapter[Any] = TypeAdapter(hints[option], config=_NUMBERS_AS_TEXT)
+            typed[option] = kind.validate_python(options[option])
+        except PydanticUserError:
+            continue
+        except ValidationError as error:
+            wrong = error.errors()[0]["msg"].removeprefix("Input ")
+            raise UserError(f"{name}: option {option!r} {wrong}, not {options[option]!r}") from None
+    return typed
 
 
 def _at(tasks: Sequence[Task], index: int, where: str) -> Task:

@@ -153,9 +153,9 @@ class _Sandbox:
             if self._pool is None:
                 from pydantic_monty import Monty
 
-                # The watchdog is for code that does not heed the limit: one long multiplication, say.
-                pool = Monty(max_processes=self._processes, request_timeout=self._seconds + _GRACE)
                 try:
+                    # The watchdog is for code that does not heed the limit: one long multiplication, say.
+                    pool = Monty(max_processes=self._processes, request_timeout=self._seconds + _GRACE)
                     self._pool = pool.__enter__()
                 except Exception as error:
                     raise InterpreterFailed(f"the Python sandbox does not start: {_one_line(error)}") from error

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ConfinementError", "confine", "limit", "prepare"]
 
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_PACKAGES: Final = ("numpy", "pandas", "scipy", "cloudpickle")
 _CPU_SECONDS: Final = 600
 _OPEN_FILES: Final = 256
 
@@ -132,6 +133,10 @@ def _prove() -> None:
 def _libraries() -> list[str]:
     """What Python and its packages are read from, and what C libraries read."""
     found = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    # Packages may be elsewhere: in a user's own folder, or wherever $PYTHONPATH leads.
+    found += [
+        str(Path(file).parents[1]) for name in _PACKAGES if (file := getattr(sys.modules.get(name), "__file__", None))
+    ]
     found += [str(Path(sys.base_prefix, "lib")), "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"]
     return [*found, "/usr/share/zoneinfo", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from thread_cli.distribution import at_home
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import SessionDead
 from thread_cli.interpreters.session_folder import remove
@@ -38,7 +39,7 @@ _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-"""All that the sessions see of an environment: keys and tokens of the runner stay with the runner."""
+"""What the sessions see of an environment, besides where packages are: the runner's keys and tokens stay with it."""
 
 
 class Zygote:
@@ -58,13 +59,13 @@ class Zygote:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this very program
-                [sys.executable, "-P", "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno())],
+                [sys.executable, *_flags(), "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 cwd="/",
-                env={**_ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])},
+                env={**_ENVIRONMENT, **_places()},
                 start_new_session=True,
             )
 
@@ -97,7 +98,10 @@ class Zygote:
                 reason = next((line for line in lines[::-1] if line), "it ends at once")
                 raise InterpreterFailed(f"the analysis session does not start: {reason}")
             errors.close()
-            self.unconfined = json.loads(said)["unconfined"]
+            answer = json.loads(said)
+            if "failed" in answer:
+                raise InterpreterFailed(f"the analysis session does not start: {answer['failed']}")
+            self.unconfined = answer["unconfined"]
             self.ready = True
 
     def folder(self, most: int) -> str:
@@ -169,7 +173,10 @@ class Zygote:
         if not said:
             self._gone = True
             raise InterpreterFailed("the parent of the analysis sessions is gone")
-        return json.loads(said)
+        answer = json.loads(said)
+        if "failed" in answer:
+            raise InterpreterFailed(f"no analysis session can be opened: {answer['failed']}")
+        return answer
 
 
 class Connection:
@@ -255,6 +262,22 @@ class Connection:
             return len(os.listdir(f"/proc/{self._pid}/task"))  # noqa: PTH208 - several times quicker
         except OSError:
             return 0
+
+
+def _flags() -> list[str]:
+    return ["-P", "-s"] if sys.flags.no_user_site else ["-P"]
+
+
+def _places() -> dict[str, str]:
+    """Where Python finds this package and the libraries, as it does here, and where folders for sessions are made."""
+    own = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    home = at_home(Path("~"))
+    known = {name: os.environ.get(name, "") for name in ("PYTHONUSERBASE", "TMPDIR")}
+    return {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *own]),
+        "HOME": str(home) if home.is_absolute() else "/",
+        **{name: path for name, path in known.items() if Path(path).is_absolute()},
+    }
 
 
 def dead(how: str) -> str:

@@ -17,6 +17,7 @@ import random
 import re
 import sys
 import warnings
+from functools import lru_cache
 from threading import Lock
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -50,6 +51,7 @@ _LINE: Final = 300
 _IMMUTABLE = (str, int, float, bool, bytes, type(None), FunctionType, BuiltinFunctionType, ModuleType)
 _SIZED = (str, bytes, list, tuple, dict, set, frozenset)
 _COMPOUND = (ast.If, ast.For, ast.While, ast.Try, ast.TryStar, ast.With, ast.Match)
+_CACHED = type(lru_cache(int))
 _SCALARS = (np.bool_, np.integer, np.floating, np.str_)
 
 TOOLS: Final = """
@@ -242,13 +244,10 @@ class Unkept:
             raise AttributeError(name)
         raise AttributeError(self._reason())
 
-    def __iter__(self) -> Any:
+    def __call__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(self._reason())
 
-    __next__ = __call__ = __enter__ = __len__ = __iter__
-
-    def __getitem__(self, place: Any) -> Any:
-        raise TypeError(self._reason())
+    __iter__ = __next__ = __enter__ = __len__ = __getitem__ = __call__
 
     def _reason(self) -> str:
         return f"a {self._kind} is not kept from one piece of code to the next"
@@ -291,11 +290,17 @@ class _Pickler(_CloudPickler):
             # Version 2 has no back references, which would depend on how often an object is used.
             made = (marshal.dumps(obj.__code__, 2), len(cells))
             return _function, made, (_state(obj), cells), None, None, _complete
+        if isinstance(obj, _CACHED) and getattr(obj.__wrapped__, "__globals__", None) is _names:
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
         return super().reducer_override(obj)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def _function(code: bytes, cells: int) -> FunctionType:
     return FunctionType(marshal.loads(code), _names, closure=tuple(CellType() for _ in range(cells)) or None)  # noqa: S302
+
+
+def _cached(function: FunctionType, parameters: dict[str, Any]) -> Any:
+    return lru_cache(**parameters)(function)
 
 
 def _state(function: FunctionType) -> dict[str, Any]:

@@ -60,7 +60,11 @@ class _Zygote:
     def serve(self) -> None:
         """Answer requests until the runner is gone, and leave nothing behind."""
         try:
-            self._say({"ready": True, "unconfined": self._probe()})
+            try:
+                self._say({"unconfined": self._probe()})
+            except OSError as error:
+                self._say({"failed": str(error)})
+                return
             poll = select.poll()
             poll.register(self._control, select.POLLIN)
             while True:
@@ -70,7 +74,11 @@ class _Zygote:
                         data += self._control.recv(1 << 16) or b"\n"
                     if not data.strip():
                         return
-                    self._say(self._answer(json.loads(data), descriptors))
+                    try:
+                        answer = self._answer(json.loads(data), descriptors)
+                    except OSError as error:
+                        answer = {"failed": str(error)}
+                    self._say(answer)
                     for descriptor in descriptors:
                         os.close(descriptor)
                 self._reap()
