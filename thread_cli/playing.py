@@ -1,12 +1,12 @@
-"""Playing one episode from a resolved configuration."""
+"""Playing one episode from a resolved configuration, and what everybody who plays episodes opens for them."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from thread_cli.engine.errors import UserError
+from thread_cli.engine.errors import InterpreterFailed, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
@@ -17,16 +17,31 @@ from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from thread_cli.config import Config
+    from thread_cli.config import Config, ModelConfig
     from thread_cli.engine.episode import Episode
     from thread_cli.engine.events import Sink
     from thread_cli.environments import Environment, Task
     from thread_cli.interpreters import Interpreter
+    from thread_cli.models import Model
+    from thread_cli.protocols import Protocol
     from thread_cli.protocols.prompt import Prompt
 
-__all__ = ["Played", "interpreter_for", "play"]
+__all__ = [
+    "Models",
+    "Played",
+    "environment_for",
+    "executor_for",
+    "interpreter_for",
+    "play",
+    "prompt_for",
+    "require_price",
+]
+
+_INTERPRETER_FAILED: Final = 4  # exit code
+_SHARED: Final = ("openai", "llama", "embedded")
+"""Kinds of models that know nothing of tasks, so that one serves all episodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +67,18 @@ async def play(
     Raises:
         UserError: something in the configuration cannot be used, or the log cannot be written.
     """
-    environment = open_environment(config.environment, {"seed": config.seed, **config.options})
+    environment = environment_for(config)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(environment.close)
         task = task_of(environment, config.environment, config.task)
-        prompt = _prompt(config, environment, task)
-        _require_price(config)
-        model = open_model(config.model, environment, task, tell)
-        stack.push_async_callback(model.close)
-        if isinstance(model, Opens):
-            await model.open()
+        prompt = prompt_for(config, environment, task)
+        require_price(config)
+        models = Models(config.model, tell)
+        stack.push_async_callback(models.close)
+        model = await stack.enter_async_context(models.use(environment, task))
         interpreter = interpreter_for(config, environment, task)
         stack.push_async_callback(interpreter.close)
+        await _open(interpreter)
         name = f"{config.environment}-{task.id}".replace("/", "-")
         about = {"config": config.model_dump(mode="json"), "prompt": {"name": prompt.name, **prompt.rules.model_dump()}}
         folder = RunFolder.create(config.log, name, about, prompt.q)
@@ -71,19 +86,26 @@ async def play(
         stack.callback(log.close)
         if ready:
             ready(folder)
-        executor = Executor(
-            model=model,
-            prompt=prompt,
-            interpreter=interpreter,
-            environment=environment,
-            limits=config.limits,
-            child_limits=config.child_limits,
-            on_failure=config.on_failure,
-            temperature=config.model.temperature,
-            seed=config.seed,
-            sinks=[log, *sinks],
+        executor = executor_for(
+            config, model=model, prompt=prompt, interpreter=interpreter, environment=environment, sinks=[log, *sinks]
         )
         return Played(await executor.run(task, config.environment), folder, task)
+
+
+def environment_for(config: Config) -> Environment:
+    """A new environment object; raises UserError as `open_environment` does."""
+    return open_environment(config.environment, {"seed": config.seed, **config.options})
+
+
+def prompt_for(config: Config, environment: Environment, task: Task) -> Prompt:
+    """The prompt that the configuration names, or the environment's own for the task's category."""
+    return load(
+        config.prompt,
+        config.environment,
+        category=task.category,
+        plain_rules=environment.rules,
+        override={"phi": config.phi, "psi": config.psi},
+    )
 
 
 def interpreter_for(config: Config, environment: Environment, task: Task) -> Interpreter:
@@ -95,20 +117,92 @@ def interpreter_for(config: Config, environment: Environment, task: Task) -> Int
     return SessionInterpreter(environment.workspace(task), unsafe=config.unsafe_python)
 
 
-def _prompt(config: Config, environment: Environment, task: Task) -> Prompt:
-    return load(
-        config.prompt,
-        config.environment,
-        category=task.category,
-        plain_rules=environment.rules,
-        override={"phi": config.phi, "psi": config.psi},
+async def _open(interpreter: Interpreter) -> None:
+    """See that code can be run before anything is recorded."""
+    if isinstance(interpreter, Opens):
+        try:
+            await interpreter.open()
+        except InterpreterFailed as failure:
+            raise UserError(failure.message, _INTERPRETER_FAILED) from failure
+
+
+def executor_for(
+    config: Config,
+    *,
+    model: Model,
+    prompt: Prompt,
+    interpreter: Interpreter,
+    environment: Environment,
+    sinks: Sequence[Sink],
+    protocol: Protocol | None = None,
+) -> Executor:
+    """What plays one episode under the configuration's limits, policy and sampling."""
+    return Executor(
+        model=model,
+        prompt=prompt,
+        interpreter=interpreter,
+        environment=environment,
+        limits=config.limits,
+        child_limits=config.child_limits,
+        on_failure=config.on_failure,
+        temperature=config.model.temperature,
+        seed=config.seed,
+        sinks=sinks,
+        protocol=protocol,
     )
 
 
-def _require_price(config: Config) -> None:
+def require_price(config: Config) -> None:
+    """Make sure that a limit of cost can be kept; raises UserError where it cannot."""
     limited = [limits for limits in (config.limits, config.child_limits) if limits and limits.cost is not None]
     if limited and config.model.price is None:
         raise UserError(
             "a cost limit needs prices, in dollars per million tokens: "
             "-o model.price.prompt=… -o model.price.generated=…"
         )
+
+
+class Models:
+    """The models of episodes: one for all where its kind knows nothing of tasks, else a new one for each.
+
+    `tell` gets a line for people where preparing a model takes long.
+    """
+
+    def __init__(self, config: ModelConfig, tell: Callable[[str], None] | None = None) -> None:
+        self._config = config
+        self._tell = tell
+        self._one: Model | None = None
+        innermost = config.spec
+        while innermost.startswith("faulty:") and "+" in innermost:
+            innermost = innermost.partition("+")[2]
+        self._shared = innermost.partition(":")[0] in _SHARED
+
+    @asynccontextmanager
+    async def use(self, environment: Environment, task: Task) -> AsyncGenerator[Model]:
+        """The model for an episode of `task`, loaded.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+        if self._shared:
+            self._one = self._one or open_model(self._config, None, None, self._tell)
+            await _load(self._one)
+            yield self._one
+            return
+        model = open_model(self._config, environment, task, self._tell)
+        try:
+            await _load(model)
+            yield model
+        finally:
+            await model.close()
+
+    async def close(self) -> None:
+        """Release the shared model. May be called twice."""
+        model, self._one = self._one, None
+        if model is not None:
+            await model.close()
+
+
+async def _load(model: Model) -> None:
+    if isinstance(model, Opens):
+        await model.open()

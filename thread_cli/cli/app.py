@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from thread_cli.cli import environments, models, prompts, replay, run, show
+from thread_cli.cli import bench, environments, models, prompts, replay, report, run, show
 from thread_cli.distribution import NAME
 from thread_cli.engine.errors import UserError
 
@@ -30,6 +30,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("bench")(bench.bench)
+app.command("report")(report.report)
 app.command("show")(show.show)
 app.command("replay")(replay.replay)
 app.add_typer(environments.app, name="envs")

@@ -124,6 +124,7 @@ def judge(
     environment: Environment | None,
     task: Task,
     answer: str | None,
+    *,
     reward: float,
     error: BaseException | None,
     totals: Totals,

@@ -141,7 +141,9 @@ class Executor:
             error = caught
         error = await self._family.stop(error)
         totals = self._recorder.totals(root)
-        episode = judge(self._environment, task, answer and answer.text, self._stage.reward, error, totals)
+        episode = judge(
+            self._environment, task, answer and answer.text, reward=self._stage.reward, error=error, totals=totals
+        )
         try:
             self._recorder.end(root, episode)
         except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised

@@ -94,13 +94,13 @@ class Model(Protocol):
 
 @runtime_checkable
 class Opens(Protocol):
-    """A model that is loaded before it can be called, and may be so ahead of its first call."""
+    """A model or an interpreter that takes long to be ready, and may be made so ahead of its first call."""
 
     async def open(self) -> None:
-        """Load the model.
+        """Make it ready.
 
         Raises:
-            UserError: it cannot be loaded.
+            UserError: it cannot be.
         """
         ...
 

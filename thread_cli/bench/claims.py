@@ -1,0 +1,207 @@
+"""Who plays which episode, where several runners share a run's folder: no broker, only files.
+
+A claim is a file that is created if it is not there. It names its owner, and each owner has a file that it touches as
+long as it lives. An owner is gone when that file has not been touched for a while, by the clock of the file system, or,
+on the same machine, when its process is gone. Claims only spare work: should two ever play the same episode, still only
+one result is kept (see `journal.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+__all__ = ["BEAT", "STALE", "Claims", "Owner"]
+
+BEAT: Final = 5.0
+"""Seconds between two touches."""
+STALE: Final = 60.0
+"""Seconds without a touch after which an owner counts as gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A runner. `machine` tells machines, their boots and their process namespaces apart; `started` processes."""
+
+    id: str
+    host: str
+    machine: str
+    pid: int
+    started: str
+
+    @classmethod
+    def myself(cls) -> Self:
+        host, pid = socket.gethostname(), os.getpid()
+        token = os.urandom(4).hex()
+        return cls(f"{_plain(host)}-{pid}-{token}", host, _machine(), pid, _started(pid))
+
+    @property
+    def surely_gone(self) -> bool:
+        """Whether its process is known to be gone; of other machines that cannot be known."""
+        if not self.machine or self.machine != _machine():
+            return False
+        return bool(self.started) and _started(self.pid) != self.started
+
+
+class Claims:
+    """The claims in a folder, as one runner holds and sees them."""
+
+    def __init__(self, folder: Path, *, beat: float = BEAT, stale: float = STALE) -> None:
+        self.owner = Owner.myself()
+        self._folder = folder
+        self._beat, self._stale = beat, stale
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncGenerator[None]:
+        """Give signs of life as long as the block lasts."""
+        self._touch()
+        beating = asyncio.create_task(self._keep_touching(), name="heart-beat")
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
+            self._sign(self.owner.id).unlink(missing_ok=True)
+
+    def take(self, key: str) -> tuple[bool, str | None]:
+        """Claim an episode.
+
+        Returns whether it is ours now, and the id of the owner that is gone and had it before, if any.
+        """
+        if self._create(key):
+            return True, None
+        held = self._holder(key)
+        if held is None or not self._gone(held):
+            return False, None
+        if not self._remove_stale(key, held):
+            return False, None
+        return self._create(key), held.id
+
+    def release(self, key: str) -> None:
+        """Give a claim back, unless it has been taken from us."""
+        held = self._holder(key)
+        if held == self.owner:
+            (self._folder / key).unlink(missing_ok=True)
+
+    def tidy(self, done: set[str]) -> None:
+        """Remove what runners that are gone have left: claims of episodes that are done, and signs of life."""
+        for file in list(self._folder.iterdir()):
+            key = file.name.removesuffix(".alive")
+            owner = self._holder(file.name)
+            if owner is not None and owner != self.owner and (key in done or owner.id == key) and self._gone(owner):
+                file.unlink(missing_ok=True)
+
+    def _create(self, key: str) -> bool:
+        # The claim appears with its content: a reader must not find it empty. Linked to its owner's sign of life, it
+        # shows by its own time of change when that gave one last.
+        try:
+            (self._folder / key).hardlink_to(self._sign(self.owner.id))
+        except FileExistsError:
+            return False
+        except OSError:
+            return self._create_unlinked(key)
+        return True
+
+    def _create_unlinked(self, key: str) -> bool:
+        """As `_create`, on a file system without hard links."""
+        try:
+            with (self._folder / key).open("xb") as file:
+                file.write(self._told)
+        except FileExistsError:
+            return False
+        return True
+
+    def _holder(self, key: str) -> Owner | None:
+        """Who has claimed an episode; None where nobody has, or its claim is just being written."""
+        try:
+            told: dict[str, Any] = json.loads((self._folder / key).read_bytes())
+            return Owner(**told)
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def _gone(self, owner: Owner) -> bool:
+        if owner.surely_gone:
+            return True
+        try:
+            touched = self._sign(owner.id).stat().st_mtime
+        except FileNotFoundError:
+            return True
+        return self._now - touched > self._stale
+
+    @property
+    def _now(self) -> float:
+        """The present time by the file system's clock, not older than one beat."""
+        try:
+            return self._sign(self.owner.id).stat().st_mtime
+        except FileNotFoundError:
+            self._touch()
+            return self._sign(self.owner.id).stat().st_mtime
+
+    def _remove_stale(self, key: str, held: Owner) -> bool:
+        """Remove a claim of `held`; False where another was quicker, whose own claim is then left as it is."""
+        taken = self._folder / f".{key}.{self.owner.id}"
+        try:
+            (self._folder / key).replace(taken)
+        except FileNotFoundError:
+            return False
+        try:
+            if json.loads(taken.read_bytes()) == asdict(held):
+                return True
+            with suppress(OSError):
+                (self._folder / key).hardlink_to(taken)
+            return False
+        finally:
+            taken.unlink(missing_ok=True)
+
+    @cached_property
+    def _told(self) -> bytes:
+        return json.dumps(asdict(self.owner)).encode()
+
+    def _sign(self, owner: str) -> Path:
+        return self._folder / f"{owner}.alive"
+
+    def _touch(self) -> None:
+        sign = self._sign(self.owner.id)
+        try:
+            os.utime(sign)
+        except FileNotFoundError:
+            sign.write_bytes(self._told)
+
+    async def _keep_touching(self) -> None:
+        while True:
+            await asyncio.sleep(self._beat)
+            with suppress(OSError):
+                self._touch()
+
+
+def _machine() -> str:
+    """What tells machines, their boots and their process namespaces apart; empty where the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in ticks of the kernel; empty where there is no such process, or it is dead."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _plain(host: str) -> str:
+    return "".join(char if char.isalnum() else "-" for char in host)[:40]

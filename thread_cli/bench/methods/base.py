@@ -1,0 +1,85 @@
+"""What a method decides: the prompt, the wire format, the limits, and who writes which threads.
+
+Everything else is the same for all methods: executor, models, environments, interpreters, scoring, log. So a comparison
+of methods compares nothing but these decisions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from thread_cli.engine.errors import UserError
+from thread_cli.protocols.acting import ActingProtocol
+from thread_cli.protocols.prompt import installed, load
+
+if TYPE_CHECKING:
+    from thread_cli.config import Config
+    from thread_cli.engine.limits import Limits
+    from thread_cli.environments import Environment, Task
+    from thread_cli.models import Model
+    from thread_cli.protocols import Protocol
+    from thread_cli.protocols.prompt import Prompt
+    from thread_cli.protocols.thread import ThreadProtocol
+
+__all__ = ["Method"]
+
+_REPEATS: Final = 10
+
+
+class Method:
+    """A method of playing. What is here is what most baselines have in common: a prompt and a format of their own."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    prompt_name: ClassVar[str]
+    """The prompt in `prompts/ENVIRONMENT/methods/` that is used where none is named."""
+    format: ClassVar[type[ThreadProtocol]] = ActingProtocol
+    phi: ClassVar[str | None] = None
+    """The ϕ of threads that the method leads."""
+    depth: ClassVar[int | None] = None
+    """Of the deepest thread; None for the configuration's limit."""
+
+    def prompt(self, config: Config, environment: Environment, task: Task) -> Prompt:  # noqa: ARG002
+        """The few-shot prompt with which `task` is played.
+
+        Raises:
+            UserError: there is none, or it cannot be used; or the configuration asks for what the method cannot do.
+        """
+        self._require_fitting(config)
+        where = f"{config.environment}/methods"
+        if config.prompt is None and self.prompt_name not in dict(installed(where)):
+            raise UserError(
+                f"there is no prompt for the method {self.name} in {config.environment}: give one with --prompt FILE"
+            )
+        # The method reads its own threads back by the empty line after each answer.
+        led = {"phi": self.phi, "psi": "printed", "blank_line": True} if self.phi else {}
+        return load(config.prompt or self.prompt_name, where, plain_rules=environment.rules, override=led)
+
+    def protocol(self, prompt: Prompt) -> Protocol | None:
+        """The wire format; None for the one that the prompt declares."""
+        rules = prompt.rules
+        return self.format(
+            start=rules.start, end=rules.end, blank_line=rules.blank_line, comment=rules.observation.comment
+        )
+
+    def limits(self, limits: Limits) -> Limits:
+        """The limits of an episode, where the configuration's are `limits`.
+
+        Depth is only ever lowered. `repeats` is raised: who plays a task alone has to take the same step more often (to
+        craft the same thing four times, say) than a thread that has a small part of it.
+        """
+        depth = limits.depth if self.depth is None else min(limits.depth, self.depth)
+        return limits.model_copy(update={"depth": depth, "repeats": max(limits.repeats, _REPEATS)})
+
+    def model(self, model: Model) -> Model:
+        """Who writes the threads: the model itself, or a method that writes some of them around it.
+
+        What is returned holds nothing: the model is closed by whoever has opened it.
+        """
+        return model
+
+    def _require_fitting(self, config: Config) -> None:
+        if config.phi or config.psi:
+            raise UserError(f"the method {self.name} has its own ϕ and ψ: leave out --phi and --psi, or use thread")
+        if config.model.spec.rpartition("+")[2] == "teacher":
+            raise UserError(f"teachers play by the method thread only: choose another --model for {self.name}")

@@ -1,0 +1,68 @@
+"""Acting without reasoning: ReAct with the thoughts left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from thread_cli.bench.methods.react import React
+from thread_cli.models import Usage
+from thread_cli.protocols.acting import DirectProtocol
+
+if TYPE_CHECKING:
+    from thread_cli.models import Completion, Model, Request
+
+__all__ = ["Direct"]
+
+_BLANK: Final = 4
+"""Blank lines after which one is taken for all that the model has to say."""
+
+
+class Direct(React):
+    """One thread that writes nothing but actions and an answer (the `Act` baseline of arXiv 2210.03629)."""
+
+    name = "direct"
+    description = "one thread of actions and an answer, no reasoning (`Act` in arXiv 2210.03629)"
+    prompt_name = "direct"
+    format = DirectProtocol
+
+    def model(self, model: Model) -> Model:
+        return _PastBlankLines(model)
+
+
+class _PastBlankLines:
+    """A model whose blank lines before its line do not count as that: it is asked to go on after them."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    async def complete(self, request: Request) -> Completion:
+        """The next line, with the blank ones before it; raises as the model does."""
+        blank = ""
+        parts: list[Completion] = []
+        while True:
+            written = await self._model.complete(replace(request, y=request.y + blank))
+            parts.append(written)
+            if written.text.strip() or written.stop in {"listen", "length"} or len(parts) == _BLANK:
+                return replace(
+                    written,
+                    text=blank + written.text,
+                    usage=_sum([part.usage for part in parts]),
+                    waited=sum(part.waited for part in parts),
+                    retries=sum(part.retries for part in parts),
+                )
+            blank += f"{written.text}\n"
+
+    async def close(self) -> None:
+        """Release nothing: the model belongs to whoever has opened it."""
+
+
+def _sum(usages: list[Usage]) -> Usage:
+    costs = [usage.cost for usage in usages if usage.cost is not None]
+    return Usage(
+        prompt=sum(usage.prompt for usage in usages),
+        cached=sum(usage.cached for usage in usages),
+        generated=sum(usage.generated for usage in usages),
+        repeated=sum(usage.repeated for usage in usages),
+        cost=sum(costs) if len(costs) == len(usages) else None,
+    )

@@ -1,0 +1,46 @@
+"""Plan and execute: one plan, then one thread for each of its steps, in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thread_cli.bench.methods.base import Method
+from thread_cli.bench.methods.leading import DO, PLAN, Led, ended, failed, on_one_line, steps_of
+
+if TYPE_CHECKING:
+    from thread_cli.models import Model
+    from thread_cli.models.teacher import Course
+
+__all__ = ["PlanAndExecute"]
+
+
+class PlanAndExecute(Method):
+    """A plan is made before anything is done, and is not changed (arXiv 2305.04091 with an executor per step).
+
+    Each executor is told the task, what the steps before it have returned, and its step. What the last one returns is
+    the answer.
+    """
+
+    name = "plan-and-execute"
+    description = "a plan first, then one thread for each of its steps, in order"
+    prompt_name = "plan"
+    phi = "line_and_task"
+    depth = 1
+
+    def model(self, model: Model) -> Model:
+        return _Led(model)
+
+
+class _Led(Led):
+    def lead(self, context: str, depth: int) -> Course | None:  # noqa: ARG002
+        return _main() if depth == 0 else None
+
+
+def _main() -> Course:
+    result = yield f"{PLAN}the task "
+    steps = [] if failed(result) else steps_of(result)
+    done = ""
+    for number, step in enumerate(steps, 1):
+        result = yield f"{done}{DO}{step} "
+        done += f"Step {number} done: {step}: {on_one_line(result)}\n"
+    return ended(result)

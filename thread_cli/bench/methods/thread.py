@@ -1,0 +1,41 @@
+"""THREAD: the model itself decides which threads to spawn, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from thread_cli.bench.methods.base import Method
+from thread_cli.protocols.prompt import load
+
+if TYPE_CHECKING:
+    from thread_cli.config import Config
+    from thread_cli.engine.limits import Limits
+    from thread_cli.environments import Environment, Task
+    from thread_cli.protocols import Protocol
+    from thread_cli.protocols.prompt import Prompt
+
+__all__ = ["Thread"]
+
+
+class Thread(Method):
+    """THREAD (arXiv 2405.17402), as `thread run` plays it."""
+
+    name = "thread"
+    description = "threads that spawn threads (THREAD, arXiv 2405.17402)"
+    prompt_name = "default"
+
+    def prompt(self, config: Config, environment: Environment, task: Task) -> Prompt:
+        """The prompt that the configuration names, or the environment's own for the task's category."""
+        return load(
+            config.prompt,
+            config.environment,
+            category=task.category,
+            plain_rules=environment.rules,
+            override={"phi": config.phi, "psi": config.psi},
+        )
+
+    def protocol(self, prompt: Prompt) -> Protocol | None:  # noqa: ARG002
+        return None
+
+    def limits(self, limits: Limits) -> Limits:
+        return limits

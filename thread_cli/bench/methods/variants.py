@@ -1,0 +1,65 @@
+"""What an ablation takes away: variables, or few-shot examples."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from thread_cli.engine.errors import UserError
+from thread_cli.protocols.prompt import Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from thread_cli.interpreters import Interpreter, Outcome
+
+__all__ = ["with_examples", "without_variables"]
+
+_EXAMPLE: Final = re.compile(r"(?:\A|\n{3,})(?=Prompt:\n)")
+_SEPARATOR: Final = "\n" * 6
+
+
+def with_examples(prompt: Prompt, *, keep: int | None = None, shuffle: int | None = None) -> Prompt:
+    """The prompt with other examples: first put into the random order of the seed `shuffle`, then the first `keep`.
+
+    None leaves the order, or the number, as it is. What stands before the first example stays.
+
+    Raises:
+        UserError: the prompt has fewer examples.
+    """
+    head, *examples = _EXAMPLE.split(prompt.q)
+    if keep is not None and keep > len(examples):
+        raise UserError(f"prompt {prompt.name}: {keep} examples are to be kept, and it has {len(examples)}")
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(examples)
+    shown = [head, *examples[:keep]] if head else examples[:keep]
+    return Prompt(prompt.name, _SEPARATOR.join(shown), prompt.rules)
+
+
+def without_variables(interpreter: Interpreter) -> Interpreter:
+    """An interpreter for one episode under which variables stay where they are bound.
+
+    A thread's code still finds what its own code has bound before, `task` and `observation`. But names are not handed
+    on, neither to children nor to parents, and `{name}` stands for nothing.
+    """
+    return _Apart(interpreter)
+
+
+class _Apart:
+    """Keeps what code binds to itself, by thread, where the engine would hand it on."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        self._bound: dict[str, dict[str, Any]] = {}
+        self.patience = interpreter.patience
+
+    async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:
+        bound = self._bound.setdefault(thread, {})
+        outcome = await self._interpreter.run(code, {**names, **bound}, thread=thread)
+        bound.update(outcome.names)
+        return replace(outcome, names={})
+
+    async def close(self) -> None:
+        await self._interpreter.close()

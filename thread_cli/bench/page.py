@@ -1,0 +1,197 @@
+"""One page with everything: the tables, a list of all episodes, and the tree of threads of each, to look into.
+
+The page needs nothing from elsewhere, and a policy within it forbids the browser to ask. Trees are embedded compressed,
+a few dozen episodes to a block, and unpacked when one is opened. What models and environments wrote is cleaned as for a
+terminal, travels as base64, and becomes text nodes only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+import json
+import os
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+import jinja2
+
+from thread_cli.bench.tables import tables, title_of
+from thread_cli.display.text import clean, clean_lines, cut, headline
+from thread_cli.engine.errors import UserError
+from thread_cli.engine.events import (
+    CodeRan,
+    Corrected,
+    Failed,
+    Generated,
+    Joined,
+    Observed,
+    ThreadEnded,
+    ThreadStarted,
+)
+from thread_cli.record import read_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from typing import IO
+
+    from thread_cli.bench import Result
+    from thread_cli.bench.tables import Arm
+    from thread_cli.engine.events import Event
+
+__all__ = ["threads_of", "write_page"]
+
+_CHUNK: Final = 32  # episodes; they share their words, and one opens in a few milliseconds
+_TEXT: Final = 160  # terminal cells of a task's text in the list
+
+
+def write_page(path: Path, arms: Sequence[Arm], *, times: bool = True) -> int:
+    """Write the page; returns its size in bytes.
+
+    Raises:
+        UserError: it cannot be written, or a log is not one.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            _write(file, arms, times)
+        part.replace(path)
+    except OSError as error:
+        raise UserError(f"the page cannot be written: {error.filename or path}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return path.stat().st_size
+
+
+def threads_of(events: Iterable[Event], *, times: bool = True) -> list[dict[str, Any]]:
+    """The threads of an episode in the order of the tree, each with its texts as the page shows them.
+
+    `parts` are what the thread wrote and read, in order, as pairs of kind and text: `model` was generated; `engine` was
+    appended to Y; `aside` and `wrong` are what its Python printed, or its error, and not part of Y.
+    """
+    threads: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if isinstance(event, ThreadStarted):
+            threads[event.thread] = _started(event, threads.get(event.thread))
+        elif event.thread in threads:
+            _tell(threads[event.thread], event, times)
+    for thread in threads.values():
+        thread.pop("began", None)
+    return [threads[path] for path in sorted(threads, key=lambda path: [int(place) for place in path.split(".")])]
+
+
+def _write(file: IO[str], arms: Sequence[Arm], times: bool) -> None:
+    script, style = _resource("page.js"), _resource("page.css")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    played = [(arm, result) for arm in arms for result in arm.run.results]
+    page = environment.from_string(_resource("page.html")).render(
+        title=title_of(arms),
+        about=f"{len(played):,} episodes played by thread bench",
+        tables=tables(arms),
+        style=style,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        index=_packed([_row(arm, result, number) for number, (arm, result) in enumerate(played)]),
+    )
+    file.write(page)
+    for number, block in enumerate(_blocks(played, times)):
+        file.write(f'\n<script type="application/octet-stream" id="chunk-{number}">{block}</script>')
+    file.write(f"\n<script>{script}</script>\n</body>\n</html>\n")
+
+
+def _blocks(played: Sequence[tuple[Arm, Result]], times: bool) -> Iterator[str]:
+    for start in range(0, len(played), _CHUNK):
+        yield _packed([_episode(arm, result, times) for arm, result in played[start : start + _CHUNK]])
+
+
+def _row(arm: Arm, result: Result, number: int) -> dict[str, Any]:
+    """An episode's line in the list."""
+    outcome = result.failure.value if result.failure else result.status.value
+    totals = result.totals
+    epoch = f", epoch {result.epoch}" if arm.summary.epochs > 1 else ""
+    return {
+        "key": f"{number}-{result.key}",
+        "run": arm.label,
+        "environment": clean(result.environment),
+        "task": clean(result.task) + epoch,
+        "text": cut(clean(headline(result.text[: 64 * _TEXT])), _TEXT),
+        "category": clean(result.category),
+        "outcome": outcome.replace("_", " "),
+        "message": cut(clean(result.message[: 64 * _TEXT]), _TEXT),
+        "reward": result.reward,
+        "threads": totals.threads,
+        "calls": totals.calls,
+        "depth": totals.depth,
+        "tokens": totals.prompt_tokens + totals.generated_tokens,
+        "chunk": number // _CHUNK,
+        "place": number % _CHUNK,
+    }
+
+
+def _episode(arm: Arm, result: Result, times: bool) -> dict[str, Any]:
+    log = arm.run.log(result)
+    events = read_events(log) if log.is_file() else []
+    return {"message": _safe(result.message), "threads": threads_of(events, times=times)}
+
+
+def _started(event: ThreadStarted, before: dict[str, Any] | None) -> dict[str, Any]:
+    """A thread that begins; one that begins again keeps what it was `before`, as something to read."""
+    return {
+        "path": event.thread,
+        "depth": event.depth,
+        "context": _safe(event.context),
+        "result": None,
+        "failed": False,
+        "ended": False,
+        "failure": None,
+        "tokens": 0,
+        "calls": 0,
+        "seconds": None,
+        "began": event.time,
+        "parts": [*before["parts"], ("aside", "\n» begun again\n")] if before else [],
+    }
+
+
+def _tell(thread: dict[str, Any], event: Event, times: bool) -> None:
+    """Add to a thread what an event says of it."""
+    parts: list[tuple[str, str]] = thread["parts"]
+    match event:
+        case Generated():
+            parts.append(("model", _safe(event.text)))
+            thread["tokens"] += event.generated_tokens
+            thread["calls"] += 1
+        case Observed() | Joined() | Corrected():
+            parts.append(("engine", _safe(event.text)))
+        case CodeRan(error=str(error)):
+            parts.append(("wrong", f"\n⚠ {_safe(error)}\n"))
+        case CodeRan(printed=str(printed)):
+            parts.append(("aside", f"\n» {_safe(printed.rstrip())}\n"))
+        case Failed():
+            thread["failure"] = _safe(f"{event.failure}: {event.message}")
+        case ThreadEnded():
+            thread["result"] = None if event.result is None else _safe(event.result)
+            thread["failed"], thread["ended"] = event.failed, True
+            thread["seconds"] = round(event.time - thread.pop("began", event.time), 3) if times else None
+        case _:
+            pass
+
+
+def _safe(text: str) -> str:
+    """Text of any number of lines, with nothing in it that would reorder, hide or recolour what stands around it."""
+    return "\n".join(clean_lines(text))
+
+
+def _packed(value: Any) -> str:
+    """Compact JSON, compressed, as base64."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _resource(name: str) -> str:
+    return importlib.resources.files("thread_cli.bench").joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,242 @@
+"""What a run plays: the plan in `bench.toml`, and the episodes that follow from it.
+
+Everything that decides a result goes into an episode's key; everything that decides the set of results goes into the
+run's identity. Neither knows of indices, times or machines, nor of what only decides how fast it goes (concurrency,
+retries, threads of the processor).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from thread_cli.bench.suite import Suite, Variant
+from thread_cli.config import Config, at_home
+from thread_cli.engine.errors import UserError
+from thread_cli.engine.limits import Limits
+from thread_cli.record.folder import versions, without_none
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from thread_cli.environments import Task
+    from thread_cli.protocols.prompt import Prompt
+
+__all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]
+
+_DIGITS: Final = 20
+_OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "price")
+_OF_THE_CONFIG: Final = ("on_failure", "child_limits", "limits", "unsafe_python", "seed")
+_OF_FILES: Final = ("llama", "scripted", "replay")
+_NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "method", "limits")
+"""What only tells of results, and what stands elsewhere in the plan."""
+
+
+class Plan(BaseModel):
+    """A run as resolved: `bench.toml`. Parts, variants and limits are final; nothing else is asked again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    identity: str = ""
+    """Over everything that decides which results the run has."""
+    method: str
+    model: str
+    seed: int
+    epochs: int = Field(default=1, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    """Tasks of each part."""
+    shuffle: bool = False
+    created: str
+    versions: Mapping[str, str]
+    tasks: Mapping[str, str] = Field(default_factory=dict[str, str])
+    """For each part, in words, a hash of the tasks that are played."""
+    prompts: Mapping[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
+    """For each prompt used, by name, the hashes of what became of it: `prompts/HASH.txt`."""
+    config: Config
+    suite: Suite
+
+    @classmethod
+    def of(
+        cls,
+        suite: Suite,
+        config: Config,
+        *,
+        method: str | None = None,
+        epochs: int = 1,
+        limit: int | None = None,
+        shuffle: bool = False,
+    ) -> Self:
+        """The plan of a suite under a configuration. What the user has set wins over the suite's parts and limits."""
+        limits = Limits.model_validate(_given(suite.limits) | _given(config.limits))
+        own = {name: value for name in ("prompt", "phi", "psi") if (value := getattr(config, name)) is not None}
+        if config.prompt and Path(config.prompt).is_file():
+            own["prompt"] = str(Path(config.prompt).absolute())
+        model = config.model.model_copy(update={"spec": _anywhere(config.model.spec)})
+        parts = [part.model_copy(update={**own, "options": {**part.options, **config.options}}) for part in suite.parts]
+        return cls(
+            method=method or suite.method,
+            model=config.model.spec,
+            seed=config.seed,
+            epochs=epochs,
+            limit=limit,
+            shuffle=shuffle,
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            versions=versions(),
+            config=Config.model_validate(
+                {"limits": limits, "model": model}
+                | {name: getattr(config, name) for name in ("on_failure", "child_limits", "unsafe_python", "seed")}
+            ),
+            suite=suite.model_copy(update={"parts": tuple(parts), "limits": limits}),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The plan in a file; raises UserError where there is none."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        except ValueError as error:
+            raise UserError(f"{path} is not TOML: {error}") from None
+
+    def written(self) -> bytes:
+        """The plan as the bytes of its file."""
+        return tomli_w.dumps(without_none(self.model_dump(mode="json"))).encode()
+
+    def settled(self, tasks: Mapping[str, str], prompts: Mapping[str, tuple[str, ...]]) -> Self:
+        """The plan with what was found for it, and the identity that follows."""
+        found = self.model_copy(update={"tasks": dict(tasks), "prompts": dict(prompts)})
+        return found.model_copy(update={"identity": _digest(found.matters())[:_DIGITS]})
+
+    def matters(self) -> dict[str, Any]:
+        """What makes the run what it is, by dotted name."""
+        suite = self.suite.model_dump(mode="json", exclude=set(_NOT_OF_THE_SUITE))
+        config = self.config.model_dump(mode="json", include=set(_OF_THE_CONFIG))
+        model = _model(self)
+        chosen = {name: getattr(self, name) for name in ("method", "epochs", "limit", "shuffle")}
+        return _flat({**chosen, **config, "model": model, "suite": suite, "tasks": self.tasks, "prompts": self.prompts})
+
+    def difference(self, other: Plan) -> str | None:
+        """What another plan would play otherwise, in words; None where it is the same."""
+        mine, its = self.matters(), other.matters()
+        changed = [name for name in sorted(mine.keys() | its.keys()) if mine.get(name) != its.get(name)]
+        told = [f"{name} was {_short(mine.get(name))}, is now {_short(its.get(name))}" for name in changed[:3]]
+        more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
+        return "; ".join(told) + more if changed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One episode of a run: what is played, and how it is known."""
+
+    key: str
+    part: int
+    task: Task
+    method: str
+    variant: Variant | None
+    epoch: int
+
+
+def selected(tasks: Sequence[Task], plan: Plan) -> list[Task]:
+    """The tasks of a part that a run plays, in the order of playing."""
+    chosen = list(tasks)
+    if plan.shuffle:
+        random.Random(plan.seed).shuffle(chosen)
+    return chosen[: plan.limit]
+
+
+def key_of(
+    plan: Plan, part: int, task: Task, *, method: str, variant: Variant | None, prompt: Prompt, epoch: int
+) -> str:
+    """The key of an episode.
+
+    Raises:
+        UserError: the task's data are not such that a hash of them means anything.
+    """
+    where, config = plan.suite.parts[part], plan.config
+    told = {
+        "task": [where.environment, where.split, task.id, task.text, task.category, _plain(task)],
+        "options": where.options,
+        "config": config.model_dump(mode="json", include=set(_OF_THE_CONFIG)),
+        "model": _model(plan),
+        "prompt": prompt_hash(prompt),
+        "method": method,
+        "variant": variant and variant.model_dump(mode="json"),
+        "epoch": epoch,
+    }
+    return _digest(told)[:_DIGITS]
+
+
+def prompt_hash(prompt: Prompt) -> str:
+    """What tells prompts apart: their text and their rules."""
+    return _digest([prompt.q, prompt.rules.model_dump(mode="json", exclude={"description", "default", "category"})])[
+        :16
+    ]
+
+
+def fingerprint(tasks: Iterable[Task]) -> str:
+    """What tells sets of tasks apart, data included."""
+    return _digest([[task.id, task.text, task.category, _plain(task)] for task in tasks])[:16]
+
+
+def _digest(told: Any) -> str:
+    """SHA-256, in hexadecimal digits, of canonical JSON."""
+    text = json.dumps(told, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain(task: Task) -> Any:
+    try:
+        return json.loads(json.dumps(dict(task.data), sort_keys=True))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"task {task.id}: its data cannot be written as JSON, so it has no identity: {error}") from None
+
+
+def _model(plan: Plan) -> dict[str, Any]:
+    """The model as the user has named it, wherever its file lies."""
+    return plan.config.model.model_dump(mode="json", include=set(_OF_THE_MODEL)) | {"spec": plan.model}
+
+
+def _anywhere(spec: str) -> str:
+    """A model's spec that means the same in any working folder."""
+    kind, colon, rest = spec.partition(":")
+    if kind == "faulty":
+        faults, plus, inner = rest.partition("+")
+        return f"{kind}:{faults}{plus}{_anywhere(inner)}"
+    return f"{kind}:{at_home(Path(rest)).absolute()}" if rest and kind in _OF_FILES else f"{kind}{colon}{rest}"
+
+
+def _given(limits: Limits) -> dict[str, Any]:
+    return limits.model_dump(exclude_unset=True)
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """The leaves of nested tables and lists, by dotted name."""
+    if isinstance(value, Mapping):
+        inner = list(cast("Mapping[str, Any]", value).items())
+    elif isinstance(value, (list, tuple)):
+        inner = [(str(place), each) for place, each in enumerate(cast("Sequence[Any]", value))]
+    else:
+        return {} if value is None else {name: value}
+    flat: dict[str, Any] = {}
+    for key, each in inner:
+        flat |= _flat(each, f"{name}.{key}" if name else key)
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "not set" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,286 @@
+"""Plays the episodes of a run, one attempt each, with what they share opened once.
+
+Shared by all: the model, where its kind knows nothing of tasks, and the interpreter of variables. Environments are
+kept when an episode ends and used again by the next one, so there are never more of them than episodes under way; one
+that an episode has left in an unknown state is closed instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from thread_cli.bench import FailureClass, Result
+from thread_cli.bench.classes import Signs
+from thread_cli.bench.methods import method, with_examples, without_variables
+from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, selected
+from thread_cli.bench.suite import tasks_of
+from thread_cli.engine.errors import Status, ThreadFailure, UserError
+from thread_cli.engine.events import EpisodeEnded, Generated, Totals
+from thread_cli.environments import Computes
+from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.playing import Models, environment_for, executor_for, interpreter_for, require_price
+from thread_cli.record import EpisodeLog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from thread_cli.bench.suite import Variant
+    from thread_cli.config import Config
+    from thread_cli.engine.events import Event
+    from thread_cli.environments import Environment, Task
+    from thread_cli.interpreters import Interpreter
+    from thread_cli.protocols.prompt import Prompt
+
+__all__ = ["Attempt", "Player", "Players", "Spent"]
+
+_GRACE: Final = 60.0
+"""Seconds after its time is up in which an episode must have ended by itself."""
+
+_UNKNOWN_STATE: Final = {Status.environment_error, Status.engine_error}
+
+Spent = Callable[[int, float | None], None]
+"""Is told, call by call, the tokens and the US dollars that were spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one attempt at an episode went. `seconds` is wall time."""
+
+    status: Status
+    reward: float | None
+    marks: dict[str, float]
+    message: str
+    totals: Totals
+    failure: FailureClass | None
+    seconds: float
+
+    def result(self, plan: Plan, item: Item, attempts: int) -> Result:
+        """The result of the episode, where this is the attempt that counts."""
+        part = plan.suite.parts[item.part]
+        return Result(
+            key=item.key,
+            environment=part.environment,
+            split=part.split,
+            task=item.task.id,
+            category=item.task.category,
+            text=item.task.text,
+            method=item.method,
+            model=plan.model,
+            variant=item.variant.name if item.variant else "",
+            epoch=item.epoch,
+            status=self.status,
+            reward=self.reward,
+            marks=self.marks,
+            message=self.message,
+            failure=self.failure,
+            totals=self.totals,
+            attempts=attempts,
+            seconds=round(self.seconds, 3),
+            finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        )
+
+
+class Players(Protocol):
+    """Where episodes are played: here, or elsewhere."""
+
+    async def play(self, item: Item, log: Path, spent: Spent) -> Attempt:
+        """Play an episode, with its events written to `log`.
+
+        Raises:
+            UserError: no episode can be played like this.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all that was opened. May be called twice."""
+        ...
+
+
+class Player:
+    """Plays the episodes of a plan in this process. `tell` gets lines for people where opening takes long."""
+
+    def __init__(self, plan: Plan, tell: Callable[[str], None] | None = None) -> None:
+        self._plan = plan
+        self._models = Models(plan.config.model, tell)
+        self._variables = MontyInterpreter()
+        self._adapters: dict[int, Callable[[], Environment]] = {}
+        self._idle: defaultdict[int, list[Environment]] = defaultdict(list)
+        self._prompts: dict[tuple[int, str, str], Prompt] = {}
+
+    def settle(self) -> tuple[Plan, list[Item], dict[str, str]]:
+        """The plan with its identity, its episodes in the order of playing, and its few-shot prompts by hash.
+
+        Raises:
+            UserError: tasks or prompts are not there, or not such as the suite says.
+        """
+        require_price(self._plan.config)
+        items: list[Item] = []
+        prompts: defaultdict[str, set[str]] = defaultdict(set)
+        played: dict[str, str] = {}
+        for part, where in enumerate(self._plan.suite.parts):
+            environment = self._opened(part)
+            self._idle[part].append(environment)
+            tasks = selected(tasks_of(where, environment), self._plan)
+            played[f"{where.name} ({part + 1})" if where.name in played else where.name] = fingerprint(tasks)
+            items += [item for task in tasks for item in self._items(part, environment, task)]
+        for prompt in self._prompts.values():
+            prompts[prompt.name].add(prompt_hash(prompt))
+        plan = self._plan.settled(played, {name: tuple(sorted(hashes)) for name, hashes in prompts.items()})
+        distinct = {item.key: item for item in sorted(items, key=lambda item: item.epoch)}
+        return plan, list(distinct.values()), {prompt_hash(prompt): prompt.q for prompt in self._prompts.values()}
+
+    async def play(self, item: Item, log: Path, spent: Spent) -> Attempt:
+        """Play an episode; see `Players`."""
+        ended, signs = _Ended(), Signs()
+        wall_time = self._plan.config.limits.wall_time
+        began = time.monotonic()
+        error: Exception | None = None
+        written = EpisodeLog(log)
+        try:
+            async with asyncio.timeout(None if wall_time is None else wall_time + _GRACE):
+                await self._episode(item, [written, signs, ended, _Meter(spent)])
+        except UserError:
+            raise
+        except Exception as caught:  # noqa: BLE001 - a fault of the infrastructure, whatever it is
+            error = caught
+        finally:
+            written.close()
+        return ended.attempt(error, signs, time.monotonic() - began)
+
+    async def aclose(self) -> None:
+        """Close all that was opened. May be called twice."""
+        idle = [environment for environments in self._idle.values() for environment in environments]
+        self._idle.clear()
+        for environment in idle:
+            with suppress(ThreadFailure):
+                await environment.close()
+        await self._models.close()
+        await self._variables.close()
+
+    async def _episode(self, item: Item, sinks: list[Callable[[Event], None]]) -> None:
+        config, way = self._config(item.part, item.variant), method(item.method)
+        async with AsyncExitStack() as stack:
+            environment = await stack.enter_async_context(self._environment(item.part))
+            prompt = self._prompt(item.part, environment, item.task, item.variant)
+            model = await stack.enter_async_context(self._models.use(environment, item.task))
+            interpreter: Interpreter = self._variables
+            if isinstance(environment, Computes):
+                interpreter = interpreter_for(config, environment, item.task)
+                stack.push_async_callback(interpreter.close)
+            if item.variant and not item.variant.variables:
+                interpreter = without_variables(interpreter)
+            executor = executor_for(
+                config.model_copy(update={"limits": way.limits(config.limits), "seed": config.seed + item.epoch}),
+                model=way.model(model),
+                prompt=prompt,
+                protocol=way.protocol(prompt),
+                interpreter=interpreter,
+                environment=environment,
+                sinks=sinks,
+            )
+            episode = await executor.run(item.task, config.environment)
+            if episode.status in _UNKNOWN_STATE:
+                raise _Unusable
+
+    @asynccontextmanager
+    async def _environment(self, part: int) -> AsyncGenerator[Environment]:
+        """An environment that nobody else uses meanwhile."""
+        idle = self._idle[part]
+        environment = idle.pop() if idle else self._opened(part)
+        try:
+            yield environment
+        except BaseException:
+            await environment.close()
+            raise
+        idle.append(environment)
+
+    def _opened(self, part: int) -> Environment:
+        """A new environment. Adapters are looked up once: that takes longer than most of them take to open."""
+        if part in self._adapters:
+            return self._adapters[part]()
+        config = self._config(part, None)
+        environment = environment_for(config)
+        self._adapters[part] = partial(type(environment), **{"seed": config.seed, **config.options})
+        return environment
+
+    def _items(self, part: int, environment: Environment, task: Task) -> list[Item]:
+        """The episodes of a task: one for each variant and epoch."""
+        found: list[Item] = []
+        for variant in self._plan.suite.variants or (None,):
+            name = self._method(variant)
+            prompt = self._prompt(part, environment, task, variant)
+            for epoch in range(self._plan.epochs):
+                key = key_of(self._plan, part, task, method=name, variant=variant, prompt=prompt, epoch=epoch)
+                found.append(Item(key, part, task, name, variant, epoch))
+        return found
+
+    def _method(self, variant: Variant | None) -> str:
+        return (variant and variant.method) or self._plan.method
+
+    def _prompt(self, part: int, environment: Environment, task: Task, variant: Variant | None) -> Prompt:
+        """The prompt for a task; all tasks of a category have the same."""
+        place = (part, variant.name if variant else "", task.category)
+        if place not in self._prompts:
+            way = method(self._method(variant))
+            prompt = way.prompt(self._config(part, variant), environment, task)
+            if variant:
+                prompt = with_examples(prompt, keep=variant.examples.keep, shuffle=variant.examples.shuffle)
+            self._prompts[place] = prompt
+        return self._prompts[place]
+
+    def _config(self, part: int, variant: Variant | None) -> Config:
+        where = self._plan.suite.parts[part]
+        update: dict[str, Any] = {"environment": where.environment, "options": dict(where.options)}
+        for name in ("prompt", "phi", "psi"):
+            update[name] = (variant and getattr(variant, name)) or getattr(where, name)
+        return self._plan.config.model_copy(update=update)
+
+
+class _Unusable(Exception):
+    """An episode ended for a fault of the infrastructure; what it used is not used again."""
+
+
+class _Ended:
+    """A sink that keeps how the episode ended."""
+
+    def __init__(self) -> None:
+        self._event: EpisodeEnded | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, EpisodeEnded):
+            self._event = event
+
+    def attempt(self, error: Exception | None, signs: Signs, seconds: float) -> Attempt:
+        """How the attempt went, where `error` is what came out of it."""
+        event = self._event
+        if event is not None and (error is None or event.status.infrastructure):
+            status, message = event.status, event.message
+            if status is Status.cancelled:
+                status, message = Status.engine_error, "the episode did not end when its time was up"
+            reward, marks, totals = event.reward, dict(event.marks), event.totals
+        else:
+            status = Status.engine_error
+            if isinstance(error, ThreadFailure):
+                status = Status.__members__.get(f"{error.boundary}_error", status)
+            message = " ".join(f"{type(error).__name__}: {error}".split())
+            reward, marks, totals = None, {}, event.totals if event else Totals()
+        return Attempt(status, reward, marks, message, totals, signs.failure(status), seconds)
+
+
+class _Meter:
+    """A sink that tells what each call spends."""
+
+    def __init__(self, spent: Spent) -> None:
+        self._spent = spent
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Generated):
+            self._spent(event.prompt_tokens + event.generated_tokens, event.cost)

@@ -1,0 +1,329 @@
+"""What a bench run came to: reads its folder, and sums its results up.
+
+Every episode counts in exactly one way. Failures of the infrastructure say nothing of the model: they are left out of
+rates and means, and are counted apart; what they spent is still spent. All sums are over results in one fixed order, so
+that the same results give the same figures to the last digit, whichever run or machine they come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from thread_cli.bench import FailureClass, Result
+from thread_cli.bench.journal import Journal
+from thread_cli.bench.statistics import Difference, Interval, paired_bootstrap, standard_error, wilson
+from thread_cli.bench.suite import Published
+from thread_cli.engine.errors import Status, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from thread_cli.bench.plan import Plan
+    from thread_cli.bench.suite import Suite
+
+__all__ = ["Mean", "Rate", "Run", "Summary", "Tokens", "by_category", "compare", "rate", "read_run", "summarise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's folder, read. `results` are in the order of the tasks."""
+
+    path: Path
+    suite: Suite
+    method: str
+    model: str
+    results: tuple[Result, ...]
+    planned: int | None
+    """Episodes of each variant when the run is complete; None where the suite does not fix its tasks."""
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Variants that were played, in the order of the suite; none where the suite has none."""
+        played = {result.variant for result in self.results} - {""}
+        named = [variant.name for variant in self.suite.variants if variant.name in played]
+        return (*named, *sorted(played - set(named)))
+
+    def variant(self, name: str) -> Run:
+        """The part of the run that is one variant."""
+        results = tuple(result for result in self.results if result.variant == name)
+        methods = {result.method for result in results}
+        return replace(self, results=results, method=methods.pop() if len(methods) == 1 else self.method)
+
+    def log(self, result: Result) -> Path:
+        """The events of a result's episode."""
+        return self.path / "episodes" / f"{result.key}.jsonl"
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rate(_Figures):
+    """How many episodes succeeded. Rates are fractions; None where nothing judges, or nothing was played."""
+
+    episodes: int
+    """Episodes that count: judged, and not failures of the infrastructure."""
+    successes: int
+    success_rate: float | None
+    interval: Interval | None
+    """Wilson, 95 %. Several epochs of one task are one trial, since they are not independent."""
+    score: float | None
+    """Mean reward, as a fraction."""
+
+
+class Mean(_Figures):
+    """A figure over the episodes that are not failures of the infrastructure."""
+
+    mean: float
+    max: int
+
+
+class Tokens(_Figures):
+    """Tokens of all episodes. `total` is prompt and generated; `cached` and `repeated` are parts of the prompt."""
+
+    total: int
+    prompt: int
+    cached: int
+    repeated: int
+    generated: int
+
+
+class Summary(_Figures):
+    """What a run, or one variant of it, came to."""
+
+    suite: str
+    method: str
+    model: str
+    variant: str
+    metric: str
+    tasks: int
+    epochs: int
+    episodes: int
+    """All of them, failures of the infrastructure among them."""
+    planned: int | None
+    """Episodes of the complete run; None where that is not known beforehand."""
+    judged: int
+    successes: int
+    success_rate: float | None
+    interval: Interval | None
+    standard_error: float | None
+    """Of the mean success rate over epochs; None for one epoch."""
+    score: float | None
+    marks: dict[str, float]
+    """Mean of each mark of answers."""
+    categories: dict[str, Rate]
+    tokens: Tokens
+    tokens_per_success: float | None
+    calls: Mean
+    threads: Mean
+    depth: Mean
+    """Of the deepest thread of each episode; the main thread has depth 0."""
+    depths: dict[int, int]
+    """How many episodes went how deep."""
+    critical_path: Mean
+    """Token latency: generated tokens that had to follow one another."""
+    cost: float | None
+    """US dollars; None where a price is unknown."""
+    cost_per_success: float | None
+    failures: dict[FailureClass, int]
+    retried_calls: int
+    retried_episodes: int
+    """How often an episode was begun again after a failure of the infrastructure."""
+    seconds: float | None
+    """Sum of the wall times of all episodes; None where times are left out."""
+    published: tuple[Published, ...]
+
+
+def read_run(path: Path) -> Run:
+    """A run's folder.
+
+    Raises:
+        UserError: it is not the folder of a bench run, cannot be read, or holds no result yet.
+    """
+    journal, plan = Journal.opened(path)
+    results = sorted(map(journal.read, journal.keys()), key=_place(plan.suite))
+    if not results:
+        raise UserError(f"{path} holds no results yet: run the bench first, or wait for an episode to end")
+    return Run(path, plan.suite, plan.method, plan.model, tuple(results), _planned(plan))
+
+
+def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
+    """Sum up a run, or the results of one variant where the suite has variants.
+
+    Args:
+        run: the run, or one variant of it.
+        variant: the variant's name, told in the summary.
+        times: False leaves out whatever is measured, so that the same results are summed up the same.
+    """
+    results = run.results
+    counted = [result for result in results if result.failure is not FailureClass.infrastructure]
+    overall = rate(results)
+    tokens = _tokens(results)
+    cost = _cost(results)
+    return Summary(
+        suite=run.suite.name,
+        method=run.method,
+        model=run.model,
+        variant=variant,
+        metric=run.suite.metric,
+        tasks=len({_task(result) for result in results}),
+        epochs=len({result.epoch for result in results}),
+        episodes=len(results),
+        planned=run.planned and run.planned * (1 if variant else len(run.suite.variants) or 1),
+        judged=overall.episodes,
+        successes=overall.successes,
+        success_rate=overall.success_rate,
+        interval=overall.interval,
+        standard_error=_over_epochs(results),
+        score=overall.score,
+        marks=_marks(counted),
+        categories={name: rate(group) for name, group in by_category(run).items()},
+        tokens=tokens,
+        tokens_per_success=tokens.total / overall.successes if overall.successes else None,
+        calls=_mean([result.totals.calls for result in counted]),
+        threads=_mean([result.totals.threads for result in counted]),
+        depth=_mean([result.totals.depth for result in counted]),
+        depths=dict(sorted(Counter(result.totals.depth for result in counted).items())),
+        critical_path=_mean([result.totals.token_latency for result in counted]),
+        cost=cost,
+        cost_per_success=cost / overall.successes if cost is not None and overall.successes else None,
+        failures={kind: sum(result.failure is kind for result in results) for kind in FailureClass},
+        retried_calls=sum(result.totals.retries for result in results),
+        retried_episodes=sum(result.attempts - 1 for result in results),
+        seconds=math.fsum(result.seconds for result in results) if times else None,
+        published=run.suite.published,
+    )
+
+
+def rate(results: Iterable[Result]) -> Rate:
+    """The success rate of episodes."""
+    judged = [result for result in results if _judged(result)]
+    if not judged:
+        return Rate(episodes=0, successes=0, success_rate=None, interval=None, score=None)
+    successes = sum(result.solved for result in judged)
+    success_rate = successes / len(judged)
+    trials = len({(*_task(result), result.variant) for result in judged})
+    return Rate(
+        episodes=len(judged),
+        successes=successes,
+        success_rate=success_rate,
+        interval=wilson(success_rate * trials if successes < len(judged) else trials, trials),
+        score=math.fsum(result.reward or 0.0 for result in judged) / len(judged),
+    )
+
+
+def by_category(run: Run) -> dict[str, list[Result]]:
+    """The results of each category of tasks, by name; the environment is part of it where there are several."""
+    several = len({result.environment for result in run.results}) > 1
+    groups: dict[str, list[Result]] = {}
+    for result in run.results:
+        name = result.category or "all tasks"
+        groups.setdefault(f"{result.environment}: {name}" if several else name, []).append(result)
+    return {name: groups[name] for name in sorted(groups, key=_natural)}
+
+
+def compare(one: Run, other: Run) -> tuple[int, Difference] | None:
+    """What `one` has more than `other`, in the suite's metric, on the tasks that both have played and had judged.
+
+    Returns the number of those tasks with the difference; None where there are none.
+    """
+    mine, theirs = (_by_task(run, one.suite.metric) for run in (one, other))
+    shared = [task for task in mine if task in theirs]
+    if not shared:
+        return None
+    return len(shared), paired_bootstrap([mine[task] - theirs[task] for task in shared])
+
+
+# --- reading
+
+
+def _place(suite: Suite) -> Any:
+    """Where a result stands: by part of the suite, task, variant, epoch."""
+    parts = {(part.environment, part.split): number for number, part in reversed(list(enumerate(suite.parts)))}
+    variants = {variant.name: number for number, variant in enumerate(suite.variants)}
+
+    def place(result: Result) -> tuple[Any, ...]:
+        part = parts.get((result.environment, result.split), len(parts))
+        return part, _natural(result.task), variants.get(result.variant, 0), result.epoch, result.key
+
+    return place
+
+
+def _natural(text: str) -> tuple[tuple[bool, int, str], ...]:
+    """Order in which numbers within names count as numbers: depth 2 before depth 10."""
+    pieces: list[str] = []
+    for char in text:
+        if pieces and pieces[-1][-1:].isdecimal() == char.isdecimal():
+            pieces[-1] += char
+        else:
+            pieces.append(char)
+    return tuple((not piece.isdecimal(), int(piece) if piece.isdecimal() else 0, piece) for piece in pieces)
+
+
+def _planned(plan: Plan) -> int | None:
+    sizes = [part.tasks if part.hash else None for part in plan.suite.parts]
+    known = [min(size, plan.limit or size) for size in sizes if size is not None]
+    return plan.epochs * sum(known) if len(known) == len(sizes) else None
+
+
+# --- summing up
+
+
+def _judged(result: Result) -> bool:
+    return result.failure is not FailureClass.infrastructure and result.status is not Status.answered
+
+
+def _task(result: Result) -> tuple[str, str, str, str]:
+    return result.environment, result.split, result.task, result.text
+
+
+def _by_task(run: Run, metric: str) -> dict[tuple[str, str, str, str], float]:
+    """What each task came to in the mean over its epochs."""
+    values: dict[tuple[str, str, str, str], list[float]] = {}
+    for result in filter(_judged, run.results):
+        value = (result.reward or 0.0) if metric == "reward" else float(result.solved)
+        values.setdefault(_task(result), []).append(value)
+    return {task: math.fsum(several) / len(several) for task, several in values.items()}
+
+
+def _over_epochs(results: Sequence[Result]) -> float | None:
+    epochs = sorted({result.epoch for result in results})
+    rates = [rate(result for result in results if result.epoch == epoch).success_rate for epoch in epochs]
+    return standard_error([value for value in rates if value is not None])
+
+
+def _marks(counted: Sequence[Result]) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for result in counted:
+        for name, mark in result.marks.items():
+            values.setdefault(name, []).append(mark)
+    return {name: math.fsum(values[name]) / len(values[name]) for name in sorted(values)}
+
+
+def _tokens(results: Sequence[Result]) -> Tokens:
+    totals = [result.totals for result in results]
+    prompt, generated = sum(each.prompt_tokens for each in totals), sum(each.generated_tokens for each in totals)
+    return Tokens(
+        total=prompt + generated,
+        prompt=prompt,
+        cached=sum(each.cached_tokens for each in totals),
+        repeated=sum(each.repeated_tokens for each in totals),
+        generated=generated,
+    )
+
+
+def _cost(results: Sequence[Result]) -> float | None:
+    """What all episodes cost; an episode that called no model cost nothing."""
+    costs = [0.0 if not result.totals.calls else result.totals.cost for result in results]
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if len(known) == len(costs) else None
+
+
+def _mean(values: Sequence[int]) -> Mean:
+    return Mean(mean=sum(values) / len(values) if values else 0.0, max=max(values, default=0))

@@ -1,0 +1,375 @@
+"""The tables of a report, and how they are written: as text, Markdown, LaTeX, CSV and JSON.
+
+A table is rows of text under headings. What it says is decided once, in `tables`; each way of writing only escapes and
+aligns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.cells import cell_len
+
+from thread_cli.bench import FailureClass
+from thread_cli.bench.report import compare, summarise
+from thread_cli.display.text import clean, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from thread_cli.bench.report import Rate, Run, Summary
+    from thread_cli.bench.statistics import Interval
+    from thread_cli.bench.suite import Published
+
+__all__ = [
+    "Arm",
+    "Table",
+    "arms_of",
+    "as_csv",
+    "as_json",
+    "as_latex",
+    "as_markdown",
+    "as_text",
+    "episodes_csv",
+    "tables",
+    "title_of",
+]
+
+_NOTHING: Final = "\u2013"
+_LATEX: Final = str.maketrans(
+    {char: f"\\{char}" for char in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "\u2013": "--", "ψ": r"$\psi$"}
+    | {"ϕ": r"$\phi$", "±": r"$\pm$", "\u2212": "$-$", "<": r"$<$", ">": r"$>$", "·": r"$\cdot$"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One column of a comparison: a run, or one variant of it."""
+
+    label: str
+    run: Run
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text. The first column is set to the left, the others to the right."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
+    """What a report sets side by side: each run, or each of its variants, under a name of its own."""
+    parts: list[tuple[Run, str]] = []
+    for run in runs:
+        parts += [(run.variant(name), name) for name in run.variants] or [(run, "")]
+    suites = len({run.suite.name for run in runs}) > 1
+    alike = all(name for _, name in parts) and len({(part.method, part.model) for part, _ in parts}) == 1
+    labels: list[str] = []
+    for part, variant in parts:
+        who = [] if alike else [part.method, part.model]
+        names = [part.suite.name if suites else "", *who, variant]
+        labels.append(" · ".join(clean(name) for name in names if name))
+    doubled = {label for label in labels if labels.count(label) > 1}
+    labels = [
+        f"{label} ({clean(part.path.name)})" if label in doubled else label
+        for label, (part, _) in zip(labels, parts, strict=True)
+    ]
+    return [
+        Arm(label, part, summarise(part, variant=variant, times=times))
+        for label, (part, variant) in zip(_numbered(labels), parts, strict=True)
+    ]
+
+
+def title_of(arms: Sequence[Arm]) -> str:
+    """What is reported: the suites, and method and model where all arms have the same."""
+    who = {(arm.summary.method, arm.summary.model) for arm in arms}
+    names = [", ".join(dict.fromkeys(arm.summary.suite for arm in arms)), *(who.pop() if len(who) == 1 else ())]
+    return clean(" · ".join(names))
+
+
+def tables(arms: Sequence[Arm]) -> list[Table]:
+    """The tables of a report."""
+    made = [_success(arms), _categories(arms), _spent(arms), _failures(arms)]
+    if len(arms) > 1:
+        made.append(_compared(arms))
+    return [table for table in made if table.rows]
+
+
+def as_text(table: Table) -> str:
+    """For a terminal or a file; columns are aligned by the cells that a terminal gives them."""
+    grid = [table.headings, *table.rows]
+    widths = [max(cell_len(row[column]) for row in grid) for column in range(len(table.headings))]
+    lines = ["  ".join(_set(cell, width, place) for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
+             for row in grid]  # fmt: skip
+    lines.insert(1, "─" * (sum(widths) + 2 * len(widths) - 2))
+    return "\n".join([table.title, "", *(line.rstrip() for line in lines), *table.notes]) + "\n"
+
+
+def as_markdown(table: Table) -> str:
+    """A table of GitHub's dialect."""
+    rows = ["| " + " | ".join(map(_markdown, row)) + " |" for row in (table.headings, *table.rows)]
+    rows.insert(1, "|---|" + "---:|" * (len(table.headings) - 1))
+    notes = [text for note in table.notes for text in ("", _markdown(note))]
+    return "\n".join([f"### {_markdown(table.title)}", "", *rows, *notes]) + "\n"
+
+
+def as_latex(table: Table) -> str:
+    """A floating table; it needs the package `booktabs`."""
+    rows = [" & ".join(map(_latex, row)) + r" \\" for row in table.rows]
+    caption = _latex(table.title) + "".join(f". {_latex(note.rstrip('.'))}" for note in table.notes)
+    columns = "l" + "r" * (len(table.headings) - 1)
+    head = " & ".join(map(_latex, table.headings)) + r" \\"
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}.}}", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(arms: Iterable[Arm]) -> str:
+    """One line for each arm. Columns of categories are as many as there are categories in all."""
+    return _csv([_flat({"run": arm.label} | _plain(arm.summary)) for arm in arms])
+
+
+def episodes_csv(arms: Iterable[Arm], *, times: bool = True) -> str:
+    """One line for each episode."""
+    left_out = {"text"} if times else {"text", "seconds", "finished"}
+    return _csv(
+        _flat({"run": arm.label} | result.model_dump(mode="json", exclude=left_out))
+        for arm in arms
+        for result in arm.run.results
+    )
+
+
+def as_json(runs: Sequence[Run], *, times: bool = True) -> str:
+    """A list with one object for each run; the variants of a run are in its `variants`."""
+    objects = [
+        _plain(summarise(run, times=times))
+        | {"variants": [_plain(summarise(run.variant(name), variant=name, times=times)) for name in run.variants]}
+        for run in runs
+    ]
+    return json.dumps(objects, ensure_ascii=False, indent=2) + "\n"
+
+
+# --- what the tables say
+
+
+def _success(arms: Sequence[Arm]) -> Table:
+    """Success beside the published figures."""
+    epochs = any(arm.summary.epochs > 1 for arm in arms)
+    scored = any(arm.summary.metric == "reward" for arm in arms)
+    rows = [_success_row(arm.label, arm.summary) for arm in arms]
+    published = _published(arms)
+    sources = list(dict.fromkeys(each.source for each in published))
+    for each in published:
+        label = f"{each.method} · {each.model} [{sources.index(each.source) + 1}]"
+        score = _NOTHING if each.score is None else f"{each.score:.1f}"
+        rows.append((clean(label), _count(each.tasks), "", "", _points(each.success), "", "", score))
+    headings = ("", "tasks", "episodes", "solved", "success %", "95 % interval", "± epochs", "score")
+    kept = [column for column in range(8) if (column != 6 or epochs) and (column != 7 or scored)]
+    notes = tuple(f"[{number}] {clean(source)}" for number, source in enumerate(sources, 1))
+    return Table(
+        title_of(arms),
+        tuple(headings[column] for column in kept),
+        tuple(tuple(row[column] for column in kept) for row in rows),
+        notes,
+    )
+
+
+def _success_row(label: str, summary: Summary) -> tuple[str, ...]:
+    unfinished = summary.planned is not None and summary.episodes < summary.planned
+    return (
+        label,
+        _count(summary.tasks),
+        f"{summary.episodes:,} of {summary.planned:,}" if unfinished else _count(summary.episodes),
+        _count(summary.successes) if summary.judged else _NOTHING,
+        _percent(summary.success_rate),
+        _interval(summary.interval),
+        _NOTHING if summary.standard_error is None else f"{100 * summary.standard_error:.1f}",
+        _percent(summary.score),
+    )
+
+
+def _categories(arms: Sequence[Arm]) -> Table:
+    """Success by category: whatever there is more of, categories or arms, are the rows."""
+    names = list(dict.fromkeys(name for arm in arms for name in arm.summary.categories))
+    published = [each for each in _published(arms) if each.categories]
+    columns = [(arm.label, {name: _rate(found) for name, found in arm.summary.categories.items()}) for arm in arms]
+    columns += [
+        (
+            f"{clean(each.method)} · {clean(each.model)}",
+            {name: f"{value:.1f}" for name, value in each.categories.items()},
+        )
+        for each in published
+    ]
+    if len(columns) <= max(3, len(names)):
+        headings = ("", *(label for label, _ in columns))
+        rows = [(clean(name), *(cells.get(name, _NOTHING) for _, cells in columns)) for name in names]
+    else:
+        headings = ("", *map(clean, names))
+        rows = [(label, *(cells.get(name, _NOTHING) for name in names)) for label, cells in columns]
+    return Table("Success % by category (solved/episodes, 95 % interval)", headings, tuple(rows))
+
+
+def _spent(arms: Sequence[Arm]) -> Table:
+    timed = any(arm.summary.seconds is not None for arm in arms)
+    headings = ("", "tokens", "prompt", "cached", "generated", "calls", "threads", "depth", "deepest", "critical path")
+    headings += (*(("wall",) if timed else ()), "cost", "cost per success")
+    rows: list[tuple[str, ...]] = []
+    for arm in arms:
+        summary, tokens = arm.summary, arm.summary.tokens
+        counts = (tokens.total, tokens.prompt, tokens.cached, tokens.generated)
+        means = (summary.calls, summary.threads, summary.depth)
+        wall = (_NOTHING if summary.seconds is None else duration(summary.seconds),) if timed else ()
+        rows.append(
+            (
+                arm.label,
+                *map(_count, counts),
+                *(f"{mean.mean:.1f}" for mean in means),
+                _count(summary.depth.max),
+                f"{summary.critical_path.mean:,.0f}",
+                *wall,
+                _dollars(summary.cost),
+                _dollars(summary.cost_per_success),
+            )
+        )
+    note = (
+        "Tokens, wall time and cost of all episodes; calls, threads, depth and critical path in the mean of an episode."
+    )
+    return Table("Spent", headings, tuple(rows), (note,))
+
+
+def _failures(arms: Sequence[Arm]) -> Table:
+    kinds = [kind.value.replace("_", " ") for kind in FailureClass]
+    headings = ("", *kinds, "episodes retried", "calls retried")
+    rows = [
+        (
+            arm.label,
+            *(_count(arm.summary.failures[kind]) for kind in FailureClass),
+            _count(arm.summary.retried_episodes),
+            _count(arm.summary.retried_calls),
+        )
+        for arm in arms
+    ]
+    note = "Failures of the infrastructure are in no rate and no mean."
+    return Table("Failures by class", headings, tuple(rows), (note,))
+
+
+def _compared(arms: Sequence[Arm]) -> Table:
+    """Every arm against the first, on the tasks that they share."""
+    first, *others = arms
+    rows: list[tuple[str, ...]] = []
+    for arm in others:
+        if (found := compare(arm.run, first.run)) is None:
+            rows.append((arm.label, "0", *([_NOTHING] * 5)))
+            continue
+        shared, difference = found
+        low, high = difference.interval.low, difference.interval.high
+        figures = (_signed(difference.mean), f"{_signed(low)} to {_signed(high)}")
+        counts = (_count(difference.better), _count(difference.worse))
+        rows.append((arm.label, _count(shared), *figures, *counts, f"{difference.p:.3g}"))
+    headings = ("", "tasks shared", "difference", "95 % interval", "better", "worse", "p")
+    notes = (
+        "In points of the metric. Interval: paired bootstrap over tasks, 10,000 resamples.",
+        "p: exact McNemar test over the tasks that differ.",
+    )
+    return Table(f"Compared with {first.label}", headings, tuple(rows), notes)
+
+
+def _published(arms: Sequence[Arm]) -> list[Published]:
+    """The published figures of all suites, each once."""
+    found: list[Published] = []
+    for arm in arms:
+        found += [each for each in arm.summary.published if each not in found]
+    return found
+
+
+# --- how figures and cells are written
+
+
+def _numbered(labels: Sequence[str]) -> list[str]:
+    """Labels that are all different."""
+    return [
+        f"{label} #{labels[:place].count(label) + 1}" if labels.count(label) > 1 else label
+        for place, label in enumerate(labels)
+    ]
+
+
+def _count(number: int | None) -> str:
+    return _NOTHING if number is None else f"{number:,}"
+
+
+def _percent(fraction: float | None) -> str:
+    return _NOTHING if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _points(percent: float | None) -> str:
+    return _NOTHING if percent is None else f"{percent:.1f}"
+
+
+def _signed(fraction: float) -> str:
+    points = f"{100 * fraction:+.1f}"
+    return points[1:] if points in {"+0.0", "-0.0"} else points.replace("-", "\u2212")
+
+
+def _interval(interval: Interval | None) -> str:
+    return _NOTHING if interval is None else f"{100 * interval.low:.1f}\u2013{100 * interval.high:.1f}"
+
+
+def _rate(found: Rate) -> str:
+    if found.success_rate is None:
+        return _NOTHING
+    return f"{_percent(found.success_rate)} ({found.successes}/{found.episodes}, {_interval(found.interval)})"
+
+
+def _dollars(cost: float | None) -> str:
+    if cost is None:
+        return "unknown"
+    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.4f}"
+
+
+def _set(cell: str, width: int, place: int) -> str:
+    blanks = " " * (width - cell_len(cell))
+    return blanks + cell if place else cell + blanks
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", clean(text))
+
+
+def _latex(text: str) -> str:
+    return clean(text).translate(_LATEX)
+
+
+def _plain(summary: Summary) -> dict[str, Any]:
+    return summary.model_dump(mode="json")
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, keys joined by dots; lists are left to JSON."""
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(inner, dict):
+            found |= _flat(inner, f"{name}.")  # pyright: ignore[reportUnknownArgumentType]
+        elif not isinstance(inner, list):
+            found[name] = inner
+    return found
+
+
+def _csv(rows: Iterable[dict[str, Any]]) -> str:
+    kept = list(rows)
+    columns = list(dict.fromkeys(name for row in kept for name in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(kept)
+    return file.getvalue()

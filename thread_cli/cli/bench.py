@@ -1,0 +1,226 @@
+"""`thread bench`: play a whole suite, or go on with a run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from thread_cli.bench import playing
+from thread_cli.bench.budget import Allowance
+from thread_cli.bench.methods import METHODS, method
+from thread_cli.bench.plan import Plan
+from thread_cli.bench.player import Players
+from thread_cli.bench.playing import Outcome, Settings
+from thread_cli.bench.progress import Progress
+from thread_cli.bench.report import read_run
+from thread_cli.bench.runner import Ending, Runner
+from thread_cli.bench.suite import installed, load
+from thread_cli.bench.tables import arms_of, as_text, tables
+from thread_cli.cli.interruption import Terminated, interruptible
+from thread_cli.cli.listing import print_table
+from thread_cli.config import at_home, resolve
+from thread_cli.display import Mode
+from thread_cli.display.bench import choose_bench
+from thread_cli.display.text import clean
+from thread_cli.engine.errors import UserError
+
+__all__ = ["bench"]
+
+_BUDGET: Final = "Budgets of the whole run"
+_MANY: Final = "Many machines"
+_EXIT: Final = {Ending.complete: 0, Ending.budget: 1, Ending.interrupted: 130, Ending.broken: 4}
+
+
+def bench(
+    suite: Annotated[
+        str | None, typer.Argument(help="A suite's name, or a .toml file. Without one, the suites are listed.")
+    ] = None,
+    *,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="See `thread models`.")] = None,
+    method_name: Annotated[
+        str | None, typer.Option("--method", help=f"{', '.join(METHODS)}. Default: the suite's.")
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="The run's folder. Default: below runs/, the same for the same run.")
+    ] = None,
+    display: Annotated[str | None, typer.Option(help="auto, tree (redrawn), plain, json or none.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many tasks of each part of the suite.", min=1)] = None,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Tasks in a random order, by --seed.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Of distractors, sampling and --shuffle.")] = None,
+    epochs: Annotated[int, typer.Option(help="Episodes of each task, sampled with seeds of their own.", min=1)] = 1,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-j", help="Episodes under way at once.", min=1)] = 8,
+    episode_time: Annotated[
+        float | None, typer.Option(help="Seconds that an episode may take: limits.wall_time.")
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="Further attempts at an episode that the infrastructure failed.", min=0)
+    ] = 2,
+    max_cost: Annotated[float | None, typer.Option(help="US dollars.", min=0, rich_help_panel=_BUDGET)] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Prompt and generated tokens.", min=1, rich_help_panel=_BUDGET)
+    ] = None,
+    max_time: Annotated[float | None, typer.Option(help="Seconds.", min=0, rich_help_panel=_BUDGET)] = None,
+    join: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Help with a run that was begun elsewhere.", rich_help_panel=_MANY),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="Where episodes are played: local, or ray.", rich_help_panel=_MANY)
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster. Default: a new one here.", rich_help_panel=_MANY)
+    ] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="A prompt's name or file.")] = None,
+    phi: Annotated[str | None, typer.Option(help="ϕ, what a child is given.")] = None,
+    psi: Annotated[str | None, typer.Option(help="ψ, what its parent gets back.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of sampling; 0 is greedy.")] = None,
+    gpu_layers: Annotated[int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all.")] = None,
+    lora: Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model.")] = None,
+    unsafe_python: Annotated[
+        bool, typer.Option("--unsafe-python", help="Run data analysis unconfined where the kernel cannot confine it.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any setting of `thread run`.")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Any setting, such as limits.calls=50.")
+    ] = None,
+) -> None:
+    """Play a suite of tasks; the same command goes on where it was stopped.
+
+    Ctrl-C once lets the episodes under way end, twice stops at once. Exit code: 0 every episode has a result, 1 a
+    budget is used up, 2 the input is wrong, 4 the infrastructure failed (at least one episode has no judged result),
+    130 interrupted.
+    """
+    flags: dict[str, Any] = {
+        "model": {"spec": model, "temperature": temperature, "gpu_layers": gpu_layers, "adapters": lora or None},
+        "prompt": prompt,
+        "phi": phi,
+        "psi": psi,
+        "unsafe_python": unsafe_python or None,
+        "seed": seed,
+        "log": log,
+        "display": display,
+        "limits": {"wall_time": episode_time},
+    }
+    settings = resolve(flags, file=config, overrides=tuple(override or ()))
+    chosen = Settings(
+        concurrency=concurrency,
+        retries=retries,
+        allowance=Allowance(max_cost, max_tokens, max_time),
+        elsewhere=_elsewhere(executor, address),
+        tell=_tell,
+    )
+    if join is not None:
+        deciding = (suite, model, method_name, log, limit, seed, prompt, phi, psi, temperature, episode_time)
+        if any(setting is not None for setting in deciding) or shuffle or epochs > 1 or override or config:
+            raise UserError("--join takes everything that decides a result from the run: leave the other settings out")
+        raise typer.Exit(_watched(partial(playing.join, at_home(join)), chosen, settings.display))
+    if suite is None:
+        _list()
+        return
+    if method_name is not None:
+        method(method_name)
+    plan = Plan.of(load(suite), settings, method=method_name, epochs=epochs, limit=limit, shuffle=shuffle)
+    raise typer.Exit(_watched(partial(playing.run, plan, settings.log), chosen, settings.display))
+
+
+def _list() -> None:
+    rows = [
+        (suite.name, str(sum(part.tasks or 0 for part in suite.parts) or "all"), suite.description)
+        for suite in installed()
+    ]
+    print_table(("suite", "tasks", "what it is"), rows)
+
+
+def _elsewhere(executor: str, address: str | None) -> Callable[[Plan, int], Players] | None:
+    """What makes players on other machines; None for this process."""
+    match executor:
+        case "local":
+            if address is not None:
+                raise UserError("--address goes with --executor ray")
+            return None
+        case "ray":
+            from thread_cli.bench.ray import RayPlayers, require_ray
+
+            require_ray()
+            return lambda plan, concurrency: RayPlayers(plan, concurrency, address)
+        case _:
+            raise UserError(f"there is no executor {executor!r}; there are local and ray")
+
+
+def _watched(play: Callable[[Settings], Coroutine[Any, Any, Outcome]], settings: Settings, mode: Mode) -> int:
+    """Play under a display; returns the exit code."""
+    console = Console()
+    with ExitStack() as stack:
+
+        def ready(runner: Runner, progress: Progress) -> None:
+            shown = choose_bench(mode, progress, console)
+            stack.callback(shown.stop)
+            shown.start()
+            stack.enter_context(_interrupts(runner))
+
+        try:
+            outcome = asyncio.run(interruptible(play(replace(settings, ready=ready))))
+        except (KeyboardInterrupt, Terminated) as interruption:
+            stack.close()
+            print("thread: interrupted; the same command goes on from here", file=sys.stderr)
+            return interruption.exit_code if isinstance(interruption, Terminated) else 130
+    return _told(outcome, settings, mode)
+
+
+def _told(outcome: Outcome, settings: Settings, mode: Mode) -> int:
+    """Say how a run ended; returns the exit code."""
+    progress = outcome.progress
+    if outcome.ending is Ending.complete and mode not in {"json", "none"}:
+        print("\n".join(as_text(table) for table in tables(arms_of([read_run(outcome.folder)]))))
+    if mode not in {"json", "none"}:
+        print(f"log: {outcome.folder}")
+    code = _EXIT[outcome.ending]
+    if outcome.ending is Ending.complete and progress.infrastructure:
+        code = _EXIT[Ending.broken]
+    words = {
+        Ending.complete: f"the infrastructure failed {progress.infrastructure:,} episodes",
+        Ending.budget: settings.allowance.used_up,
+        Ending.interrupted: "interrupted",
+        Ending.broken: "the infrastructure fails every episode",
+    }[outcome.ending]
+    if code:
+        done = f"{len(progress.done):,} of {progress.total:,} episodes are done; the same command goes on from here"
+        last = f" (last: {clean(outcome.trouble)})" if outcome.trouble else ""
+        print(f"thread: {words}{last}; {done}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def _interrupts(runner: Runner) -> Generator[None]:
+    """Ctrl-C once lets what is under way end, twice stops at once."""
+    pressed: list[None] = []
+
+    def press() -> None:
+        pressed.append(None)
+        if len(pressed) > 1:
+            runner.stop()
+            return
+        runner.finish()
+        print("thread: the episodes under way are played to their end; Ctrl-C again stops at once", file=sys.stderr)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        if not loop.is_closed():
+            loop.remove_signal_handler(signal.SIGINT)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)

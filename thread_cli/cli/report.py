@@ -1,0 +1,71 @@
+"""`thread report`: what bench runs came to, and how they compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thread_cli.bench.page import write_page
+from thread_cli.bench.plots import write_plot
+from thread_cli.bench.report import read_run
+from thread_cli.bench.tables import (
+    arms_of,
+    as_csv,
+    as_json,
+    as_latex,
+    as_markdown,
+    as_text,
+    episodes_csv,
+    tables,
+)
+from thread_cli.engine.errors import UserError
+
+__all__ = ["report"]
+
+_FORMATS = "How it is printed"
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="Folders of bench runs; the first is compared with.")
+    ],
+    *,
+    json: Annotated[
+        bool, typer.Option("--json", help="A list with one object per run.", rich_help_panel=_FORMATS)
+    ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="One line per run.", rich_help_panel=_FORMATS)] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables for GitHub.", rich_help_panel=_FORMATS)] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Tables with booktabs.", rich_help_panel=_FORMATS)] = False,
+    episodes: Annotated[
+        bool, typer.Option("--episodes", help="With --csv: one line per episode.", rich_help_panel=_FORMATS)
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a figure: FILE.png, .svg or .pdf.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with the tree of every episode.")] = None,
+    times: Annotated[
+        bool, typer.Option("--times/--no-times", help="Whether measured times are in it, which differ from run to run.")
+    ] = True,
+) -> None:
+    """Report success, cost and failures of bench runs, beside each other and beside the published figures."""
+    if sum((json, csv, markdown, latex)) > 1:
+        raise UserError("choose one of --json, --csv, --markdown and --latex")
+    if episodes and not csv:
+        raise UserError("--episodes goes with --csv")
+    read = [read_run(path) for path in runs]
+    arms = arms_of(read, times=times)
+    if json:
+        text = as_json(read, times=times)
+    elif csv:
+        text = episodes_csv(arms, times=times) if episodes else as_csv(arms)
+    else:
+        write = as_markdown if markdown else as_latex if latex else as_text
+        text = "\n".join(map(write, tables(arms)))
+    sys.stdout.write(text)
+    if plot is not None:
+        write_plot(plot, arms)
+        print(f"plot: {plot}", file=sys.stderr)
+    if html is not None:
+        size = write_page(html, arms, times=times)
+        print(f"page: {html} ({size / 1e6:.1f} MB)", file=sys.stderr)
