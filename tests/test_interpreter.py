@@ -73,9 +73,9 @@ async def test_the_variable_interpreter_keeps_the_contract(interpreter, name) ->
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-async def test_an_attack_costs_a_second_at_most_and_touches_nothing(interpreter, attack, tmp_path, monkeypatch) -> None:
+async def test_an_attack_costs_seconds_at_most_and_touches_nothing(interpreter, attack, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    await attacked(interpreter, attack, within=1.5)
+    await attacked(interpreter, attack, within=3)
     assert not list(tmp_path.iterdir())
 
 

@@ -39,7 +39,7 @@ _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUICK: Final = 0.02  # seconds
 _OUT_OF_TIME: Final = "TimeoutError: time limit exceeded"
 _STOPPED: Final = "TimeoutError: stopped after the time limit"
-_GRACE: Final = 0.1  # seconds
+_GRACE: Final = 0.5  # seconds
 _PRINT_LIMIT: Final = 64_000  # bytes
 _VALUE_LIMIT: Final = 1_000_000  # characters, digits and items
 _DIGITS_LIMIT: Final = 4_000  # Python refuses to write integers with more than 4,300 digits
@@ -68,7 +68,7 @@ class MontyInterpreter:
 
     patience = 0.4
 
-    def __init__(self, *, seconds: float = 0.5, memory: int = 32_000_000, processes: int = 2) -> None:
+    def __init__(self, *, seconds: float = 1.0, memory: int = 32_000_000, processes: int = 2) -> None:
         self._quick = _Sandbox(seconds=min(_QUICK, seconds), memory=memory, processes=1)
         self._patient = _Sandbox(seconds=seconds, memory=memory, processes=processes)
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="monty")
