@@ -202,24 +202,25 @@ def _told(outcome: Outcome, settings: Settings, mode: Mode) -> int:
 
 @contextmanager
 def _interrupts(runner: Runner) -> Generator[None]:
-    """Ctrl-C once lets what is under way end, twice stops at once."""
-    pressed: list[None] = []
+    """Ctrl-C once lets what is under way end, twice stops at once; pressed later still, it changes nothing."""
+    loop = asyncio.get_running_loop()
+    pressed: list[int] = []
 
-    def press() -> None:
-        pressed.append(None)
-        if len(pressed) > 1:
-            runner.stop()
-            return
+    def press(number: int, _: object) -> None:
+        pressed.append(number)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(runner.stop if len(pressed) > 1 else finish)
+
+    def finish() -> None:
         runner.finish()
         print("thread: the episodes under way are played to their end; Ctrl-C again stops at once", file=sys.stderr)
 
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, press)
+    # The loop's own handler would be gone with the loop, and a second Ctrl-C would then end this process half-way.
+    before = signal.signal(signal.SIGINT, press)
     try:
         yield
     finally:
-        if not loop.is_closed():
-            loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if pressed else before)
 
 
 def _tell(line: str) -> None:
