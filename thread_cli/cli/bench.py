@@ -220,7 +220,8 @@ def _interrupts(runner: Runner) -> Generator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN if pressed else before)
+        if not pressed:
+            signal.signal(signal.SIGINT, before)
 
 
 def _tell(line: str) -> None:
