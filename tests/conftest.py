@@ -1,4 +1,4 @@
-"""What several test files need: small episodes through the real executor, and where the task data are."""
+"""What several test files need: small episodes through the real executor, task data, and what is to be closed again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from games import extracted
+from runs import Edit, Runs, rewritten_copy
+from sessions import SMALL
 
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
 from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
+from thread_envs.alfworld import Alfworld
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -62,9 +67,59 @@ def play(interpreter: MontyInterpreter) -> Callable[..., Any]:
 
 
 @pytest.fixture
+async def open_session() -> AsyncIterator[Callable[..., SessionInterpreter]]:
+    """Makes interpreters for data analysis that are closed at the end."""
+    made: list[SessionInterpreter] = []
+
+    def open_one(*arguments: Any, **options: Any) -> SessionInterpreter:
+        made.append(SessionInterpreter(*arguments, **{**SMALL, **options}))
+        return made[-1]
+
+    yield open_one
+    for each in made:
+        await each.close()
+
+
+@pytest.fixture
+async def analysis(open_session: Callable[..., SessionInterpreter]) -> SessionInterpreter:
+    return open_session()
+
+
+@pytest.fixture
+async def alfworld() -> AsyncIterator[Alfworld]:
+    opened = Alfworld()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
 def task_data() -> Path:
     """The folder of real task data; tests that need it are skipped where it is absent."""
     path = Path(os.environ.get("THREAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"no task data at {path}: set THREAD_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def shop_data(task_data: Path) -> str:
+    """The folder with WebShop's files."""
+    return str(task_data / "webshop")
+
+
+@pytest.fixture(scope="session")
+def mini(task_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of ALFWorld with one official game of each type."""
+    return extracted(task_data, "mini", tmp_path_factory.mktemp("alfworld"))
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The folder of a bench run of a small suite by a model, played once by the command line."""
+    return Runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def rewritten(tmp_path: Path) -> Callable[[Path, Edit], Path]:
+    """A copy of a bench run in which results are changed."""
+    return lambda run, edit: rewritten_copy(run, edit, tmp_path / f"copy-{len(list(tmp_path.iterdir()))}")

@@ -1,28 +1,45 @@
 """What a bench run costs beside the model: wall time over the ideal, processor time, memory, and bytes on disk.
 
-    python benchmarks/perf/bench.py [--episodes 5000] [--in-flight 200] [--seconds 1] [--inspect PYTHON]
+    python benchmarks/perf/bench.py [--quick] [--python PATH]
 
-Every episode is four calls, one after the other, of a model that takes `--seconds` to answer: an action, a spawn, the
-child's answer, the end. So the ideal wall time is episodes x 4 x seconds / in flight. Everything that a run does is on:
-claims, event logs, results, the environment (TextCraft), variables. With `--inspect`, an interpreter of an environment
-in which `inspect_ai` is installed, the same load runs there as well: four calls per sample, its own log, no display.
+Every episode is four calls, one after the other, of a model that takes a second to answer: an action, a spawn, the
+child's answer, the end. The ideal wall time is the sum of these made-up seconds by the episodes in flight. Everything
+that a run does is on: claims, event logs, results, the environment (TextCraft), variables. Then the same load is played
+by inspect_ai (`inspect_load.py`), which needs an environment of its own; `--python` is its interpreter. The exit code
+is 1 where a limit is missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from thread_cli.bench.plan import Plan
+from thread_cli.bench.playing import Settings, run
+from thread_cli.bench.suite import Part, Suite
+from thread_cli.config import Config
+from thread_cli.models.scripted import ScriptedModel
+
+if TYPE_CHECKING:
+    from thread_cli.bench.progress import Progress
+    from thread_cli.models import Completion, Request
 
 CALLS = 4
+TASKS = 250
+"""How many of TextCraft's tasks are played, each over and over."""
+OVERHEAD, MEMORY, GROWTH = 0.05, 500, 0.1
+"""What must be kept: wall time over the ideal, MB, and how much the log of an episode may grow by."""
+OTHER = Path.home() / ".cache" / "thread-inspect"
 SCRIPT = """
 [[thread]]
 path = "0"
@@ -39,122 +56,112 @@ print('1 stick') '''
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--episodes", type=int, default=5000)
-    parser.add_argument("--in-flight", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--inspect", metavar="PYTHON")
-    parser.add_argument("--load", choices=("thread", "inspect"), help=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(description="Measure what `thread bench` costs beside the model.")
+    parser.add_argument("--quick", action="store_true", help="500 episodes, 100 in flight: half a minute for each")
+    parser.add_argument("--episodes", type=int, help="a multiple of --in-flight (5000)")
+    parser.add_argument("--in-flight", type=int, help="(200)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="that the model takes for a call (1)")
+    default = OTHER / "bin" / "python"
+    parser.add_argument("--python", type=Path, default=default, help=f"interpreter that has inspect_ai ({default})")
+    parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    usual = (500, 100) if asked.quick else (5000, 200)
+    episodes, in_flight = asked.episodes or usual[0], asked.in_flight or usual[1]
     if asked.load:
-        play = play_thread if asked.load == "thread" else play_inspect
-        print(json.dumps(play(asked.episodes, asked.in_flight, asked.seconds)))
+        print(json.dumps(play(episodes, in_flight, asked.seconds)))
         return
-    ideal = asked.episodes * CALLS * asked.seconds / asked.in_flight
-    print(f"{asked.episodes:,} episodes of {CALLS} calls of {asked.seconds:g} s, {asked.in_flight} at once; ", end="")
-    print(f"ideal {ideal:.1f} s")
-    print(f"{'':12}{'wall':>10}{'over ideal':>12}{'CPU/episode':>13}{'memory':>10}{'log/episode':>13}")
-    pythons = {"thread": sys.executable} | ({"inspect_ai": asked.inspect} if asked.inspect else {})
-    for name, python in pythons.items():
-        load = ["--load", name.removesuffix("_ai")]
-        sizes = [f"--{key.replace('_', '-')}={getattr(asked, key)}" for key in ("episodes", "in_flight", "seconds")]
-        child = subprocess.run([python, __file__, *load, *sizes], capture_output=True, text=True, check=False)
-        if child.returncode:
-            print(f"{name:12}failed: {child.stderr.strip().splitlines()[-1]}")
-            continue
-        told = json.loads(child.stdout.splitlines()[-1])
-        over, each = told["wall"] / ideal - 1, 1000 * told["cpu"] / asked.episodes
-        kilobytes = told["bytes"] / asked.episodes / 1000
-        print(f"{name:12}{told['wall']:8.1f} s{over:12.1%}{each:10.2f} ms{told['memory']:7.0f} MB{kilobytes:10.1f} kB")
-    if not asked.inspect:
-        print("inspect_ai was not run: give --inspect PYTHON")
+    load = [f"--episodes={episodes}", f"--in-flight={in_flight}", f"--seconds={asked.seconds}"]
+    busy = ", ".join(f"{average:.1f}" for average in os.getloadavg()[:2])
+    print(f"{episodes:,} episodes of {CALLS} calls of {asked.seconds:g} s, {in_flight} in flight, ", end="")
+    print(f"on {os.cpu_count()} cores with a load of {busy} from elsewhere", flush=True)
+    print(f"{'':12}{'ideal':>10}{'wall':>10}{'over ideal':>12}{'CPU/episode':>13}{'memory':>10}{'log/episode':>13}")
+    ours = row("thread", [sys.executable, __file__, "--load", *load], episodes, in_flight)
+    if ours is None:
+        raise SystemExit(1)
+    theirs = None
+    if python := shutil.which(asked.python):
+        other = Path(__file__).with_name("inspect_load.py")
+        theirs = row("inspect_ai", [python, str(other), f"--calls={CALLS}", *load], episodes, in_flight)
+    else:
+        print(f"inspect_ai is not played, there is no {asked.python}. Install it with")
+        print(f"    python3 -m venv {OTHER} && {OTHER}/bin/pip install inspect_ai")
+        print("or give --python the interpreter of an environment that has it.")
+    raise SystemExit(verdict(ours, theirs))
 
 
-def play_thread(episodes: int, in_flight: int, seconds: float) -> dict[str, float]:
+def row(name: str, command: list[str], episodes: int, in_flight: int) -> dict[str, Any] | None:
+    """Play a load in a process of its own and print its row; None where it fails."""
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    if child.returncode:
+        print(f"{name:12}failed: {(child.stderr.strip().splitlines() or ['without a word'])[-1]}")
+        return None
+    told = json.loads(child.stdout.splitlines()[-1])
+    ideal = told["slept"] / in_flight
+    told["over"] = told["wall"] / ideal - 1
+    each, kilobytes = 1000 * told["cpu"] / episodes, told["bytes"] / episodes / 1000
+    print(f"{name:12}{ideal:8.1f} s{told['wall']:8.1f} s{told['over']:12.1%}", end="")
+    print(f"{each:10.2f} ms{told['memory']:7.0f} MB{kilobytes:10.1f} kB", flush=True)
+    return told
+
+
+def verdict(ours: dict[str, Any], theirs: dict[str, Any] | None) -> int:
+    """Say whether the limits are kept; returns the exit code."""
+    each = [size / count for count, size in ours["sizes"]]
+    grown = each[-1] / each[0] - 1
+    print(
+        "log per episode: " + ", ".join(f"{size / count:,.0f} bytes after {count:,}" for count, size in ours["sizes"])
+    )
+    checks = {
+        f"{ours['over']:.1%} over ideal (limit {OVERHEAD:.0%})": ours["over"] < OVERHEAD,
+        f"{ours['memory']:.0f} MB (limit {MEMORY} MB)": ours["memory"] < MEMORY,
+        f"log per episode {grown:+.1%} (limit {GROWTH:+.0%})": grown < GROWTH,
+    }
+    beside = "" if theirs is None else f"; inspect_ai: {theirs['over']:.1%} over ideal, {theirs['memory']:.0f} MB"
+    kept = all(checks.values())
+    said = ", ".join(text if good else f"{text} MISSED" for text, good in checks.items())
+    print(f"verdict: {'all limits are kept' if kept else 'a limit is missed'}: {said}{beside}")
+    return 0 if kept else 1
+
+
+def play(episodes: int, in_flight: int, seconds: float) -> dict[str, Any]:
     """The load as a bench run; what it took."""
-    from thread_cli.bench.plan import Plan
-    from thread_cli.bench.playing import Settings, run
-    from thread_cli.bench.suite import Part, Suite
-    from thread_cli.config import Config
-    from thread_cli.models.scripted import ScriptedModel
-
+    slept, sizes = 0.0, list[tuple[int, int]]()
     at_once = ScriptedModel.complete
 
-    async def complete(self: ScriptedModel, request: Any) -> Any:
+    async def complete(self: ScriptedModel, request: Request) -> Completion:
+        nonlocal slept
+        slept += seconds
         await asyncio.sleep(seconds)
         return await at_once(self, request)
 
-    ScriptedModel.complete = complete  # type: ignore[method-assign]
-    epochs = -(-episodes // 250)
+    ScriptedModel.complete = complete
+    epochs = -(-episodes // TASKS)
     part = Part(environment="textcraft", split="all", tasks=episodes // epochs)
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "script.toml"
+        script, log = Path(folder) / "script.toml", Path(folder) / "run"
         script.write_text(SCRIPT)
         plan = Plan.of(Suite(name="load", parts=(part,)), Config.of(model=f"scripted:{script}"), epochs=epochs)
+
+        def watch(_: object, progress: Progress) -> None:
+            counts = {episodes // 5, episodes // 2, episodes}
+            progress.told.append(
+                lambda _: sizes.append((len(progress.done), written(log))) if len(progress.done) in counts else None
+            )
+
         began, worked = time.monotonic(), time.process_time()
-        outcome = asyncio.run(run(plan, Path(folder) / "run", Settings(concurrency=in_flight)))
+        outcome = asyncio.run(run(plan, log, Settings(concurrency=in_flight, ready=watch)))
         took = {"wall": time.monotonic() - began, "cpu": time.process_time() - worked}
         done = outcome.progress
         if len(done.done) != episodes or done.calls != CALLS * episodes or done.infrastructure:
             raise SystemExit(f"{len(done.done)} episodes, {done.calls} calls, {done.infrastructure} failed")
-        return {**took, "memory": _megabytes(), "bytes": _size(Path(folder) / "run" / "episodes")}
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {**took, "slept": slept, "memory": memory, "bytes": written(log), "sizes": sizes}
 
 
-def play_inspect(episodes: int, in_flight: int, seconds: float) -> dict[str, float]:
-    """The load as an evaluation of inspect_ai; what it took."""
-    if importlib.util.find_spec("inspect_ai") is None:
-        raise SystemExit("inspect_ai is not installed there")
-    import inspect_ai
-    from inspect_ai.dataset import Sample
-    from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelAPI, ModelOutput, get_model, modelapi
-    from inspect_ai.scorer import includes
-    from inspect_ai.solver import solver
-
-    class Slow(ModelAPI):
-        async def generate(self, input: Any, tools: Any, tool_choice: Any, config: Any) -> ModelOutput:  # noqa: A002, ARG002
-            await asyncio.sleep(seconds)
-            return ModelOutput.from_content(self.model_name, "print('1 stick')")
-
-        def max_connections(self) -> int:
-            return in_flight
-
-    @modelapi(name="slow")
-    def slow() -> type[ModelAPI]:
-        return Slow
-
-    @solver
-    def four_calls() -> Any:
-        async def solve(state: Any, generate: Any) -> Any:
-            for _ in range(CALLS):
-                state = await generate(state)
-                state.messages.append(ChatMessageUser(content="Crafted 1 stick"))
-            return state
-
-        return solve
-
-    samples = [Sample(input=f"Craft thing {number}.", target="stick", id=number) for number in range(episodes)]
-    with tempfile.TemporaryDirectory() as folder:
-        began, worked = time.monotonic(), time.process_time()
-        (log,) = inspect_ai.eval(
-            inspect_ai.Task(dataset=samples, solver=four_calls(), scorer=includes()),
-            model=get_model("slow/slow", config=GenerateConfig(max_connections=in_flight)),
-            max_samples=in_flight,
-            log_dir=folder,
-            display="none",
-        )
-        took = {"wall": time.monotonic() - began, "cpu": time.process_time() - worked}
-        if log.status != "success" or log.results is None or log.results.completed_samples != episodes:
-            raise SystemExit(f"inspect_ai: {log.status}: {log.error and log.error.message}")
-        return {**took, "memory": _megabytes(), "bytes": _size(Path(folder))}
-
-
-def _megabytes() -> float:
-    """The most memory that this process held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def written(log: Path) -> int:
+    """Bytes in a run folder, without those of episodes under way."""
+    files = (Path(folder, name) for folder, _, names in os.walk(log) for name in names if not name.startswith("."))
+    return sum(path.stat().st_size for path in files)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from thread_cli.engine.errors import EnvironmentFailed, UserError
 from thread_cli.environments import Step, Task
+from thread_cli.environments.lazy import LazyTasks
 from thread_cli.environments.process import OwnProcess
 from thread_envs.alfworld.download import download
-from thread_envs.alfworld.files import data_folder, find_game, games_of
+from thread_envs.alfworld.files import data_folder, file_task, find_game, games_of
 from thread_envs.alfworld.generator import category_of, generate
 from thread_envs.alfworld.reading import command, goal_of, read_game, room_of
 from thread_envs.alfworld.teacher import AlfworldTeacher
 from thread_envs.alfworld.view import Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["Alfworld"]
 
@@ -44,6 +44,7 @@ class Alfworld:
     requires: ClassVar[Sequence[str]] = ("alfworld", "textworld", "fast_downward")
     extra: ClassVar[str | None] = "alfworld"
     graded: ClassVar[bool] = True
+    paths: ClassVar[Sequence[str]] = ("data",)
     rules: ClassVar[Mapping[str, Any]] = {
         "phi": "last_line_after_comma",
         "observation": {"names": True, "drop": [r"^You arrive at [a-z]+ \d+\. "]},
@@ -66,13 +67,16 @@ class Alfworld:
         """
         if split not in self.splits:
             raise UserError(f"`alfworld` has no split {split!r}; it has: {', '.join(self.splits)}")
-        return _Generated(range(_LISTED)) if split == "generated" else games_of(data_folder(self._data), split)
+        if split == "generated":
+            return LazyTasks(range(_LISTED), _generated_task)
+        return games_of(data_folder(self._data), split)
 
     def find(self, name: str) -> Task | None:
         """The task of that name: a generated game's number, an official game's folder, or the path of a game file."""
         if (number := _number(name)) is not None:
             return _generated_task(number)
-        return find_game(data_folder(self._data), [split for split in self.splits if split != "generated"], name)
+        found = self._file_of(name)
+        return found and file_task(*found)
 
     async def reset(self, task: Task) -> str:
         """Begin the game of `task`; returns the room and the goal, as the published prompts show them.
@@ -84,7 +88,7 @@ class Alfworld:
         self._game = None
         game = self._game_of(task)
         await self.process.begin()
-        if "file" not in task.data and not await self.process.call("solvable", game):
+        if _number(task.id) is not None and not await self.process.call("solvable", game):
             raise EnvironmentFailed(f"the planner finds no solution of the generated game {task.id}")
         text = await self.process.call("start", game)
         self._game, self._done, self._won = game, [], False
@@ -141,33 +145,21 @@ class Alfworld:
     def _game_of(self, task: Task) -> Mapping[str, Any]:
         if file := task.data.get("file"):
             return read_game(Path(file))
-        number = _number(task.id)
-        if number is None:
-            raise UserError(f"`alfworld` has no task {task.id!r}: a number is a generated game, a path a game file")
-        return generate(number)
+        if (number := _number(task.id)) is not None:
+            return generate(number)
+        if found := self._file_of(task.id, task.split):
+            return read_game(found[0])
+        raise UserError(f"`alfworld` has no task {task.id!r}: a number is a generated game, a path a game file")
+
+    def _file_of(self, name: str, split: str = "") -> tuple[Path, str] | None:
+        """The file of a game that is not generated, and its split."""
+        splits = [split] if split else [split for split in self.splits if split != "generated"]
+        return find_game(data_folder(self._data), splits, name)
 
     def _playing(self) -> Mapping[str, Any]:
         if self._game is None:
             raise EnvironmentFailed("no ALFWorld episode has begun")
         return self._game
-
-
-class _Generated(Sequence[Task]):
-    """Tasks of generated games; a game is made when its task is asked for."""
-
-    def __init__(self, numbers: range) -> None:
-        self._numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | Sequence[Task]:
-        chosen = self._numbers[index]
-        return _Generated(chosen) if isinstance(chosen, range) else _generated_task(chosen)
 
 
 def _number(name: str) -> int | None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Final
 
 from thread_cli.engine.errors import UserError
 from thread_cli.environments import Task
+from thread_cli.environments.lazy import LazyTasks
 from thread_envs.alfworld.reading import CATEGORIES, goal_of, read_game
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["GAME", "Games", "data_folder", "file_task", "find_game", "games_of"]
+__all__ = ["GAME", "data_folder", "file_task", "find_game", "games_of"]
 
 GAME: Final = "game.tw-pddl"
 _SOLVABLE: Final = re.compile(rb'"solvable": *(true|false|null)')
@@ -37,28 +38,8 @@ def data_folder(option: str | None) -> Path:
         ) from None
 
 
-class Games(Sequence[Task]):
-    """The tasks of a split; a game is read when its task is asked for."""
-
-    def __init__(self, files: Sequence[Path], split: str) -> None:
-        self._files = files
-        self._split = split
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | Sequence[Task]:
-        if isinstance(index, slice):
-            return Games(self._files[index], self._split)
-        return file_task(self._files[index], self._split)
-
-
-def games_of(folder: Path, split: str) -> Games:
-    """The games of a split, by the names of their folders.
+def games_of(folder: Path, split: str) -> LazyTasks:
+    """The tasks of a split, by the names of the games' folders; a game is read when its task is asked for.
 
     Those that ALFWorld leaves out are left out: games with slicing or with things inside things, and unsolvable ones.
 
@@ -69,28 +50,32 @@ def games_of(folder: Path, split: str) -> Games:
     files = list(_files(found)) if found else []
     if not files:
         raise UserError(f"ALFWorld's {split} games are not below {folder}: run `thread envs setup alfworld`")
-    return Games(files, split)
+    return LazyTasks(range(len(files)), lambda place: file_task(files[place], split))
 
 
-def find_game(folder: Path, splits: Sequence[str], name: str) -> Task | None:
-    """The game of that name, `type-thing-…/trial`, or at that path."""
+def find_game(folder: Path, splits: Sequence[str], name: str) -> tuple[Path, str] | None:
+    """The file of the game of that name, `type-thing-…/trial`, and its split; or the game at that path."""
     for file in (Path(name), Path(name) / GAME):
         if _is_file(file):
-            return file_task(file.resolve())
+            return file.resolve(), ""
     if re.fullmatch(r"[\w.+-]+/trial_\w+", name):
         for split in splits:
             for base in _bases(folder):
                 if (file := base / split / name / GAME).is_file():
-                    return file_task(file, split)
+                    return file, split
     return None
 
 
 def file_task(file: Path, split: str = "") -> Task:
-    """The task that a game file holds; raises UserError where it is none."""
+    """The task that a game file holds: of a split by its content, else by its path. UserError where it holds none."""
     goal = goal_of(read_game(file))
     official = file.name == GAME and file.parts[-3:-1] and file.parts[-2].startswith("trial_")
     name = "/".join(file.parts[-3:-1]) if official else str(file)
-    return Task(name, goal.sentence, split, goal.category, {"file": str(file)})
+    if not split:
+        return Task(name, goal.sentence, split, goal.category, {"file": str(file)})
+    with file.open("rb") as opened:
+        content = hashlib.file_digest(opened, "sha256").hexdigest()
+    return Task(name, goal.sentence, split, goal.category, {"sha256": content})
 
 
 def _bases(folder: Path) -> list[Path]:

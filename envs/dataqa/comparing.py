@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from thread_cli.models.teacher import Course
+    from thread_envs.dataqa.questions import Template
 
-__all__ = ["COMPARISONS", "END", "final", "said", "say"]
+__all__ = ["COMPARISONS", "END", "compared", "final", "said", "say"]
 
 END: Final = r"\s*(=>)?\s*\Z"
 """How a pattern of a thread's context ends."""
@@ -32,6 +33,15 @@ def said(text: str) -> Course:
     """A thread that says one thing."""
     yield from ()
     return say(text)
+
+
+def compared(template: Template, one: str, other: str, names: tuple[str, str]) -> Course:
+    """How a main thread ends once it has both numbers, and the names of what they are of."""
+    if template.form == "against":
+        answer = yield f"Last, is {one} {' or '.join(template.words)} compared to {other} "
+    else:
+        answer = yield f"Last, which is {template.words[0]}: {names[0]} with {one} or {names[1]} with {other} "
+    return final(answer)
 
 
 def _sign(asked: re.Match[str]) -> Course:

@@ -54,6 +54,7 @@ class DataCommons(DataQA):
         "dev": "60 other questions, for demonstrations and training",
     }
     requires: ClassVar[Sequence[str]] = ("cloudpickle", "datacommons_client", "numpy", "pandas", "scipy")
+    paths: ClassVar[Sequence[str]] = ("observations", "places", "cache")
     _name = "dataqa/datacommons"
     _sizes: ClassVar[Mapping[str, int]] = {"test": 140, "dev": 60}
     _opening = "Question"

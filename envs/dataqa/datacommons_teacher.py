@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from thread_cli.models.teacher import Course, Teacher
-from thread_envs.dataqa.comparing import COMPARISONS, END, final, said, say
+from thread_envs.dataqa.comparing import COMPARISONS, END, compared, final, say
 from thread_envs.dataqa.datacommons_questions import TEMPLATES
-from thread_envs.dataqa.questions import read
+from thread_envs.dataqa.teacher import QuestionTeacher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from thread_cli.models.teacher import Course
     from thread_envs.dataqa.questions import Template
 
 __all__ = ["DataCommonsTeacher"]
@@ -25,40 +25,6 @@ _STATISTIC = re.compile(
     rf"(for (?P<year>\d+) )?of (?P<column>.+?)( and (?P<other>.+?))? in the table{END}"
 )
 _NATION = "the nation"
-
-
-class DataCommonsTeacher(Teacher):
-    """Answers as the threads of the prompt do, and knows no more than they."""
-
-    def solve(self, context: str) -> Course:
-        if (asked := _QUESTION.match(context)) and (found := read(asked["question"], TEMPLATES)):
-            return _main(*found)
-        for pattern, course in _COURSES:
-            if match := pattern.match(context):
-                return course(match)
-        return said("this is no question about Data Commons")
-
-
-def _main(template: Template, values: Mapping[str, str]) -> Course:
-    a = values["a"]
-    b = values.get("b", _NATION if template.name == "nation" else "")
-    when = f"in {values['year']}" if "year" in values else f"from {values['start']} to {values['end']}"
-    places = f"{a} and {b}" if b else a
-    yield f"First, a table of the {values['variable']} {when} for {places} "
-    statistic = template.statistic
-    if statistic in {"value", "forecast"}:
-        statistic += f" for {values.get('later', values.get('year'))}"
-    if template.form == "sign":
-        number = yield f"Next, the {statistic} of {places} in the table "
-        answer = yield f"Last, does {number} mean {' or '.join(template.words)} "
-        return final(answer)
-    one = yield f"Next, the {statistic} of {a} in the table "
-    other = yield f"Next, the {statistic} of {b} in the table "
-    if template.form == "against":
-        answer = yield f"Last, is {one} {' or '.join(template.words)} compared to {other} "
-    else:
-        answer = yield f"Last, which is {template.words[0]}: {a} with {one} or {b} with {other} "
-    return final(answer)
 
 
 def _table(asked: re.Match[str]) -> Course:
@@ -103,9 +69,34 @@ def _statistic(asked: re.Match[str]) -> Course:
 
 
 _METHODS = {"minimum": "min", "maximum": "max", "average": "mean"}
-_COURSES = (
-    (_TABLE, _table),
-    (_SERIES, _series),
-    (_STATISTIC, _statistic),
-    *COMPARISONS,
-)
+
+
+class DataCommonsTeacher(QuestionTeacher):
+    """Answers as the threads of the prompt do, and knows no more than they."""
+
+    about = "Data Commons"
+    question = _QUESTION
+    templates = TEMPLATES
+    courses = (
+        (_TABLE, _table),
+        (_SERIES, _series),
+        (_STATISTIC, _statistic),
+        *COMPARISONS,
+    )
+
+    def main(self, template: Template, values: Mapping[str, str]) -> Course:
+        a = values["a"]
+        b = values.get("b", _NATION if template.name == "nation" else "")
+        when = f"in {values['year']}" if "year" in values else f"from {values['start']} to {values['end']}"
+        places = f"{a} and {b}" if b else a
+        yield f"First, a table of the {values['variable']} {when} for {places} "
+        statistic = template.statistic
+        if statistic in {"value", "forecast"}:
+            statistic += f" for {values.get('later', values.get('year'))}"
+        if template.form == "sign":
+            number = yield f"Next, the {statistic} of {places} in the table "
+            answer = yield f"Last, does {number} mean {' or '.join(template.words)} "
+            return final(answer)
+        one = yield f"Next, the {statistic} of {a} in the table "
+        other = yield f"Next, the {statistic} of {b} in the table "
+        return (yield from compared(template, one, other, (a, b)))

@@ -40,6 +40,7 @@ class ICU(DataQA):
         "dev": "60 other questions, for demonstrations and training",
     }
     requires: ClassVar[Sequence[str]] = ("cloudpickle", "numpy", "pandas", "scipy")
+    paths: ClassVar[Sequence[str]] = ("data",)
     _name = "dataqa/icu"
     _sizes: ClassVar[Mapping[str, int]] = {"test": 160, "dev": 60}
     _opening = "MIMIC QUESTION"

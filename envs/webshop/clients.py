@@ -99,6 +99,16 @@ def _at_item(page: Page, visit: Visit, name: str) -> Visit | None:
     return replace(visit, place="detail", detail=name) if name in page.buttons else None
 
 
+_TEXT = Client(
+    "WebShop's own environment in its mode `text`",
+    separated,
+    searches_anywhere=True,
+    lower=True,
+    opening="{page}",
+    echoes=frozenset(),
+    no_click=None,
+    no_action=None,
+)
 CLIENTS: Final[Mapping[str, Client]] = {
     "react": Client("ReAct's simple text, with the pages of results that its own client did not turn"),
     "thread": Client(
@@ -108,24 +118,6 @@ CLIENTS: Final[Mapping[str, Client]] = {
         no_click="You have clicked {}.",
         no_action="Nothing happens.",
     ),
-    "text": Client(
-        "WebShop's own environment in its mode `text`",
-        separated,
-        searches_anywhere=True,
-        lower=True,
-        opening="{page}",
-        echoes=frozenset(),
-        no_click=None,
-        no_action=None,
-    ),
-    "text_rich": Client(
-        "WebShop's own environment in its mode `text_rich`",
-        rich,
-        searches_anywhere=True,
-        lower=True,
-        opening="{page}",
-        echoes=frozenset(),
-        no_click=None,
-        no_action=None,
-    ),
+    "text": _TEXT,
+    "text_rich": replace(_TEXT, about="WebShop's own environment in its mode `text_rich`", render=rich),
 }

@@ -32,7 +32,12 @@ class Files:
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return sum(path.stat().st_size for path in self._all())
+        return sum(self.sizes.values())
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each, by name."""
+        return {path.name: path.stat().st_size for path in self._all()}
 
     @property
     def key(self) -> str:

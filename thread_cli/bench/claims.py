@@ -1,9 +1,9 @@
 """Who plays which episode, where several runners share a run's folder: no broker, only files.
 
 A claim is a file that is created if it is not there. It names its owner, and each owner has a file that it touches as
-long as it lives. An owner is gone when that file has not been touched for a while, by the clock of the file system, or,
-on the same machine, when its process is gone. Claims only spare work: should two ever play the same episode, still only
-one result is kept (see `journal.py`).
+long as it lives. An owner is gone when that file does not change for a while, or, on the same machine, when its process
+is gone. How long it has not changed is what the watching runner measures itself, so no clock has to be right. Claims
+only spare work: should two ever play the same episode, still only one result is kept (see `journal.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import socket
+import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ __all__ = ["BEAT", "STALE", "Claims", "Owner"]
 BEAT: Final = 5.0
 """Seconds between two touches."""
 STALE: Final = 60.0
-"""Seconds without a touch after which an owner counts as gone."""
+"""Seconds without a touch, as watched by another, after which an owner counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Claims:
         self.owner = Owner.myself()
         self._folder = folder
         self._beat, self._stale = beat, stale
+        self._seen: dict[str, tuple[int | None, float]] = {}
+        """For files that are watched, when they were last changed, by their own clock, and since when, by ours."""
 
     @asynccontextmanager
     async def alive(self) -> AsyncGenerator[None]:
@@ -74,19 +77,13 @@ class Claims:
                 await beating
             self._sign(self.owner.id).unlink(missing_ok=True)
 
-    def take(self, key: str) -> tuple[bool, str | None]:
-        """Claim an episode.
-
-        Returns whether it is ours now, and the id of the owner that is gone and had it before, if any.
-        """
+    def take(self, key: str) -> bool:
+        """Claim an episode; returns whether it is ours now."""
         if self._create(key):
-            return True, None
+            return True
         held = self._holder(key)
-        if held is None or not self._gone(held):
-            return False, None
-        if not self._remove_stale(key, held):
-            return False, None
-        return self._create(key), held.id
+        gone = self._unchanged(self._folder / key) if held is None else self._gone(held)
+        return gone and self._remove_stale(key, held) and self._create(key)
 
     def release(self, key: str) -> None:
         """Give a claim back, unless it has been taken from us."""
@@ -115,15 +112,19 @@ class Claims:
 
     def _create_unlinked(self, key: str) -> bool:
         """As `_create`, on a file system without hard links."""
+        claim = self._folder / key
         try:
-            with (self._folder / key).open("xb") as file:
+            with claim.open("xb") as file:
                 file.write(self._told)
         except FileExistsError:
             return False
+        except OSError as error:
+            claim.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(claim)) from None
         return True
 
     def _holder(self, key: str) -> Owner | None:
-        """Who has claimed an episode; None where nobody has, or its claim is just being written."""
+        """Who has claimed an episode; None where nobody has, or its claim is not, or never was, wholly written."""
         try:
             told: dict[str, Any] = json.loads((self._folder / key).read_bytes())
             return Owner(**told)
@@ -131,24 +132,22 @@ class Claims:
             return None
 
     def _gone(self, owner: Owner) -> bool:
-        if owner.surely_gone:
-            return True
-        try:
-            touched = self._sign(owner.id).stat().st_mtime
-        except FileNotFoundError:
-            return True
-        return self._now - touched > self._stale
+        return owner.surely_gone or self._unchanged(self._sign(owner.id))
 
-    @property
-    def _now(self) -> float:
-        """The present time by the file system's clock, not older than one beat."""
+    def _unchanged(self, file: Path) -> bool:
+        """Whether a file has been watched for so long without a change, or is not there, that its owner is gone."""
+        now = time.monotonic()
         try:
-            return self._sign(self.owner.id).stat().st_mtime
+            changed = file.stat().st_mtime_ns
         except FileNotFoundError:
-            self._touch()
-            return self._sign(self.owner.id).stat().st_mtime
+            changed = None
+        seen, since = self._seen.setdefault(file.name, (changed, now))
+        if changed != seen:
+            self._seen[file.name] = changed, now
+            return False
+        return now - since > self._stale
 
-    def _remove_stale(self, key: str, held: Owner) -> bool:
+    def _remove_stale(self, key: str, held: Owner | None) -> bool:
         """Remove a claim of `held`; False where another was quicker, whose own claim is then left as it is."""
         taken = self._folder / f".{key}.{self.owner.id}"
         try:
@@ -156,7 +155,7 @@ class Claims:
         except FileNotFoundError:
             return False
         try:
-            if json.loads(taken.read_bytes()) == asdict(held):
+            if self._holder(taken.name) == held:
                 return True
             with suppress(OSError):
                 (self._folder / key).hardlink_to(taken)

@@ -8,7 +8,7 @@ Python error where actions are code. The first rule that fits decides:
 - `limit`: a limit ended the episode, or the last thread that failed did so on a limit.
 - `misread_feedback`: a thread was told, and went on as if it had not been. It carried out an action again, unchanged,
   that had been refused to it with nothing done in between, or it was ended for repeating a step without effect.
-- `invalid_action`: a thread's last action was refused, or its last line was one that the engine could not carry out.
+- `invalid_action`: a thread's last move was an action that was refused, or a line that the engine could not carry out.
 - `other`: a thread's last Python failed, or a thread failed for any other reason than spawning itself again or
   returning nothing.
 - `inadequate_plan`: all that was wanted was carried out, and it was not enough; or a thread spawned itself again, or
@@ -42,7 +42,8 @@ __all__ = ["Signs", "classify"]
 
 _REFUSED: Final = re.compile(
     r"\s*(?:could not |cannot |can't |nothing happens|invalid action|unknown (?:action|command)|not a valid |"
-    r"there is nothing here to act on|you can't |traceback \(most recent|(?:\w+\.)*\w+(?:error|exception): )",
+    r"actions are python|there is nothing here to act on|you can't |traceback \(most recent|"
+    r"(?:\w+\.)*\w+(?:error|exception): )",
     re.IGNORECASE,
 )
 _KIND_REPETITION: Final = Repetition("").kind
@@ -54,7 +55,7 @@ class _Thread:
     """What matters of a thread. Each of its last steps is good until it is known not to be."""
 
     refused: set[str] = field(default_factory=set[str])
-    """Actions refused since the last one that was carried out."""
+    """Actions refused since the thread last acted, or had another thread act, with an effect."""
     action: str = ""
     code_failed: bool = False
     corrected: bool = False
@@ -86,6 +87,7 @@ class Signs:
                 thread.code_failed = event.error is not None
             case Spawned():
                 thread.corrected = False
+                thread.refused.clear()
             case Corrected():
                 thread.corrected = True
             case Failed():

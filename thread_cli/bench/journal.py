@@ -2,8 +2,7 @@
 
 A result is complete when its file is there: it is written under another name and then linked to its own, which fails
 where there is one already, so the first of two results of an episode stands. Its log is in place before. Logs of
-episodes under way have names that nobody reads; what a killed runner leaves of them is swept away when its episode is
-claimed anew.
+episodes under way have names that nobody reads; what killed runners leave of them is removed when the run is complete.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
@@ -20,10 +20,10 @@ from thread_cli.bench.plan import Plan
 from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "unwritable"]
 
 _FAILED: Final = 4
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -48,9 +48,10 @@ class Journal:
         """
         journal = cls(path)
         try:
-            if path.is_dir() and not (path / "bench.toml").exists() and any(path.iterdir()):
+            folders = (journal.results, journal.episodes, journal.claims, journal._prompts)
+            if _strange(path, {folder.name for folder in folders}) and not (path / "bench.toml").exists():
                 raise UserError(f"{path} holds something else than a bench run: choose another folder for --log")
-            for folder in (journal.results, journal.episodes, journal.claims, journal._prompts):
+            for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
             for name, text in prompts.items():
                 with suppress(FileExistsError):
@@ -58,7 +59,7 @@ class Journal:
             with suppress(FileExistsError):
                 _write_new(path / "bench.toml", plan.written())
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
         journal.demand(plan)
         return journal
 
@@ -89,24 +90,20 @@ class Journal:
         with os.scandir(self.results) as entries:
             return {entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json")}
 
-    def has(self, key: str) -> bool:
-        return (self.results / f"{key}.json").exists()
-
-    def read(self, key: str) -> Result:
-        """A result.
+    def find(self, key: str) -> Result | None:
+        """A result; None where there is none.
 
         Raises:
             UserError: its file is no result.
         """
-        file = self.results / f"{key}.json"
-        try:
-            return Result.model_validate_json(file.read_bytes())
-        except ValidationError as error:
-            raise UserError(
-                f"{file} is no result ({error.errors()[0]['msg']}); remove it, and its episode is played again"
-            ) from None
-        except OSError as error:
-            raise UserError(f"{file}: {error.strerror}") from None
+        return _read(self.results / f"{key}.json", key)
+
+    def read(self, key: str) -> Result:
+        """A result; raises UserError as `find` does, and where there is none."""
+        result = self.find(key)
+        if result is None:
+            raise UserError(f"{self.path} holds no result of {key}")
+        return result
 
     def commit(self, result: Result, log: Path) -> bool:
         """Keep a result with its log; False, and nothing is kept, where there is one already."""
@@ -121,7 +118,7 @@ class Journal:
         except OSError as error:
             if file.exists():
                 return False
-            raise _unwritable(file, error) from None
+            raise unwritable(file, error) from None
         return True
 
     def set_aside_failures(self) -> int:
@@ -131,14 +128,31 @@ class Journal:
         """
         again = 0
         for key in sorted(self.keys()):
-            if self.read(key).failure is not FailureClass.infrastructure:
-                continue
-            log = self.episodes / f"{key}.jsonl"
-            if log.exists():
-                self.keep_attempt(key, log)
-            (self.results / f"{key}.json").unlink(missing_ok=True)
-            again += 1
+            result = self.find(key)
+            if result is not None and result.failure is FailureClass.infrastructure:
+                try:
+                    again += self._set_aside(key, result.attempts)
+                except OSError as error:
+                    raise unwritable(self.results / f"{key}.json", error) from None
         return again
+
+    def _set_aside(self, key: str, attempt: int) -> bool:
+        """Take the result away that this attempt ended in; False where another runner has done so already."""
+        log, file = self.episodes / f"{key}.jsonl", self.results / f"{key}.json"
+        with suppress(FileExistsError, FileNotFoundError):
+            _rename(log, self._kept(key, attempt))
+        taken = file.with_name(f".{file.name}.{os.urandom(4).hex()}.part")
+        try:
+            file.replace(taken)
+        except FileNotFoundError:
+            return False
+        result = _read(taken, key)
+        if result is not None and result.attempts == attempt:
+            taken.unlink(missing_ok=True)
+            return True
+        with suppress(FileExistsError, FileNotFoundError):  # it is the next attempt's, which has just come
+            _rename(taken, file)
+        return False
 
     # --- logs of episodes under way
 
@@ -148,39 +162,23 @@ class Journal:
 
     def attempts(self, key: str) -> int:
         """How many attempts at an episode have failed."""
-        return sum(1 for _ in self._kept(key))
+        return next(number for number in count() if not self._kept(key, number + 1).exists())
 
     def keep_attempt(self, key: str, log: Path) -> None:
         """Keep the log of an attempt that failed."""
-        for number in range(self.attempts(key) + 1, 1_000_000):
-            kept = self.episodes / f"{key}.attempt-{number}.jsonl"
-            try:
-                kept.hardlink_to(log)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise _unwritable(kept, error) from None
-                log.replace(kept)
-            log.unlink(missing_ok=True)
-            return
-
-    def sweep(self, key: str, owner: str) -> None:
-        """Remove what a runner that is gone has left of an episode."""
-        self.attempt(key, owner).unlink(missing_ok=True)
+        for number in count(self.attempts(key) + 1):
+            with suppress(FileExistsError):
+                _rename(log, self._kept(key, number))
+                return
 
     def tidy(self) -> None:
         """Remove what killed runners have left, once every episode has its result."""
-        for folder in (self.results, self.episodes, self._prompts):
+        for folder in (self.results, self.episodes):
             for unfinished in folder.glob(".*.part"):
                 unfinished.unlink(missing_ok=True)
 
-    def _kept(self, key: str) -> Iterator[Path]:
-        for number in range(1, 1_000_000):
-            kept = self.episodes / f"{key}.attempt-{number}.jsonl"
-            if not kept.exists():
-                return
-            yield kept
+    def _kept(self, key: str, number: int) -> Path:
+        return self.episodes / f"{key}.attempt-{number}.jsonl"
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -191,17 +189,47 @@ def _write_new(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            path.hardlink_to(unfinished)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            if path.exists():
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-            unfinished.replace(path)
+        _rename(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
+def _rename(file: Path, name: Path) -> None:
+    """Give a file another name; raises FileExistsError where that is taken."""
+    try:
+        name.hardlink_to(file)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if name.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(name)) from None
+        file.replace(name)
+    file.unlink(missing_ok=True)
+
+
+def _read(file: Path, key: str) -> Result | None:
+    try:
+        result = Result.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        wrong = error.errors()[0]["msg"]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    else:
+        if result.key == key:
+            return result
+        wrong = f"its key is {result.key}"
+    raise UserError(f"{file} is no result ({wrong}); remove it, and its episode is played again")
+
+
+def _strange(folder: Path, ours: set[str]) -> bool:
+    """Whether a folder holds anything that is there neither before a run nor at its very beginning."""
+    return any(
+        entry.parent.name != "prompts" and entry.name not in ours and "bench.toml" not in entry.name
+        for entry in folder.rglob("*")
+    )
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"the run cannot be recorded: {path}: {error.strerror}", _FAILED)

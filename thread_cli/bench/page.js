@@ -123,7 +123,7 @@ async function route() {
 
 function open(row, { message, threads }) {
   const figures = [row.run, row.category, `${number(row.threads)} threads`, `${number(row.calls)} calls`,
-    `depth ${row.depth}`, `${number(row.tokens)} tokens`];
+    `${row.depth} deep`, `${number(row.tokens)} tokens`];
   byId("name").textContent = [row.environment, row.task, row.text].filter(Boolean).join(" · ");
   byId("figures").replaceChildren(element("span", row.outcome, tone(row.outcome)),
     ` · ${figures.filter(Boolean).join(" · ")}`);
@@ -202,7 +202,7 @@ function read(thread) {
   byId("thread").scrollTop = 0;
 }
 
-const section = (name, text) => (text ? [element("h3", name), element("pre", text)] : []);
+const section = (name, text) => (text ? [element("h3", name), element("pre", text, name)] : []);
 
 async function start() {
   rows = await unpack("index");

@@ -17,19 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
 
-from thread_cli.bench.tables import tables, title_of
+from thread_cli.bench.tables import title_of
 from thread_cli.display.text import clean, clean_lines, cut, headline
+from thread_cli.display.transcript import part_of
 from thread_cli.engine.errors import UserError
-from thread_cli.engine.events import (
-    CodeRan,
-    Corrected,
-    Failed,
-    Generated,
-    Joined,
-    Observed,
-    ThreadEnded,
-    ThreadStarted,
-)
+from thread_cli.engine.events import Failed, Generated, ThreadEnded, ThreadStarted
 from thread_cli.record import read_events
 
 if TYPE_CHECKING:
@@ -38,6 +30,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from thread_cli.bench import Result
+    from thread_cli.bench.formats import Table
     from thread_cli.bench.tables import Arm
     from thread_cli.engine.events import Event
 
@@ -47,29 +40,32 @@ _CHUNK: Final = 32  # episodes; they share their words, and one opens in a few m
 _TEXT: Final = 160  # terminal cells of a task's text in the list
 
 
-def write_page(path: Path, arms: Sequence[Arm], *, times: bool = True) -> int:
-    """Write the page; returns its size in bytes.
+def write_page(path: Path, arms: Sequence[Arm], tables: Sequence[Table], *, times: bool = True) -> int:
+    """Write the page with the tables of its arms; returns its size in bytes.
 
     Raises:
         UserError: it cannot be written, or a log is not one.
     """
+    if not path.name or path.is_dir():
+        raise UserError(f"the page cannot be written: {path} is a folder: choose the name of a file")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            _write(file, arms, times)
-        part.replace(path)
+        try:
+            with part.open("w", encoding="utf-8", newline="\n") as file:
+                _write(file, arms, tables, times)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"the page cannot be written: {error.filename or path}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
+        where = path if error.filename in {None, str(part)} else error.filename
+        raise UserError(f"the page cannot be written: {where}: {error.strerror}") from None
     return path.stat().st_size
 
 
 def threads_of(events: Iterable[Event], *, times: bool = True) -> list[dict[str, Any]]:
     """The threads of an episode in the order of the tree, each with its texts as the page shows them.
 
-    `parts` are what the thread wrote and read, in order, as pairs of kind and text: `model` was generated; `engine` was
-    appended to Y; `aside` and `wrong` are what its Python printed, or its error, and not part of Y.
+    `parts` are what the thread wrote and read, in order, as pairs of `Hand` and text.
     """
     threads: dict[str, dict[str, Any]] = {}
     for event in events:
@@ -82,14 +78,14 @@ def threads_of(events: Iterable[Event], *, times: bool = True) -> list[dict[str,
     return [threads[path] for path in sorted(threads, key=lambda path: [int(place) for place in path.split(".")])]
 
 
-def _write(file: IO[str], arms: Sequence[Arm], times: bool) -> None:
+def _write(file: IO[str], arms: Sequence[Arm], tables: Sequence[Table], times: bool) -> None:
     script, style = _resource("page.js"), _resource("page.css")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     played = [(arm, result) for arm in arms for result in arm.run.results]
     page = environment.from_string(_resource("page.html")).render(
         title=title_of(arms),
         about=f"{len(played):,} episodes played by thread bench",
-        tables=tables(arms),
+        tables=tables,
         style=style,
         style_hash=_hash(style),
         script_hash=_hash(script),
@@ -156,18 +152,14 @@ def _started(event: ThreadStarted, before: dict[str, Any] | None) -> dict[str, A
 
 def _tell(thread: dict[str, Any], event: Event, times: bool) -> None:
     """Add to a thread what an event says of it."""
-    parts: list[tuple[str, str]] = thread["parts"]
+    if (part := part_of(event)) is not None:
+        hand, text = part
+        marked = {"wrong": f"\n⚠ {_safe(text)}\n", "aside": f"\n» {_safe(text.rstrip())}\n"}
+        thread["parts"].append((hand, marked.get(hand) or _safe(text)))
     match event:
         case Generated():
-            parts.append(("model", _safe(event.text)))
             thread["tokens"] += event.generated_tokens
             thread["calls"] += 1
-        case Observed() | Joined() | Corrected():
-            parts.append(("engine", _safe(event.text)))
-        case CodeRan(error=str(error)):
-            parts.append(("wrong", f"\n⚠ {_safe(error)}\n"))
-        case CodeRan(printed=str(printed)):
-            parts.append(("aside", f"\n» {_safe(printed.rstrip())}\n"))
         case Failed():
             thread["failure"] = _safe(f"{event.failure}: {event.message}")
         case ThreadEnded():

@@ -1,7 +1,7 @@
 """What a run plays: the plan in `bench.toml`, and the episodes that follow from it.
 
-Everything that decides a result goes into an episode's key; everything that decides the set of results goes into the
-run's identity. Neither knows of indices, times or machines, nor of what only decides how fast it goes (concurrency,
+Everything that decides a result goes into an episode's key, and the keys of all episodes make the run's identity.
+Neither knows of indices, times, machines or places on them, nor of what only decides how fast it goes (concurrency,
 retries, threads of the processor).
 """
 
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from thread_cli.bench.suite import Suite, Variant
+from thread_cli.bench.suite import Part, Suite, Variant
 from thread_cli.config import Config, at_home
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.limits import Limits
+from thread_cli.environments.registry import paths_of
 from thread_cli.record.folder import versions, without_none
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]
 
 _DIGITS: Final = 20
-_OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "price")
+_OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "price", "flash_attention", "kv_type")
 _OF_THE_CONFIG: Final = ("on_failure", "child_limits", "limits", "unsafe_python", "seed")
 _OF_FILES: Final = ("llama", "scripted", "replay")
 _NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "method", "limits")
@@ -48,7 +49,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     identity: str = ""
-    """Over everything that decides which results the run has."""
+    """Over the keys of all episodes."""
     method: str
     model: str
     seed: int
@@ -62,6 +63,8 @@ class Plan(BaseModel):
     """For each part, in words, a hash of the tasks that are played."""
     prompts: Mapping[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
     """For each prompt used, by name, the hashes of what became of it: `prompts/HASH.txt`."""
+    episodes: int | None = None
+    """Of the complete run; None before its tasks are known."""
     config: Config
     suite: Suite
 
@@ -79,10 +82,9 @@ class Plan(BaseModel):
         """The plan of a suite under a configuration. What the user has set wins over the suite's parts and limits."""
         limits = Limits.model_validate(_given(suite.limits) | _given(config.limits))
         own = {name: value for name in ("prompt", "phi", "psi") if (value := getattr(config, name)) is not None}
-        if config.prompt and Path(config.prompt).is_file():
-            own["prompt"] = str(Path(config.prompt).absolute())
-        model = config.model.model_copy(update={"spec": _anywhere(config.model.spec)})
         parts = [part.model_copy(update={**own, "options": {**part.options, **config.options}}) for part in suite.parts]
+        adapters = tuple(at_home(path).absolute() for path in config.model.adapters)
+        model = config.model.model_copy(update={"spec": _anywhere(config.model.spec), "adapters": adapters})
         return cls(
             method=method or suite.method,
             model=config.model.spec,
@@ -96,7 +98,15 @@ class Plan(BaseModel):
                 {"limits": limits, "model": model}
                 | {name: getattr(config, name) for name in ("on_failure", "child_limits", "unsafe_python", "seed")}
             ),
-            suite=suite.model_copy(update={"parts": tuple(parts), "limits": limits}),
+            suite=suite.model_copy(
+                update={
+                    "parts": tuple(map(_part_anywhere, parts)),
+                    "variants": tuple(
+                        variant.model_copy(update=_prompt_anywhere(variant)) for variant in suite.variants
+                    ),
+                    "limits": limits,
+                }
+            ),
         )
 
     @classmethod
@@ -116,14 +126,17 @@ class Plan(BaseModel):
         """The plan as the bytes of its file."""
         return tomli_w.dumps(without_none(self.model_dump(mode="json"))).encode()
 
-    def settled(self, tasks: Mapping[str, str], prompts: Mapping[str, tuple[str, ...]]) -> Self:
-        """The plan with what was found for it, and the identity that follows."""
-        found = self.model_copy(update={"tasks": dict(tasks), "prompts": dict(prompts)})
-        return found.model_copy(update={"identity": _digest(found.matters())[:_DIGITS]})
+    def settled(self, tasks: Mapping[str, str], prompts: Mapping[str, tuple[str, ...]], keys: Iterable[str]) -> Self:
+        """The plan with what was found for it: tasks, prompts, and the keys of its episodes."""
+        known = sorted(keys)
+        found = {"episodes": len(known), "identity": _digest(known)[:_DIGITS]}
+        return self.model_copy(update={"tasks": dict(tasks), "prompts": dict(prompts), **found})
 
     def matters(self) -> dict[str, Any]:
-        """What makes the run what it is, by dotted name."""
+        """What the run follows from, by dotted name, to tell how two of them differ."""
         suite = self.suite.model_dump(mode="json", exclude=set(_NOT_OF_THE_SUITE))
+        for part, told in zip(self.suite.parts, suite["parts"], strict=True):
+            told["options"] = _deciding(part)
         config = self.config.model_dump(mode="json", include=set(_OF_THE_CONFIG))
         model = _model(self)
         chosen = {name: getattr(self, name) for name in ("method", "epochs", "limit", "shuffle")}
@@ -169,7 +182,7 @@ def key_of(
     where, config = plan.suite.parts[part], plan.config
     told = {
         "task": [where.environment, where.split, task.id, task.text, task.category, _plain(task)],
-        "options": where.options,
+        "options": _deciding(where),
         "config": config.model_dump(mode="json", include=set(_OF_THE_CONFIG)),
         "model": _model(plan),
         "prompt": prompt_hash(prompt),
@@ -206,8 +219,30 @@ def _plain(task: Task) -> Any:
 
 
 def _model(plan: Plan) -> dict[str, Any]:
-    """The model as the user has named it, wherever its file lies."""
-    return plan.config.model.model_dump(mode="json", include=set(_OF_THE_MODEL)) | {"spec": plan.model}
+    """The model as the user has named it, wherever its files lie."""
+    named = {"spec": plan.model, "adapters": [path.name for path in plan.config.model.adapters]}
+    return plan.config.model.model_dump(mode="json", include=set(_OF_THE_MODEL)) | named
+
+
+def _deciding(part: Part) -> dict[str, Any]:
+    """The options of a part that decide results: not where its data lie, as the tasks tell what is in them."""
+    paths = paths_of(part.environment) if part.options else ()
+    return {name: value for name, value in part.options.items() if name not in paths}
+
+
+def _part_anywhere(part: Part) -> Part:
+    """A part that means the same in any working folder."""
+    paths = {name: _absolute(value) for name in paths_of(part.environment) if (value := part.options.get(name))}
+    return part.model_copy(update={"options": {**part.options, **paths}, **_prompt_anywhere(part)})
+
+
+def _prompt_anywhere(place: Part | Variant) -> dict[str, Any]:
+    return {"prompt": _absolute(place.prompt)} if place.prompt and Path(place.prompt).is_file() else {}
+
+
+def _absolute(path: str) -> str:
+    """The same path from any working folder; `~` is left as it is, since homes differ between machines."""
+    return path if str(path).startswith("~") else str(Path(path).absolute())
 
 
 def _anywhere(spec: str) -> str:

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from thread_cli.bench import FailureClass, Result
@@ -111,7 +110,6 @@ class Player:
         self._plan = plan
         self._models = Models(plan.config.model, tell)
         self._variables = MontyInterpreter()
-        self._adapters: dict[int, Callable[[], Environment]] = {}
         self._idle: defaultdict[int, list[Environment]] = defaultdict(list)
         self._prompts: dict[tuple[int, str, str], Prompt] = {}
 
@@ -133,8 +131,9 @@ class Player:
             items += [item for task in tasks for item in self._items(part, environment, task)]
         for prompt in self._prompts.values():
             prompts[prompt.name].add(prompt_hash(prompt))
-        plan = self._plan.settled(played, {name: tuple(sorted(hashes)) for name, hashes in prompts.items()})
         distinct = {item.key: item for item in sorted(items, key=lambda item: item.epoch)}
+        hashes = {name: tuple(sorted(hashes)) for name, hashes in prompts.items()}
+        plan = self._plan.settled(played, hashes, distinct)
         return plan, list(distinct.values()), {prompt_hash(prompt): prompt.q for prompt in self._prompts.values()}
 
     async def play(self, item: Item, log: Path, spent: Spent) -> Attempt:
@@ -203,13 +202,7 @@ class Player:
         idle.append(environment)
 
     def _opened(self, part: int) -> Environment:
-        """A new environment. Adapters are looked up once: that takes longer than most of them take to open."""
-        if part in self._adapters:
-            return self._adapters[part]()
-        config = self._config(part, None)
-        environment = environment_for(config)
-        self._adapters[part] = partial(type(environment), **{"seed": config.seed, **config.options})
-        return environment
+        return environment_for(self._config(part, None))
 
     def _items(self, part: int, environment: Environment, task: Task) -> list[Item]:
         """The episodes of a task: one for each variant and epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ async def run(plan: Plan, folder: Path | None = None, settings: Settings | None 
     settings = settings or Settings()
     async with aclosing(Player(plan, settings.tell)) as player:
         plan, items, prompts = player.settle()
-        name = f"{plan.suite.name}-{plan.method}"[:_LONGEST_NAME].replace("/", "-")
+        name = re.sub(r"[^\w .+-]", "-", f"{plan.suite.name}-{plan.method}")[:_LONGEST_NAME]
         journal = Journal.begin(folder or Path("runs") / f"{name}-{plan.identity[:8]}", plan, prompts)
         journal.set_aside_failures()
         return await _play(plan, items, journal, player, settings)

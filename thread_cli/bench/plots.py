@@ -96,8 +96,8 @@ def _in_rows(columns: Sequence[Any], arms: Sequence[Arm]) -> None:
             at, error = _with_error(arm.summary.success_rate, arm.summary.interval)
             success.errorbar(at, row, xerr=error, fmt="D", color=colour, markersize=5, capsize=2)
     tokens.barh(rows, [arm.summary.tokens.total / arm.summary.episodes for arm in arms], 0.6, color=colour)
-    depth.barh(rows, [arm.summary.depth.mean for arm in arms], 0.6, color=colour)
-    depth.plot([arm.summary.depth.max for arm in arms], rows, "|", color="#39434e", markersize=8)
+    depth.barh(rows, [arm.summary.depth.mean or 0.0 for arm in arms], 0.6, color=colour)
+    depth.plot([arm.summary.depth.max or 0 for arm in arms], rows, "|", color="#39434e", markersize=8)
     title, unit, values = _costs(arms)
     cost.barh(rows, [value or 0.0 for value in values], 0.6, color=colour)
     success.set(title="Success (95 % intervals)", xlabel="%", xlim=(-3, 103))
@@ -113,12 +113,12 @@ def _in_rows(columns: Sequence[Any], arms: Sequence[Arm]) -> None:
 
 
 def _success(axes: Any, arms: Sequence[Arm]) -> None:
-    """Success by category, with 95 % intervals, and the best published figure."""
+    """Success by category, with 95 % intervals, and the best published figure where all play the same suite."""
     names = list(dict.fromkeys(name for arm in arms for name in arm.summary.categories))
     found = [(arm, arm.summary.categories) for arm in arms]
     _bars(axes, [(arm, [rates.get(name) for name in names]) for arm, rates in found], names)
     published = [(each.success, each) for arm in arms for each in arm.summary.published if each.success is not None]
-    if published:
+    if published and len({arm.summary.suite for arm in arms}) == 1:
         value, best = max(published, key=lambda pair: pair[0])
         axes.axhline(value, color="#39434e", linewidth=0.9, linestyle=(0, (4, 3)))
         axes.annotate(

@@ -59,6 +59,8 @@ class Progress:
     """Of calls of the model."""
     attempts: int = 0
     """Attempts at episodes beyond the first."""
+    finishing: bool = False
+    """Whether what is under way is the last."""
     started: bool = False
     before: int = 0
     """Results that were there when this runner began."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from thread_cli.bench.plan import Plan
     from thread_cli.bench.suite import Suite
 
 __all__ = ["Mean", "Rate", "Run", "Summary", "Tokens", "by_category", "compare", "rate", "read_run", "summarise"]
@@ -40,7 +39,7 @@ class Run:
     model: str
     results: tuple[Result, ...]
     planned: int | None
-    """Episodes of each variant when the run is complete; None where the suite does not fix its tasks."""
+    """Episodes when the run is complete; None where its plan does not say so."""
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -53,7 +52,10 @@ class Run:
         """The part of the run that is one variant."""
         results = tuple(result for result in self.results if result.variant == name)
         methods = {result.method for result in results}
-        return replace(self, results=results, method=methods.pop() if len(methods) == 1 else self.method)
+        planned = self.planned and self.planned // max(1, len(self.suite.variants))
+        return replace(
+            self, results=results, method=methods.pop() if len(methods) == 1 else self.method, planned=planned
+        )
 
     def log(self, result: Result) -> Path:
         """The events of a result's episode."""
@@ -78,10 +80,10 @@ class Rate(_Figures):
 
 
 class Mean(_Figures):
-    """A figure over the episodes that are not failures of the infrastructure."""
+    """A figure over the episodes that are not failures of the infrastructure; None where there are none of them."""
 
-    mean: float
-    max: int
+    mean: float | None
+    max: int | None
 
 
 class Tokens(_Figures):
@@ -150,7 +152,7 @@ def read_run(path: Path) -> Run:
     results = sorted(map(journal.read, journal.keys()), key=_place(plan.suite))
     if not results:
         raise UserError(f"{path} holds no results yet: run the bench first, or wait for an episode to end")
-    return Run(path, plan.suite, plan.method, plan.model, tuple(results), _planned(plan))
+    return Run(path, plan.suite, plan.method, plan.model, tuple(results), plan.episodes)
 
 
 def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
@@ -175,7 +177,7 @@ def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
         tasks=len({_task(result) for result in results}),
         epochs=len({result.epoch for result in results}),
         episodes=len(results),
-        planned=run.planned and run.planned * (1 if variant else len(run.suite.variants) or 1),
+        planned=run.planned,
         judged=overall.episodes,
         successes=overall.successes,
         success_rate=overall.success_rate,
@@ -266,12 +268,6 @@ def _natural(text: str) -> tuple[tuple[bool, int, str], ...]:
     return tuple((not piece.isdecimal(), int(piece) if piece.isdecimal() else 0, piece) for piece in pieces)
 
 
-def _planned(plan: Plan) -> int | None:
-    sizes = [part.tasks if part.hash else None for part in plan.suite.parts]
-    known = [min(size, plan.limit or size) for size in sizes if size is not None]
-    return plan.epochs * sum(known) if len(known) == len(sizes) else None
-
-
 # --- summing up
 
 
@@ -326,4 +322,4 @@ def _cost(results: Sequence[Result]) -> float | None:
 
 
 def _mean(values: Sequence[int]) -> Mean:
-    return Mean(mean=sum(values) / len(values) if values else 0.0, max=max(values, default=0))
+    return Mean(mean=sum(values) / len(values) if values else None, max=max(values, default=None))

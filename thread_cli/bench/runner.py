@@ -12,15 +12,16 @@ import random
 from collections import deque
 from enum import StrEnum
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench import FailureClass
 from thread_cli.bench.claims import Claims
+from thread_cli.bench.journal import unwritable
 from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from thread_cli.bench import Result
     from thread_cli.bench.budget import Allowance
@@ -91,6 +92,8 @@ class Runner:
         self._retry_wait = retry_wait
         self._claims = claims or Claims(journal.claims)
         self._several = len({part.environment for part in plan.suite.parts}) > 1
+        self._mine: set[str] = set()
+        """Episodes that are being played here."""
         self._finishing = False
         self._stopped = asyncio.Event()
         self._row = 0
@@ -99,7 +102,7 @@ class Runner:
 
     def finish(self) -> None:
         """Start nothing new, and let what is under way end."""
-        self._finishing = True
+        self._finishing = self._progress.finishing = True
 
     def stop(self) -> None:
         """Give up what is under way, too."""
@@ -127,8 +130,11 @@ class Runner:
                         guard.cancel()
             except* _Stopped:
                 pass
-            except* UserError as errors:
-                raise _first(errors) from None
+            except* (UserError, OSError) as errors:
+                error = _first(errors)
+                if isinstance(error, OSError) and error.filename is not None:  # without one it is the display's
+                    raise unwritable(Path(error.filename), error) from None
+                raise error from None
             if self._progress.complete:
                 self._claims.tidy(self._progress.done)
                 self._journal.tidy()
@@ -181,24 +187,21 @@ class Runner:
         """Claim an episode that has no result."""
         if item.key in self._progress.done or self._found(item):
             return False
-        mine, gone = self._claims.take(item.key)
-        if gone is not None:
-            self._journal.sweep(item.key, gone)
+        mine = self._claims.take(item.key)
         if mine and self._found(item):  # its player finished between the two looks
             self._claims.release(item.key)
             return False
         return mine
 
     def _found(self, item: Item) -> bool:
-        if not self._journal.has(item.key):
-            return False
         self._learn(item.key)
-        return True
+        return item.key in self._progress.done
 
     async def _episode(self, item: Item) -> None:
         """Play a claimed episode until it has its result."""
         log = self._journal.attempt(item.key, self._claims.owner.id)
         self._progress.under_way += 1
+        self._mine.add(item.key)
         try:
             attempt = await self._tried(item, log)
             result = attempt.result(self._plan, item, self._journal.attempts(item.key) + 1)
@@ -209,6 +212,7 @@ class Runner:
         finally:
             log.unlink(missing_ok=True)
             self._claims.release(item.key)
+            self._mine.discard(item.key)
             self._progress.under_way -= 1
             self._slots.release()
 
@@ -233,9 +237,11 @@ class Runner:
         self._progress.add(result, f"{where}{result.category or 'all'}")
 
     def _learn(self, key: str) -> None:
-        """Count a result that another runner has written, now or earlier."""
+        """Count the result that another runner has written, now or earlier, if there is one."""
         if key not in self._progress.done:
-            result = self._journal.read(key)
+            result = self._journal.find(key)
+            if result is None:
+                return
             self._count(result)
             totals = result.totals
             self._allowance.charge(totals.prompt_tokens + totals.generated_tokens, totals.cost)
@@ -275,7 +281,7 @@ class Runner:
         """Count the results of other runners as they come."""
         while True:
             await asyncio.sleep(_POLL)
-            for key in sorted((self._journal.keys() & self._items.keys()) - self._progress.done):
+            for key in sorted((self._journal.keys() & self._items.keys()) - self._progress.done - self._mine):
                 self._learn(key)
 
 
@@ -293,7 +299,7 @@ class _Stopped(Exception):
     """The run is to end at once."""
 
 
-def _first(errors: BaseExceptionGroup[UserError]) -> UserError:
+def _first(errors: BaseExceptionGroup[UserError | OSError]) -> UserError | OSError:
     for error in errors.exceptions:
         return _first(error) if isinstance(error, BaseExceptionGroup) else error
     raise AssertionError

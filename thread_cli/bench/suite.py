@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.limits import Limits
+from thread_cli.environments import SetsUp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +42,7 @@ class Part(_Table):
     environment: str
     split: str
     tasks: int | None = Field(default=None, ge=1)
-    """How many, the first of the split; None for all of them."""
+    """How many, the first of the split, which must have as many; None for all that there are."""
     hash: str | None = None
     """`task_hash` of these tasks, or its beginning."""
     prompt: str | None = None
@@ -148,11 +149,15 @@ def tasks_of(part: Part, environment: Environment) -> Sequence[Task]:
     tasks = list(found if part.tasks is None else found[: part.tasks])
     if not tasks:
         raise UserError(f"{part.name}: there are no tasks")
+    remedy = "check the environment's data and options"
+    if isinstance(environment, SetsUp):
+        remedy += f", or run `thread envs setup {part.environment}`"
+    if part.tasks is not None and len(tasks) < part.tasks:
+        raise UserError(f"{part.name}: the suite has {part.tasks:,} tasks, only {len(tasks):,} are there; {remedy}")
     if part.hash and not (now := task_hash(tasks)).startswith(part.hash):
-        fewer = f" ({len(tasks)} of {part.tasks} are there)" if len(tasks) < (part.tasks or 0) else ""
         raise UserError(
-            f"{part.name}: these are not the tasks of the suite{fewer}: their hash is {now}, "
-            f"that of the suite's {part.hash}; check the environment's data and options"
+            f"{part.name}: these are not the tasks of the suite: their hash is {now}, "
+            f"that of the suite's {part.hash}; {remedy}"
         )
     return tasks
 

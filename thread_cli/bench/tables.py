@@ -1,7 +1,6 @@
-"""The tables of a report, and how they are written: as text, Markdown, LaTeX, CSV and JSON.
+"""What a report says: its tables, and the same figures for programs, as JSON and CSV.
 
-A table is rows of text under headings. What it says is decided once, in `tables`; each way of writing only escapes and
-aligns.
+A table is rows of text under headings. What it says is decided once, in `tables`; how it is written is in `formats.py`.
 """
 
 from __future__ import annotations
@@ -9,13 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.cells import cell_len
-
 from thread_cli.bench import FailureClass
+from thread_cli.bench.formats import Table
 from thread_cli.bench.report import compare, summarise
 from thread_cli.display.text import clean, duration
 
@@ -28,24 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arm",
-    "Table",
     "arms_of",
     "as_csv",
     "as_json",
-    "as_latex",
-    "as_markdown",
-    "as_text",
     "episodes_csv",
     "tables",
     "title_of",
 ]
 
 _NOTHING: Final = "\u2013"
-_LATEX: Final = str.maketrans(
-    {char: f"\\{char}" for char in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "\u2013": "--", "ψ": r"$\psi$"}
-    | {"ϕ": r"$\phi$", "±": r"$\pm$", "\u2212": "$-$", "<": r"$<$", ">": r"$>$", "·": r"$\cdot$"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +44,6 @@ class Arm:
     label: str
     run: Run
     summary: Summary
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of text. The first column is set to the left, the others to the right."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
 
 
 def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
@@ -105,35 +84,6 @@ def tables(arms: Sequence[Arm]) -> list[Table]:
     return [table for table in made if table.rows]
 
 
-def as_text(table: Table) -> str:
-    """For a terminal or a file; columns are aligned by the cells that a terminal gives them."""
-    grid = [table.headings, *table.rows]
-    widths = [max(cell_len(row[column]) for row in grid) for column in range(len(table.headings))]
-    lines = ["  ".join(_set(cell, width, place) for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
-             for row in grid]  # fmt: skip
-    lines.insert(1, "─" * (sum(widths) + 2 * len(widths) - 2))
-    return "\n".join([table.title, "", *(line.rstrip() for line in lines), *table.notes]) + "\n"
-
-
-def as_markdown(table: Table) -> str:
-    """A table of GitHub's dialect."""
-    rows = ["| " + " | ".join(map(_markdown, row)) + " |" for row in (table.headings, *table.rows)]
-    rows.insert(1, "|---|" + "---:|" * (len(table.headings) - 1))
-    notes = [text for note in table.notes for text in ("", _markdown(note))]
-    return "\n".join([f"### {_markdown(table.title)}", "", *rows, *notes]) + "\n"
-
-
-def as_latex(table: Table) -> str:
-    """A floating table; it needs the package `booktabs`."""
-    rows = [" & ".join(map(_latex, row)) + r" \\" for row in table.rows]
-    caption = _latex(table.title) + "".join(f". {_latex(note.rstrip('.'))}" for note in table.notes)
-    columns = "l" + "r" * (len(table.headings) - 1)
-    head = " & ".join(map(_latex, table.headings)) + r" \\"
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}.}}", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
 def as_csv(arms: Iterable[Arm]) -> str:
     """One line for each arm. Columns of categories are as many as there are categories in all."""
     return _csv([_flat({"run": arm.label} | _plain(arm.summary)) for arm in arms])
@@ -156,7 +106,8 @@ def as_json(runs: Sequence[Run], *, times: bool = True) -> str:
         | {"variants": [_plain(summarise(run.variant(name), variant=name, times=times)) for name in run.variants]}
         for run in runs
     ]
-    return json.dumps(objects, ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(objects, ensure_ascii=False, indent=2).replace("\x7f", r"\u007f") + "\n"
+    return "".join(char if _harmless(char) else json.dumps(char)[1:-1] for char in text)
 
 
 # --- what the tables say
@@ -168,11 +119,11 @@ def _success(arms: Sequence[Arm]) -> Table:
     scored = any(arm.summary.metric == "reward" for arm in arms)
     rows = [_success_row(arm.label, arm.summary) for arm in arms]
     published = _published(arms)
-    sources = list(dict.fromkeys(each.source for each in published))
-    for each in published:
-        label = f"{each.method} · {each.model} [{sources.index(each.source) + 1}]"
+    sources = list(dict.fromkeys(each.source for _, each in published))
+    for name, each in published:
+        label = f"{name} [{sources.index(each.source) + 1}]"
         score = _NOTHING if each.score is None else f"{each.score:.1f}"
-        rows.append((clean(label), _count(each.tasks), "", "", _points(each.success), "", "", score))
+        rows.append((label, _count(each.tasks), "", "", _points(each.success), "", "", score))
     headings = ("", "tasks", "episodes", "solved", "success %", "95 % interval", "± epochs", "score")
     kept = [column for column in range(8) if (column != 6 or epochs) and (column != 7 or scored)]
     notes = tuple(f"[{number}] {clean(source)}" for number, source in enumerate(sources, 1))
@@ -201,14 +152,11 @@ def _success_row(label: str, summary: Summary) -> tuple[str, ...]:
 def _categories(arms: Sequence[Arm]) -> Table:
     """Success by category: whatever there is more of, categories or arms, are the rows."""
     names = list(dict.fromkeys(name for arm in arms for name in arm.summary.categories))
-    published = [each for each in _published(arms) if each.categories]
     columns = [(arm.label, {name: _rate(found) for name, found in arm.summary.categories.items()}) for arm in arms]
     columns += [
-        (
-            f"{clean(each.method)} · {clean(each.model)}",
-            {name: f"{value:.1f}" for name, value in each.categories.items()},
-        )
-        for each in published
+        (label, {name: f"{value:.1f}" for name, value in each.categories.items()})
+        for label, each in _published(arms)
+        if each.categories
     ]
     if len(columns) <= max(3, len(names)):
         headings = ("", *(label for label, _ in columns))
@@ -233,9 +181,9 @@ def _spent(arms: Sequence[Arm]) -> Table:
             (
                 arm.label,
                 *map(_count, counts),
-                *(f"{mean.mean:.1f}" for mean in means),
+                *(_figure(mean.mean, ".1f") for mean in means),
                 _count(summary.depth.max),
-                f"{summary.critical_path.mean:,.0f}",
+                _figure(summary.critical_path.mean, ",.0f"),
                 *wall,
                 _dollars(summary.cost),
                 _dollars(summary.cost_per_success),
@@ -284,11 +232,15 @@ def _compared(arms: Sequence[Arm]) -> Table:
     return Table(f"Compared with {first.label}", headings, tuple(rows), notes)
 
 
-def _published(arms: Sequence[Arm]) -> list[Published]:
-    """The published figures of all suites, each once."""
-    found: list[Published] = []
+def _published(arms: Sequence[Arm]) -> list[tuple[str, Published]]:
+    """The published figures of all suites, each once, with what it is called."""
+    several = len({arm.summary.suite for arm in arms}) > 1
+    found: list[tuple[str, Published]] = []
     for arm in arms:
-        found += [each for each in arm.summary.published if each not in found]
+        for each in arm.summary.published:
+            names = ([arm.summary.suite] if several else []) + [each.method, each.model]
+            figure = (" · ".join(map(clean, names)), each)
+            found += [figure] if figure not in found else []
     return found
 
 
@@ -307,12 +259,16 @@ def _count(number: int | None) -> str:
     return _NOTHING if number is None else f"{number:,}"
 
 
+def _figure(value: float | None, how: str) -> str:
+    return _NOTHING if value is None else format(value, how)
+
+
 def _percent(fraction: float | None) -> str:
-    return _NOTHING if fraction is None else f"{100 * fraction:.1f}"
+    return _points(None if fraction is None else 100 * fraction)
 
 
 def _points(percent: float | None) -> str:
-    return _NOTHING if percent is None else f"{percent:.1f}"
+    return _figure(percent, ".1f")
 
 
 def _signed(fraction: float) -> str:
@@ -336,19 +292,6 @@ def _dollars(cost: float | None) -> str:
     return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.4f}"
 
 
-def _set(cell: str, width: int, place: int) -> str:
-    blanks = " " * (width - cell_len(cell))
-    return blanks + cell if place else cell + blanks
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", clean(text))
-
-
-def _latex(text: str) -> str:
-    return clean(text).translate(_LATEX)
-
-
 def _plain(summary: Summary) -> dict[str, Any]:
     return summary.model_dump(mode="json")
 
@@ -365,8 +308,18 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def _harmless(char: str) -> bool:
+    """Whether a terminal shows a character and does nothing else."""
+    return char in "\n\t" or unicodedata.category(char) not in {"Cc", "Cf", "Cs"}
+
+
+def _visible(cell: Any) -> Any:
+    return "".join(filter(_harmless, cell)) if isinstance(cell, str) else cell
+
+
 def _csv(rows: Iterable[dict[str, Any]]) -> str:
-    kept = list(rows)
+    """Rows under headings, without control characters, which CSV has no way to write visibly."""
+    kept = [{_visible(name): _visible(cell) for name, cell in row.items()} for row in rows]
     columns = list(dict.fromkeys(name for row in kept for name in row))
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")

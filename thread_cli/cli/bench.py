@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Generator
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from thread_cli.bench import playing
 from thread_cli.bench.budget import Allowance
+from thread_cli.bench.formats import as_text, terminal_width
 from thread_cli.bench.methods import METHODS, method
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Players
@@ -25,10 +27,24 @@ from thread_cli.bench.progress import Progress
 from thread_cli.bench.report import read_run
 from thread_cli.bench.runner import Ending, Runner
 from thread_cli.bench.suite import installed, load
-from thread_cli.bench.tables import arms_of, as_text, tables
+from thread_cli.bench.tables import arms_of, tables
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table
-from thread_cli.config import at_home, resolve
+from thread_cli.cli.options import (
+    ConfigFile,
+    Display,
+    GpuLayers,
+    Lora,
+    ModelSpec,
+    Override,
+    Phi,
+    Prompt,
+    Psi,
+    Temperature,
+    UnsafePython,
+    settings_of,
+)
+from thread_cli.config import at_home
 from thread_cli.display import Mode
 from thread_cli.display.bench import choose_bench
 from thread_cli.display.text import clean
@@ -46,14 +62,14 @@ def bench(
         str | None, typer.Argument(help="A suite's name, or a .toml file. Without one, the suites are listed.")
     ] = None,
     *,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="See `thread models`.")] = None,
+    model: ModelSpec = None,
     method_name: Annotated[
         str | None, typer.Option("--method", help=f"{', '.join(METHODS)}. Default: the suite's.")
     ] = None,
     log: Annotated[
         str | None, typer.Option(help="The run's folder. Default: below runs/, the same for the same run.")
     ] = None,
-    display: Annotated[str | None, typer.Option(help="auto, tree (redrawn), plain, json or none.")] = None,
+    display: Display = None,
     limit: Annotated[int | None, typer.Option(help="Only so many tasks of each part of the suite.", min=1)] = None,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Tasks in a random order, by --seed.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of distractors, sampling and --shuffle.")] = None,
@@ -80,19 +96,15 @@ def bench(
     address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster. Default: a new one here.", rich_help_panel=_MANY)
     ] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="A prompt's name or file.")] = None,
-    phi: Annotated[str | None, typer.Option(help="ϕ, what a child is given.")] = None,
-    psi: Annotated[str | None, typer.Option(help="ψ, what its parent gets back.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of sampling; 0 is greedy.")] = None,
-    gpu_layers: Annotated[int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all.")] = None,
-    lora: Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model.")] = None,
-    unsafe_python: Annotated[
-        bool, typer.Option("--unsafe-python", help="Run data analysis unconfined where the kernel cannot confine it.")
-    ] = False,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with any setting of `thread run`.")] = None,
-    override: Annotated[
-        list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Any setting, such as limits.calls=50.")
-    ] = None,
+    prompt: Prompt = None,
+    phi: Phi = None,
+    psi: Psi = None,
+    temperature: Temperature = None,
+    gpu_layers: GpuLayers = None,
+    lora: Lora = None,
+    unsafe_python: UnsafePython = False,
+    config: ConfigFile = None,
+    override: Override = None,
 ) -> None:
     """Play a suite of tasks; the same command goes on where it was stopped.
 
@@ -100,18 +112,22 @@ def bench(
     budget is used up, 2 the input is wrong, 4 the infrastructure failed (at least one episode has no judged result),
     130 interrupted.
     """
-    flags: dict[str, Any] = {
-        "model": {"spec": model, "temperature": temperature, "gpu_layers": gpu_layers, "adapters": lora or None},
-        "prompt": prompt,
-        "phi": phi,
-        "psi": psi,
-        "unsafe_python": unsafe_python or None,
-        "seed": seed,
-        "log": log,
-        "display": display,
-        "limits": {"wall_time": episode_time},
-    }
-    settings = resolve(flags, file=config, overrides=tuple(override or ()))
+    settings = settings_of(
+        model=model,
+        prompt=prompt,
+        phi=phi,
+        psi=psi,
+        temperature=temperature,
+        gpu_layers=gpu_layers,
+        lora=lora,
+        unsafe_python=unsafe_python,
+        seed=seed,
+        log=log,
+        display=display,
+        config=config,
+        override=override,
+        limits={"wall_time": episode_time},
+    )
     chosen = Settings(
         concurrency=concurrency,
         retries=retries,
@@ -181,7 +197,7 @@ def _told(outcome: Outcome, settings: Settings, mode: Mode) -> int:
     """Say how a run ended; returns the exit code."""
     progress = outcome.progress
     if outcome.ending is Ending.complete and mode not in {"json", "none"}:
-        print("\n".join(as_text(table) for table in tables(arms_of([read_run(outcome.folder)]))))
+        print("\n".join(as_text(table, terminal_width()) for table in tables(arms_of([read_run(outcome.folder)]))))
     if mode not in {"json", "none"}:
         print(f"log: {outcome.folder}")
     code = _EXIT[outcome.ending]
@@ -220,7 +236,9 @@ def _interrupts(runner: Runner) -> Generator[None]:
     try:
         yield
     finally:
-        if not pressed:
+        if pressed:  # where Python itself comes to its end, it would hand the signal back to the system, which kills
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        else:
             signal.signal(signal.SIGINT, before)
 
 

@@ -8,19 +8,11 @@ from typing import Annotated
 
 import typer
 
+from thread_cli.bench.formats import as_latex, as_markdown, as_text, terminal_width
 from thread_cli.bench.page import write_page
 from thread_cli.bench.plots import write_plot
 from thread_cli.bench.report import read_run
-from thread_cli.bench.tables import (
-    arms_of,
-    as_csv,
-    as_json,
-    as_latex,
-    as_markdown,
-    as_text,
-    episodes_csv,
-    tables,
-)
+from thread_cli.bench.tables import arms_of, as_csv, as_json, episodes_csv, tables
 from thread_cli.engine.errors import UserError
 
 __all__ = ["report"]
@@ -55,17 +47,19 @@ def report(
         raise UserError("--episodes goes with --csv")
     read = [read_run(path) for path in runs]
     arms = arms_of(read, times=times)
+    made = [] if (json or csv) and html is None else tables(arms)
     if json:
         text = as_json(read, times=times)
     elif csv:
         text = episodes_csv(arms, times=times) if episodes else as_csv(arms)
+    elif markdown or latex:
+        text = "\n".join(map(as_markdown if markdown else as_latex, made))
     else:
-        write = as_markdown if markdown else as_latex if latex else as_text
-        text = "\n".join(map(write, tables(arms)))
+        text = "\n".join(as_text(table, terminal_width()) for table in made)
     sys.stdout.write(text)
     if plot is not None:
         write_plot(plot, arms)
         print(f"plot: {plot}", file=sys.stderr)
     if html is not None:
-        size = write_page(html, arms, times=times)
+        size = write_page(html, arms, made, times=times)
         print(f"page: {html} ({size / 1e6:.1f} MB)", file=sys.stderr)

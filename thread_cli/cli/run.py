@@ -6,20 +6,33 @@ import asyncio
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
 from thread_cli.cli.interruption import Terminated, interruptible
-from thread_cli.config import Config, resolve
+from thread_cli.cli.options import (
+    ConfigFile,
+    Display,
+    GpuLayers,
+    Lora,
+    ModelSpec,
+    Override,
+    Phi,
+    Prompt,
+    Psi,
+    Temperature,
+    UnsafePython,
+    completes,
+    settings_of,
+)
+from thread_cli.config import Config
 from thread_cli.display import Mode, choose
 from thread_cli.display.text import clean
 from thread_cli.engine.errors import Status, UserError
 from thread_cli.environments.registry import names as environment_names
-from thread_cli.models.registry import KINDS
 from thread_cli.playing import Played, play
 from thread_cli.record import RunFolder, first_difference, read_events
 
@@ -29,17 +42,12 @@ _LIMITS: Final = "Limits"
 _EXIT: Final = {Status.solved: 0, Status.answered: 0, Status.failed: 1, Status.limited: 1, Status.cancelled: 130}
 
 
-def _completes(words: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Shell completion with the words that begin as what is typed."""
-    return lambda incomplete: [word for word in words() if word.startswith(incomplete)]
-
-
 def run(
     environment: Annotated[
         str,
         typer.Argument(
             help="What to act on: see `thread envs`; `none` for free text.",
-            autocompletion=_completes(environment_names),
+            autocompletion=completes(environment_names),
         ),
     ],
     text: Annotated[str | None, typer.Argument(help="A task in your own words, for `none`.")] = None,
@@ -47,25 +55,10 @@ def run(
     task: Annotated[
         str | None, typer.Option("--task", "-t", help="A task's id, or SPLIT:INDEX. Default: the first.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="See `thread models`. Default: embedded, on this machine.",
-            autocompletion=_completes(lambda: [kind.spec.partition("[")[0] for kind in KINDS.values()]),
-        ),
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="A prompt's name (`thread prompts`) or file.")
-    ] = None,
-    phi: Annotated[
-        str | None,
-        typer.Option(help="ϕ, what a child is given: last_line, last_line_after_comma, whole_sequence, line_and_task."),
-    ] = None,
-    psi: Annotated[
-        str | None, typer.Option(help="ψ, what its parent gets back: printed, last_line, whole_sequence.")
-    ] = None,
+    model: ModelSpec = None,
+    prompt: Prompt = None,
+    phi: Phi = None,
+    psi: Psi = None,
     depth: Annotated[
         int | None, typer.Option(help="Deepest thread; the main thread has depth 0.", rich_help_panel=_LIMITS)
     ] = None,
@@ -89,22 +82,15 @@ def run(
     on_failure: Annotated[
         str | None, typer.Option(help="What becomes of a failed child: report, retry or abort.")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of sampling; 0 is greedy.")] = None,
-    gpu_layers: Annotated[int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all.")] = None,
-    lora: Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model.")] = None,
-    unsafe_python: Annotated[
-        bool, typer.Option("--unsafe-python", help="Run data analysis unconfined where the kernel cannot confine it.")
-    ] = False,
+    temperature: Temperature = None,
+    gpu_layers: GpuLayers = None,
+    lora: Lora = None,
+    unsafe_python: UnsafePython = False,
     seed: Annotated[int | None, typer.Option(help="Of distractors and sampling.")] = None,
     log: Annotated[str | None, typer.Option(help="The run's folder. Default: a new one below runs/.")] = None,
-    display: Annotated[
-        str | None,
-        typer.Option(help="auto, tree, plain, json or none.", autocompletion=_completes(lambda: get_args(Mode))),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with any of these settings.")] = None,
-    override: Annotated[
-        list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="Any setting, such as limits.repeats=3.")
-    ] = None,
+    display: Display = None,
+    config: ConfigFile = None,
+    override: Override = None,
 ) -> None:
     """Play one task and watch the tree of threads grow.
 
@@ -113,19 +99,24 @@ def run(
     """
     if text is not None and task is not None:
         raise UserError("give the task either by --task or in words, not both")
-    flags: dict[str, Any] = {
-        "environment": environment,
-        "task": text if task is None else task,
-        "model": {"spec": model, "temperature": temperature, "gpu_layers": gpu_layers, "adapters": lora or None},
-        "prompt": prompt,
-        "phi": phi,
-        "psi": psi,
-        "on_failure": on_failure,
-        "unsafe_python": unsafe_python or None,
-        "seed": seed,
-        "log": log,
-        "display": display,
-        "limits": {
+    settings = settings_of(
+        environment=environment,
+        task=text if task is None else task,
+        model=model,
+        prompt=prompt,
+        phi=phi,
+        psi=psi,
+        on_failure=on_failure,
+        temperature=temperature,
+        gpu_layers=gpu_layers,
+        lora=lora,
+        unsafe_python=unsafe_python,
+        seed=seed,
+        log=log,
+        display=display,
+        config=config,
+        override=override,
+        limits={
             "depth": depth,
             "fan_out": fan_out,
             "threads": threads,
@@ -137,8 +128,7 @@ def run(
             "wall_time": wall_time,
             "working_time": working_time,
         },
-    }
-    settings = resolve(flags, file=config, overrides=tuple(override or ()))
+    )
     played, code = _watched(settings)
     if played is not None and settings.model.spec.startswith("replay:"):
         code = _compared(settings, played) or code

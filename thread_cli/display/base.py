@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
-from typing import IO, TYPE_CHECKING, Self
+import sys
+from contextlib import contextmanager, redirect_stderr
+from typing import IO, TYPE_CHECKING, Final, Self
+
+from rich.live import Live
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
     from thread_cli.engine.events import Event
 
-__all__ = ["Display", "LineWriter", "print_lines"]
+__all__ = ["Display", "LineWriter", "print_lines", "redrawn"]
+
+# Terminals disagree on the width of some characters. A line that comes out too long must not push the others down.
+_WRAP_OFF: Final = "\x1b[?7l"
+_WRAP_ON: Final = "\x1b[?7h"
 
 
 class Display:
@@ -73,6 +82,40 @@ class LineWriter:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
+
+
+@contextmanager
+def redrawn(console: Console, frame: Callable[[], RenderableType], per_second: float) -> Generator[None]:
+    """Draw `frame` again and again on the alternate screen, where a resized window can simply be drawn anew.
+
+    Meanwhile, what is written to `sys.stderr` is held back. On a console that is no terminal, nothing is drawn.
+    """
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield
+        return
+    held = io.StringIO()
+    try:
+        _switch(console, _WRAP_OFF)
+        with (
+            redirect_stderr(held),
+            Live(
+                console=console,
+                screen=True,
+                get_renderable=frame,
+                refresh_per_second=per_second,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            ),
+        ):
+            yield
+    finally:
+        _switch(console, _WRAP_ON)
+        sys.stderr.write(held.getvalue())
+
+
+def _switch(console: Console, sequence: str) -> None:
+    console.file.write(sequence)
+    console.file.flush()
 
 
 def print_lines(console: Console, lines: Iterable[Text]) -> None:

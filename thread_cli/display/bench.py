@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Group
-from rich.live import Live
 from rich.text import Text
 
 from thread_cli.bench import FailureClass, Result
-from thread_cli.display.base import LineWriter, print_lines
+from thread_cli.display.base import LineWriter, print_lines, redrawn
 from thread_cli.display.render import glyphs_for
 from thread_cli.display.state import Phase
 from thread_cli.display.text import clean, compact, cut, duration
@@ -70,29 +70,24 @@ class _LiveDisplay(BenchDisplay):
     def __init__(self, progress: Progress, console: Console) -> None:
         super().__init__(progress)
         self._console = console
-        self._live: Live | None = None
+        self._running = ExitStack()
 
     def start(self) -> None:
         super().start()
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = Live(
-                console=self._console,
-                screen=True,
-                get_renderable=self._frame,
-                refresh_per_second=_REDRAWS_PER_SECOND,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._live.start()
+        self._running.callback(self._print_final)
+        self._running.enter_context(redrawn(self._console, self._frame, _REDRAWS_PER_SECOND))
 
     def stop(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
-            print_lines(self._console, render_progress(self.progress, *self._console.size, console=self._console)[:2])
+        self._running.close()
+
+    def _print_final(self) -> None:
+        print_lines(self._console, self._lines()[:2])
 
     def _frame(self) -> Group:
-        return Group(*render_progress(self.progress, *self._console.size, console=self._console))
+        return Group(*self._lines())
+
+    def _lines(self) -> list[Text]:
+        return render_progress(self.progress, *self._console.size, console=self._console)
 
 
 class _PlainDisplay(BenchDisplay):
@@ -163,7 +158,9 @@ def _bar(progress: Progress, width: int, console: Console) -> Text:
 def _times(progress: Progress) -> Text:
     left = progress.left
     parts = [f"{progress.under_way} under way", f"{duration(progress.elapsed)} elapsed"]
-    if not progress.complete:
+    if progress.finishing:
+        parts.append("nothing new is started, Ctrl-C again stops at once")
+    elif not progress.complete:
         parts.append(f"{duration(left)} left" if left is not None else "time left not known yet")
     return Text(", ".join(parts))
 

@@ -34,14 +34,7 @@ class Glyphs:
 
 
 UNICODE = Glyphs(
-    phases={
-        Phase.generating: "●",
-        Phase.acting: "▸",
-        Phase.waiting: "○",
-        Phase.done: "✓",
-        Phase.failed: "✗",
-        Phase.stopped: "■",
-    },
+    phases=dict(zip(Phase, "●▸○✓✗■", strict=True)),
     branch="├─",
     last="╰─",
     through="│ ",
@@ -51,14 +44,7 @@ UNICODE = Glyphs(
     separator="·",
 )
 ASCII = Glyphs(
-    phases={
-        Phase.generating: "*",
-        Phase.acting: ">",
-        Phase.waiting: "o",
-        Phase.done: "+",
-        Phase.failed: "x",
-        Phase.stopped: "#",
-    },
+    phases=dict(zip(Phase, "*>o+x#", strict=True)),
     branch="|-",
     last="`-",
     through="| ",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
@@ -25,9 +25,28 @@ from thread_cli.engine.events import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["render_thread"]
+__all__ = ["Hand", "part_of", "render_thread"]
+
+Hand = Literal["model", "engine", "aside", "wrong"]
+"""Whose text is read in a thread: `model` was generated; `engine` was appended to Y; `aside` and `wrong` are what the
+thread's Python printed, or its error, and not part of Y."""
 
 _FROM_MODEL, _FROM_ENGINE = "  ", "+ "
+
+
+def part_of(event: Event) -> tuple[Hand, str] | None:
+    """The text that an event adds to what is read of its thread, and whose it is; None where it adds none."""
+    match event:
+        case Generated():
+            return "model", event.text
+        case Observed() | Joined() | Corrected():
+            return "engine", event.text
+        case CodeRan(error=str(error)):
+            return "wrong", error
+        case CodeRan(printed=str(printed)):
+            return "aside", printed
+        case _:
+            return None
 
 
 def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICODE) -> list[Text]:
@@ -51,12 +70,6 @@ def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICOD
                 transcript.note(f"thread {path} {glyphs.separator} depth {event.depth}", "bold")
                 transcript.append(event.context, engine=True)
                 transcript.note("Y", "bold")
-            case Generated():
-                transcript.append(event.text, engine=False)
-            case Observed() | Joined() | Corrected():
-                transcript.append(event.text, engine=True)
-            case CodeRan(error=str(error)):
-                transcript.note(f"! {clean(error)}", "red")
             case Failed():
                 transcript.note(f"! {event.boundary}: {event.failure}: {clean(event.message)}", "bold red")
             case ThreadEnded():
@@ -64,7 +77,7 @@ def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICOD
                 result = "nothing" if event.result is None else clean(event.result)
                 transcript.note(f"{glyphs.phases[phase]} {phase} {glyphs.returns} {result}", PHASE_STYLES[phase])
             case _:
-                pass
+                transcript.add(part_of(event))
     if not begun:
         raise KeyError(path)
     return transcript.finish()
@@ -84,6 +97,16 @@ class _Transcript:
         for line in rest:
             self._break()
             self._add(line, engine=engine)
+
+    def add(self, part: tuple[Hand, str] | None) -> None:
+        """A part of what is read; what code printed is left out, since it returns or is read again."""
+        match part:
+            case ("model" | "engine") as hand, text:
+                self.append(text, engine=hand == "engine")
+            case "wrong", error:
+                self.note(f"! {clean(error)}", "red")
+            case _:
+                pass
 
     def note(self, words: str, style: str) -> None:
         """A line of our own."""

@@ -1,21 +1,15 @@
-"""The live tree: redraws the terminal on a timer, however fast events come, and leaves the final tree behind.
-
-It draws on the alternate screen, where a resized window can simply be drawn again.
-"""
+"""The live tree: redraws the terminal on a timer, however fast events come, and leaves the final tree behind."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import math
-import sys
 import threading
 import time
 
 from rich.console import Console, Group
-from rich.live import Live
 
-from thread_cli.display.base import Display, print_lines
+from thread_cli.display.base import Display, print_lines, redrawn
 from thread_cli.display.layout import Row, ThreadRow, latest_first, lay_out
 from thread_cli.display.render import (
     VIEW_LINES,
@@ -34,8 +28,6 @@ __all__ = ["TreeDisplay"]
 
 _REDRAWS_PER_SECOND = 8
 _FINAL_ROWS = 200
-# Terminals disagree on the width of some characters. A line that comes out too long must not push the others down.
-_WRAP_OFF, _WRAP_ON = "\x1b[?7l", "\x1b[?7h"
 
 
 class TreeDisplay(Display):
@@ -67,22 +59,7 @@ class TreeDisplay(Display):
             return
         self._started = True
         self._heard = time.monotonic()
-        if not self._console.is_terminal or self._console.is_dumb_terminal:
-            return
-        held = io.StringIO()
-        self._running.callback(lambda: sys.stderr.write(held.getvalue()))
-        self._running.enter_context(contextlib.redirect_stderr(held))
-        self._switch(_WRAP_OFF)
-        self._running.callback(self._switch, _WRAP_ON)
-        live = Live(
-            console=self._console,
-            screen=True,
-            get_renderable=self._frame,
-            refresh_per_second=_REDRAWS_PER_SECOND,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._running.enter_context(live)
+        self._running.enter_context(redrawn(self._console, self._frame, _REDRAWS_PER_SECOND))
 
     def stop(self) -> None:
         if not self._started:
@@ -125,10 +102,6 @@ class TreeDisplay(Display):
         if self.state.status is not None or not math.isfinite(self.speed):
             return self.state.time
         return self.state.time + (time.monotonic() - self._heard) * self.speed
-
-    def _switch(self, sequence: str) -> None:
-        self._console.file.write(sequence)
-        self._console.file.flush()
 
 
 def _at_work(rows: list[Row]) -> list[ThreadState]:

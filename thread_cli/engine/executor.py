@@ -8,11 +8,11 @@ How threads come to life and end is in `family.py`.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
+from thread_cli.engine.boundary import blaming
 from thread_cli.engine.context import Ended, Spawning, phi, psi
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.errors import (
@@ -23,7 +23,6 @@ from thread_cli.engine.errors import (
     Repetition,
     ReturnedNothing,
     ThreadFailure,
-    UserError,
 )
 from thread_cli.engine.events import (
     Acted,
@@ -37,7 +36,7 @@ from thread_cli.engine.events import (
     Repaired,
 )
 from thread_cli.engine.family import Family
-from thread_cli.engine.limits import Budgets, Limits, asked_to_stop, before
+from thread_cli.engine.limits import Budgets, Limits, before
 from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.environments import Step
 from thread_cli.interpreters import Outcome, SessionDead
@@ -179,29 +178,18 @@ class Executor:
     async def _generate(self, thread: Thread) -> Completion:
         """One call of the model, appended to the thread's Y."""
         thread.budget.demand_call()
-        request = Request(
-            q=self._prompt.q,
-            c=self._protocol.open(thread.context),
-            y=thread.y,
-            stop=self._protocol.stop,
-            max_tokens=int(
-                min(self._limits.max_tokens, *map(thread.budget.left, ("generated_tokens", "total_tokens")))
-            ),
-            temperature=self._temperature,
-            seed=self._seed,
-            thread=thread.path,
-            parent=thread.parent.path if thread.parent else None,
-        )
+        request = self._request(thread)
         self._recorder.emit(Generating, thread)
         thread.budget.charge("calls", 1)
         started = time.monotonic()
         async with before(thread.deadline):
-            written = await self._complete(request)
+            with blaming(ModelError):
+                written = await self._model.complete(request)
         seconds = time.monotonic() - started
         usage, text = written.usage, plain(written.text)
         thread.write(text)
         thread.token_latency += usage.generated
-        prompt_tokens = usage.prompt or estimated_tokens(request.prompt)
+        prompt_tokens = usage.prompt or (estimated_tokens(request.prompt) if usage.generated else 0)
         thread.budget.charge("generated_tokens", usage.generated)
         thread.budget.charge("total_tokens", prompt_tokens + usage.generated)
         thread.budget.charge("cost", usage.cost or 0)
@@ -211,7 +199,7 @@ class Executor:
             thread,
             text=text,
             stop=written.stop,
-            prompt_tokens=usage.prompt,
+            prompt_tokens=prompt_tokens,
             cached_tokens=usage.cached,
             repeated_tokens=usage.repeated,
             generated_tokens=usage.generated,
@@ -226,17 +214,20 @@ class Executor:
             _refuse_cut_off(text, request.max_tokens)
         return written
 
-    async def _complete(self, request: Request) -> Completion:
-        try:
-            return await self._model.complete(request)
-        except (ThreadFailure, UserError):
-            raise
-        except Exception as error:
-            raise ModelError(f"{type(error).__name__}: {error}") from error
-        except asyncio.CancelledError as error:
-            if asked_to_stop():
-                raise
-            raise ModelError("the call was cancelled from within the model") from error
+    def _request(self, thread: Thread) -> Request:
+        """What the model is asked: to go on with the thread's Y."""
+        budgets = map(thread.budget.left, ("generated_tokens", "total_tokens"))
+        return Request(
+            q=self._prompt.q,
+            c=self._protocol.open(thread.context),
+            y=thread.y,
+            stop=self._protocol.stop,
+            max_tokens=int(min(self._limits.max_tokens, *budgets)),
+            temperature=self._temperature,
+            seed=self._seed,
+            thread=thread.path,
+            parent=thread.parent.path if thread.parent else None,
+        )
 
     async def _run_code(self, thread: Thread, written: Completion) -> None:
         """Run the code in what was just generated, binding its names."""

@@ -20,7 +20,7 @@ from thread_cli.engine.errors import LimitReached
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-__all__ = ["Budget", "Budgets", "Limits", "asked_to_stop", "before"]
+__all__ = ["Budget", "Budgets", "Limits", "before"]
 
 _COUNTED: Final = {
     "threads": "threads",
@@ -118,12 +118,6 @@ class Budget:
             if kind in budget._caps:
                 cap = budget._caps[kind]
                 yield cap - budget._spent[kind], cap
-
-
-def asked_to_stop() -> bool:
-    """Whether it is this task that is being cancelled, and not just something that it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 @asynccontextmanager

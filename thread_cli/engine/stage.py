@@ -10,9 +10,10 @@ import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from thread_cli.engine.boundary import blaming
 from thread_cli.engine.episode import plain
-from thread_cli.engine.errors import EnvironmentFailed, ThreadFailure, UserError
-from thread_cli.engine.limits import asked_to_stop, before
+from thread_cli.engine.errors import EnvironmentFailed
+from thread_cli.engine.limits import before
 from thread_cli.environments import Parallel, Snapshots, Step
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ class Stage:
         if self._environment is None:
             return Step("There is nothing here to act on"), 0.0
         async with self._within(deadline):
-            if self.over:
-                raise EpisodeOver
             started = time.monotonic()
-            step = await self._environment.step(action)
+            step = None if self.over else await self._environment.step(action)
             seconds = time.monotonic() - started
+        if step is None:
+            raise EpisodeOver
         self.reward += step.reward
         self.over = self.over or step.done
         return Step(plain(step.observation), step.reward, step.done, step.view), seconds
@@ -84,16 +85,8 @@ class Stage:
     @asynccontextmanager
     async def _within(self, deadline: float | None) -> AsyncGenerator[None]:
         async with before(deadline), self._acting:
-            try:
+            with blaming(EnvironmentFailed):
                 yield
-            except (EpisodeOver, ThreadFailure, UserError):
-                raise
-            except Exception as error:
-                raise EnvironmentFailed(f"{type(error).__name__}: {error}") from error
-            except asyncio.CancelledError as error:
-                if asked_to_stop():
-                    raise
-                raise EnvironmentFailed("a call was cancelled from within the environment") from error
 
 
 async def _leave_as_it_is() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "Finds",
     "InOwnProcess",
     "Parallel",
+    "ReadsFiles",
     "Scores",
     "SetsUp",
     "Snapshots",
@@ -33,7 +34,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task. `id` names it for good within its environment; `data` is the adapter's own."""
+    """One task. `id` names it for good within its environment.
+
+    `data` is the adapter's own, such as JSON can hold; it is part of what identifies the task, so it names no place on
+    this machine.
+    """
 
     id: str
     text: str = ""
@@ -132,6 +137,17 @@ class Parallel(Protocol):
     """An environment on which threads may act at the same time: `step` may be called while another one runs."""
 
     parallel: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """An environment that reads what users name by options.
+
+    Where that lies makes no task another one, what is in it does: so tasks tell it, by their texts or their data.
+    """
+
+    paths: ClassVar[Sequence[str]]
+    """The options that name files or folders."""
 
 
 @runtime_checkable

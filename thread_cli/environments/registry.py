@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast, get_type_hints
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from thread_cli.environments import Environment
 
-__all__ = ["Broken", "Installed", "find", "installed", "names", "open_environment", "task_of"]
+__all__ = ["Broken", "Installed", "find", "installed", "names", "open_environment", "paths_of", "task_of"]
 
 _GROUP: Final = "thread_cli.environments"
 _NUMBERS_AS_TEXT: Final = ConfigDict(coerce_numbers_to_str=True)
@@ -52,13 +54,13 @@ class Broken:
 
 def names() -> list[str]:
     """The names of all adapters, none of them loaded."""
-    return sorted(entry_points(group=_GROUP).names)
+    return sorted(_points().names)
 
 
 def installed() -> list[Installed | Broken]:
     """All adapters, by name."""
     found: list[Installed | Broken] = []
-    for point in sorted(entry_points(group=_GROUP), key=lambda point: point.name):
+    for point in sorted(_points(), key=lambda point: point.name):
         try:
             found.append(_load(point))
         except UserError as error:
@@ -72,7 +74,7 @@ def find(name: str) -> Installed:
     Raises:
         UserError: there is none, or it cannot be imported.
     """
-    points = entry_points(group=_GROUP)
+    points = _points()
     if name not in points.names:
         raise UserError(f"there is no environment {name!r}; there are {', '.join(sorted(points.names))}")
     return _load(points[name])
@@ -91,6 +93,11 @@ def open_environment(name: str, options: Mapping[str, Any]) -> Environment:
     if unknown := options.keys() - takes.keys():
         raise UserError(f"{name} takes no option {min(unknown)!r}; it takes {', '.join(takes)}")
     return found.adapter(**_typed(name, found.adapter, options))
+
+
+def paths_of(name: str) -> Sequence[str]:
+    """The options of an environment that name files or folders; raises UserError as `find` does."""
+    return getattr(find(name).adapter, "paths", ())
 
 
 def task_of(environment: Environment, name: str, task: str | None) -> Task:
@@ -154,6 +161,16 @@ def _at(tasks: Sequence[Task], index: int, where: str) -> Task:
 
 def _range(ids: list[str]) -> str:
     return f"{ids[0]} to {ids[-1]}" if len(ids) > 6 else ", ".join(ids)
+
+
+def _points() -> EntryPoints:
+    return _points_on(tuple(sys.path))
+
+
+@cache
+def _points_on(path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001 - what is installed depends on it
+    """The adapters of all distributions, looked up once: that takes longer than most of them take to open."""
+    return entry_points(group=_GROUP)
 
 
 def _load(point: EntryPoint) -> Installed:

@@ -11,9 +11,12 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-__all__ = ["Code", "find_code", "parse"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Code", "find_code", "names_in", "parse"]
 
 _LONGEST_BLOCK = 100  # lines; parsing ever longer prefixes is quadratic
 _LONGEST_TEXT = 20_000  # characters
@@ -52,6 +55,18 @@ def parse(source: str) -> list[ast.stmt]:
         except (ValueError, RecursionError, MemoryError, OverflowError) as error:
             raise SyntaxError(str(error)) from error
     return cast("ast.Module", tree).body
+
+
+def names_in(statements: Iterable[ast.stmt], *, attributes: bool = False) -> set[str]:
+    """The names that occur in code; with `attributes` theirs too, since `table.query` may read a name by its text."""
+    found: set[str] = set()
+    for statement in statements:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name):
+                found.add(node.id)
+            elif attributes and isinstance(node, ast.Attribute):
+                found.add(node.attr)
+    return found
 
 
 def find_code(text: str, *, apart: bool = False) -> list[Code]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
-from thread_cli.interpreters.code import parse
+from thread_cli.interpreters.code import names_in, parse
 from thread_cli.interpreters.values import holds_set, spelled
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class _Sandbox:
 
         try:
             bound, definitions, pieces = _binds(statements), _definitions(statements), _at_prints(statements)
-            known = _reachable(_reads(statements), names)
+            known = _reachable(names_in(statements), names)
             preamble = [_definition(name, value) for name, value in known.items() if _needs_definition(value)]
         except (RecursionError, ValueError):
             return Outcome(error="SyntaxError: too deeply nested")
@@ -224,10 +224,6 @@ def _constants(statements: Sequence[ast.stmt]) -> Outcome | None:
     return Outcome(names, printed)
 
 
-def _reads(statements: Iterable[ast.stmt]) -> set[str]:
-    return {node.id for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Name)}
-
-
 def _binds(statements: Iterable[ast.stmt]) -> set[str]:
     """Names bound at the top level, in whatever way; names inside functions and comprehensions are their own."""
     bound: set[str] = set()
@@ -279,7 +275,7 @@ def _reachable(read: set[str], names: Mapping[str, Any]) -> dict[str, Any]:
         visited.add(name)
         value = names[name]
         if isinstance(value, Definition):
-            for inner in sorted(_reads(parse(value.source))):
+            for inner in sorted(names_in(parse(value.source))):
                 visit(inner)
         found[name] = value
 

@@ -19,7 +19,7 @@ from weakref import WeakSet, WeakValueDictionary
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import EnvironmentFailed, InterpreterFailed, ThreadFailure, UserError
 from thread_cli.interpreters import HostError, Outcome, SessionDead, Workspace
-from thread_cli.interpreters.code import parse
+from thread_cli.interpreters.code import names_in, parse
 from thread_cli.interpreters.session_process import JUNK, Connection, Zygote, dead
 from thread_cli.interpreters.session_values import Held, NotPlainError, encoded, message
 
@@ -73,7 +73,7 @@ class SessionInterpreter:
         self._seconds = seconds
         self._memory = memory
         self._disk = disk
-        self._always = _reads(_statements(self._workspace.setup))
+        self._always = names_in(_statements(self._workspace.setup), attributes=True)
         self._held: WeakSet[Held] = WeakSet()
         self._idle: OrderedDict[str, Connection] = OrderedDict()
         self._live: set[Connection] = set()
@@ -255,7 +255,7 @@ class SessionInterpreter:
 
     def _reached(self, statements: Iterable[ast.stmt], names: Mapping[str, Any]) -> list[str]:
         """The names that code can reach: those that it reads, and those that functions among these look up."""
-        pending = _reads(statements) | self._always
+        pending = names_in(statements, attributes=True) | self._always
         found: set[str] = set()
         while pending:
             if pending & _DYNAMIC:
@@ -280,19 +280,6 @@ def _statements(source: str) -> list[ast.stmt]:
         return ast.parse(source).body
     except SyntaxError:
         return []  # the first session will say so
-
-
-def _reads(statements: Iterable[ast.stmt]) -> set[str]:
-    """Names and attributes that occur; an attribute may be a name that is read by text, as in `table.query`."""
-    found: set[str] = set()
-    for statement in statements:
-        for node in ast.walk(statement):
-            match node:
-                case ast.Name(id=name) | ast.Attribute(attr=name):
-                    found.add(name)
-                case _:
-                    pass
-    return found
 
 
 def _line(text: Any) -> str:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Adapt"]
 
 _LEVELS: Final = 3
-"""How often a task may be taken apart, one step within the other (the paper's d_max for ALFWorld and WebShop)."""
+"""How often a task may be taken apart, one step within the other. The paper counts attempts instead, from 1: this is
+its d_max = 4, which its released script has for TextCraft; for ALFWorld and WebShop it has 3."""
 _DONE: Final = re.compile(r"^Step \d+ done: .*\n", re.MULTILINE)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thread_cli.bench.methods.base import Method
-from thread_cli.protocols.prompt import load
+from thread_cli.playing import prompt_for
 
 if TYPE_CHECKING:
     from thread_cli.config import Config
@@ -26,13 +26,7 @@ class Thread(Method):
 
     def prompt(self, config: Config, environment: Environment, task: Task) -> Prompt:
         """The prompt that the configuration names, or the environment's own for the task's category."""
-        return load(
-            config.prompt,
-            config.environment,
-            category=task.category,
-            plain_rules=environment.rules,
-            override={"phi": config.phi, "psi": config.psi},
-        )
+        return prompt_for(config, environment, task)
 
     def protocol(self, prompt: Prompt) -> Protocol | None:  # noqa: ARG002
         return None

@@ -1,0 +1,216 @@
+"""The analysis session leaves nothing behind, and is confined for any user, or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from sessions import exists, ran
+
+from thread_cli.engine.errors import UserError
+from thread_cli.interpreters import session
+from thread_cli.interpreters.session import SessionInterpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# --- what is left behind
+
+
+def processes() -> list[psutil.Process]:
+    """The sessions of this process."""
+    return [each for parent in psutil.Process().children() for each in parent.children()]
+
+
+async def test_closing_leaves_no_session_no_folder_and_no_descriptor(open_session) -> None:
+    await ran(open_session(), "x = 1")
+    before, descriptors = len(processes()), psutil.Process().num_fds()
+    interpreter = open_session()
+    folder = (
+        await ran(interpreter, "import os\nfolder = os.getcwd()\nos.makedirs('a/b')\nopen('a/b/c', 'w').close()")
+    )["folder"]
+    running = asyncio.create_task(interpreter.run("while True: pass", {}, thread="1"))
+    await asyncio.sleep(0.1)
+    assert len(processes()) >= before + 2
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await interpreter.close()
+    assert not exists(folder)
+    assert len(processes()) == before
+    assert psutil.Process().num_fds() == descriptors
+
+
+RUNNER = """
+import asyncio
+from thread_cli.interpreters.session import SessionInterpreter
+async def main():
+    interpreter = SessionInterpreter(seconds=100)
+    outcome = await interpreter.run("import os\\nx = [os.getpid(), os.getppid(), os.getcwd()]", {})
+    busy = asyncio.create_task(interpreter.run("open('x', 'w').close()\\nwhile True: pass", {}, thread="1"))
+    await asyncio.sleep(0.2)
+    print(outcome.names["x"], flush=True)
+    await busy
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_of_a_runner_that_is_killed(number) -> None:
+    runner = subprocess.Popen(
+        [sys.executable, "-c", RUNNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    assert runner.stdout
+    with runner.stdout as output:
+        child, parent, folder = json.loads(output.readline().replace(b"'", b'"'))
+    os.killpg(runner.pid, number)
+    runner.wait(10)
+    wait_until(lambda: not alive(parent) and not alive(child) and not exists(folder))
+
+
+async def test_another_parent_is_started_where_the_first_was_killed(open_session) -> None:
+    first = open_session()
+    parent, child = (await ran(first, "import os\nx = os.getppid(), os.getpid()"))["x"]
+    os.kill(parent, signal.SIGKILL)
+    with pytest.raises(Exception, match=r"the parent of the analysis sessions is gone|the session ended"):
+        for thread in "12":
+            await first.run("x = 1", {}, thread=thread)
+    await first.close()
+    wait_until(lambda: not alive(child))
+    assert await ran(open_session(), "x = 1") == {"x": 1}
+
+
+# --- users and places
+
+HOMELESS = """
+import asyncio, os
+from thread_cli.interpreters.session import SessionInterpreter
+async def main():
+    interpreter = SessionInterpreter(seconds=5)
+    for code in (
+        "import scipy.optimize, scipy.signal\\nx = scipy.optimize.brentq(lambda x: x - 1, 0, 3)",
+        "open('/etc/passwd')", "import os\\nos.fork()", "import socket\\nsocket.socket()", "open('own', 'w').close()",
+    ):
+        outcome = await interpreter.run(code, {})
+        print(os.getuid(), outcome.names.get("x"), (outcome.error or "")[:15])
+    await interpreter.close()
+asyncio.run(main())
+"""
+
+
+def test_a_user_without_name_home_and_rights_computes_in_confinement() -> None:
+    stranger = ["unshare", "--user", "--map-user=12345", "env", "-u", "HOME"]
+    try:
+        subprocess.run([*stranger, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there are no user namespaces here")
+    done = subprocess.run([*stranger, sys.executable, "-c", HOMELESS], capture_output=True, text=True, check=False)
+    refused = "12345 None PermissionError"
+    assert done.stdout.split("\n") == ["12345 1.0 ", refused, refused, refused, "12345 None ", ""], done.stderr
+
+
+TEMPORARY = """
+import asyncio, os, shutil
+from thread_cli.interpreters.session import SessionInterpreter
+async def main():
+    interpreter = SessionInterpreter()
+    await interpreter.open()
+    shutil.rmtree(os.environ["TMPDIR"])
+    try:
+        await interpreter.run("x = 1", {})
+    except Exception as error:
+        print(type(error).__name__, error)
+    os.mkdir(os.environ["TMPDIR"])
+    print((await interpreter.run("import os\\nx = os.getcwd()", {})).names["x"])
+    await interpreter.close()
+asyncio.run(main())
+"""
+
+
+def test_folders_are_made_where_tmpdir_says_and_where_they_cannot_be_the_runner_says_so(tmp_path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", TEMPORARY], env=environment, capture_output=True, text=True, check=False
+    )
+    failed, made, _ = done.stdout.split("\n")
+    assert failed.startswith("InterpreterFailed no analysis session can be opened: [Errno 2] No such file or directory")
+    assert Path(made).parent == folder
+    assert list(folder.iterdir()) == []
+
+
+# --- machines that cannot confine
+
+WITHOUT_LANDLOCK = """
+import asyncio, ctypes, struct
+code = b"".join(struct.pack("HBBI", *step) for step in (
+    (0x20, 0, 0, 0), (0x15, 0, 1, 444), (6, 0, 0, 0x00050000 | 38), (6, 0, 0, 0x7FFF0000)))
+class Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+buffer = ctypes.create_string_buffer(code, len(code))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(4, ctypes.cast(buffer, ctypes.c_void_p))), 0, 0) == 0
+from thread_cli.engine.errors import UserError
+from thread_cli.interpreters.session import SessionInterpreter
+async def main():
+    for unsafe in (False, True):
+        interpreter = SessionInterpreter(unsafe=unsafe, seconds=1)
+        for code in ("x = int(pd.Series([1, 2]).sum())", "x = open('/etc/passwd').read()[:4]", "while True: pass", "x = 2"):
+            try:
+                outcome = await interpreter.run(code, {})
+                print(dict(outcome.names), outcome.error)
+            except Exception as error:
+                print(type(error).__name__, error)
+        await interpreter.close()
+asyncio.run(main())
+"""
+
+
+def test_without_landlock_code_runs_only_where_unsafe_python_is_allowed() -> None:
+    lines = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    assert lines[0].startswith("UserError model-written Python cannot be confined on this machine (")
+    assert "--unsafe-python" in lines[0]
+    assert lines[4:8] == [
+        "{'x': 3} None",
+        "{'x': 'root'} None",
+        "SessionDead TimeoutError: the code ran for more than 1 s, its session was ended",
+        "{'x': 2} None",
+    ]
+
+
+async def test_unsafe_python_is_confined_where_the_machine_can(open_session) -> None:
+    outcome = await open_session(unsafe=True).run("open('/etc/passwd')", {})
+    assert (outcome.error or "").startswith("PermissionError")
+
+
+async def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypatch) -> None:
+    monkeypatch.setattr(session, "_PACKAGES", ("pandas", "no_such_package"))
+    with pytest.raises(UserError, match=r"needs no_such_package: pip install .*'pandas"):
+        SessionInterpreter()
