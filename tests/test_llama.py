@@ -293,7 +293,7 @@ async def test_a_tiny_context_gives_the_same_text_at_the_price_of_evaluating_aga
 
 async def test_more_calls_than_the_context_holds_step_back_and_all_finish(path: Path) -> None:
     model = LlamaModel(LlamaOptions(path, context=256, batch=32))
-    asks = [ask(f"Tell me about {i}.", q="", stop=(), max_tokens=100) for i in range(4)]
+    asks = [ask(f"Tell me about {i}.", q="", stop=(), max_tokens=100) for i in range(12)]
     done = await asyncio.gather(*map(model.complete, asks))
     await model.close()
     assert [one.usage.generated for one in done if one.stop == "length"] == [100] * sum(
@@ -388,9 +388,9 @@ async def test_adapters_change_what_the_model_writes(path: Path, tmp_path: Path,
     for weight in (0.0, 3.0):
         write_adapter(tmp_path / f"{weight}.gguf", weight)
         adapted = LlamaModel(LlamaOptions(path, context=512, adapters=(tmp_path / f"{weight}.gguf",)))
-        texts.append((await adapted.complete(ask(COUNTS[1], max_tokens=12))).text)
+        texts.append((await adapted.complete(ask("Once upon a time", q="", max_tokens=12))).text)
         await adapted.close()
-    plain = await model.complete(ask(COUNTS[1], max_tokens=12))
+    plain = await model.complete(ask("Once upon a time", q="", max_tokens=12))
     assert texts[0] == plain.text != texts[1]
 
 

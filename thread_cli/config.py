@@ -32,6 +32,11 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, (str, Path)) else value
 
 
+def _listed(value: Any) -> Any:
+    """Numbers in words, as `3,1`, as a list; one alone too."""
+    return tuple(value.split(",")) if isinstance(value, str) else (value,) if isinstance(value, (int, float)) else value
+
+
 def _as_text(value: Any) -> Any:
     """A folder's name may be a number, which TOML reads as one; an empty one is a mistake."""
     if value == "":
@@ -61,6 +66,20 @@ class ModelConfig(_Section):
     """Seconds without a token after which an API call counts as hung."""
     gpu_layers: int = Field(default=0, ge=-1)
     """Layers of a local model that are computed on the GPU; -1 for all."""
+    split: Literal["layer", "row", "none"] = "layer"
+    """How several GPUs share these layers; `none` puts all on one."""
+    main_gpu: int = Field(default=0, ge=0)
+    """That one's number."""
+    tensor_split: Annotated[
+        tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], BeforeValidator(_listed)
+    ] = ()
+    """How much each GPU gets, in proportion: `3,1`."""
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    """Of a local model; `auto`: on a CPU, on for a context of more than 8,192, on a GPU, llama.cpp's own choice."""
+    kv_type: Literal["f32", "f16", "q8_0", "q4_0"] = "f16"
+    """How a local model's cache keeps keys and values."""
+    speculation: bool = True
+    """Whether a local model's next tokens are guessed and verified several at a time."""
     adapters: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()
     """LoRA adapters (GGUF) of a local model."""
     context: int | None = Field(default=None, ge=256)

@@ -19,6 +19,7 @@ from thread_cli.bench.journal import Journal
 from thread_cli.bench.statistics import Difference, Interval, paired_bootstrap, standard_error, wilson
 from thread_cli.bench.suite import Published
 from thread_cli.engine.errors import Status, UserError
+from thread_cli.models import Local
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,6 +97,18 @@ class Tokens(_Figures):
     generated: int
 
 
+class LocalWork(_Figures):
+    """What a model on this machine did: prompt tokens evaluated, drafts, and speeds in tokens a second."""
+
+    read: int
+    drafted: int
+    accepted: int
+    batch: float | None
+    """Calls that a token was drawn for in a step, on average."""
+    reading_speed: float | None
+    writing_speed: float | None
+
+
 class Summary(_Figures):
     """What a run, or one variant of it, came to."""
 
@@ -121,6 +134,8 @@ class Summary(_Figures):
     """Mean of each mark of answers."""
     categories: dict[str, Rate]
     tokens: Tokens
+    local: LocalWork | None
+    """None for models elsewhere, and without times."""
     tokens_per_success: float | None
     calls: Mean
     threads: Mean
@@ -187,6 +202,7 @@ def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
         marks=_marks(counted),
         categories={name: rate(group) for name, group in by_category(run).items()},
         tokens=tokens,
+        local=_local(results) if times else None,
         tokens_per_success=tokens.total / overall.successes if overall.successes else None,
         calls=_mean([result.totals.calls for result in counted]),
         threads=_mean([result.totals.threads for result in counted]),
@@ -311,6 +327,21 @@ def _tokens(results: Sequence[Result]) -> Tokens:
         cached=sum(each.cached_tokens for each in totals),
         repeated=sum(each.repeated_tokens for each in totals),
         generated=generated,
+    )
+
+
+def _local(results: Sequence[Result]) -> LocalWork | None:
+    made = [result.totals.local for result in results if result.totals.local is not None]
+    if not made:
+        return None
+    local, tokens = sum(made, Local()), _tokens(results)
+    return LocalWork(
+        read=tokens.prompt - tokens.cached,
+        drafted=local.drafted,
+        accepted=local.accepted,
+        batch=local.company / local.steps if local.steps else None,
+        reading_speed=(tokens.prompt - tokens.cached) / local.reading if local.reading else None,
+        writing_speed=tokens.generated / local.writing if local.writing else None,
     )
 
 

@@ -78,7 +78,7 @@ def title_of(arms: Sequence[Arm]) -> str:
 
 def tables(arms: Sequence[Arm]) -> list[Table]:
     """The tables of a report."""
-    made = [_success(arms), _categories(arms), _spent(arms), _failures(arms)]
+    made = [_success(arms), _categories(arms), _spent(arms), _local(arms), _failures(arms)]
     if len(arms) > 1:
         made.append(_compared(arms))
     return [table for table in made if table.rows]
@@ -91,7 +91,9 @@ def as_csv(arms: Iterable[Arm]) -> str:
 
 def episodes_csv(arms: Iterable[Arm], *, times: bool = True) -> str:
     """One line for each episode."""
-    left_out = {"text"} if times else {"text", "seconds", "finished"}
+    left_out: dict[str, Any] = {"text": True}
+    if not times:
+        left_out |= {"seconds": True, "finished": True, "totals": {"local"}}
     return _csv(
         _flat({"run": arm.label} | result.model_dump(mode="json", exclude=left_out))
         for arm in arms
@@ -193,6 +195,27 @@ def _spent(arms: Sequence[Arm]) -> Table:
         "Tokens, wall time and cost of all episodes; calls, threads, depth and critical path in the mean of an episode."
     )
     return Table("Spent", headings, tuple(rows), (note,))
+
+
+def _local(arms: Sequence[Arm]) -> Table:
+    """What models on this machine did."""
+    headings = ("", "read", "written", "read per second", "written per second", "drafted", "right %", "calls per step")
+    rows = [
+        (
+            arm.label,
+            _count(local.read),
+            _count(arm.summary.tokens.generated),
+            _figure(local.reading_speed, ",.0f"),
+            _figure(local.writing_speed, ",.0f"),
+            _count(local.drafted),
+            _figure(100 * local.accepted / local.drafted if local.drafted else None, ".0f"),
+            _figure(local.batch, ".1f"),
+        )
+        for arm in arms
+        if (local := arm.summary.local) is not None
+    ]
+    note = "Tokens that were not cached, by the time that the machine spent on them; drafts are guesses of what comes."
+    return Table("On this machine", headings, tuple(rows), (note,))
 
 
 def _failures(arms: Sequence[Arm]) -> Table:

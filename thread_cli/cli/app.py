@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from thread_cli.cli import bench, environments, models, prompts, replay, report, run, show
+from thread_cli.cli import bench, environments, models, prompts, replay, report, run, serve, show
 from thread_cli.distribution import NAME
 from thread_cli.engine.errors import UserError
 
@@ -33,9 +33,10 @@ app.command("run")(run.run)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("show")(show.show)
+app.command("serve")(serve.serve)
 app.command("replay")(replay.replay)
 app.add_typer(environments.app, name="envs")
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.command("prompts")(prompts.prompts)
 
 

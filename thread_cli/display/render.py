@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from thread_cli.models import Local
+
 __all__ = [
     "PHASE_STYLES",
     "VIEW_LINES",
@@ -186,7 +188,23 @@ def render_footer(
         figures.append(("retries", f"{state.retries:,}"))
     if state.repairs:
         figures.append(("repairs", f"{state.repairs:,}"))
+    if state.local is not None and elapsed is not None:
+        figures += _local(state, state.local)
     return lines + _pack([_figure(name, value) for name, value in figures], width, glyphs)
+
+
+def _local(state: TreeState, local: Local) -> list[tuple[str, str]]:
+    """What a model on this machine does: tokens a second, the share of drafted tokens that were right, calls a step."""
+    figures: list[tuple[str, str]] = []
+    if local.reading:
+        figures.append(("reading", f"{(state.prompt_tokens - state.cached_tokens) / local.reading:,.0f}/s"))
+    if local.writing:
+        figures.append(("writing", f"{state.generated_tokens / local.writing:,.0f}/s"))
+    if local.drafted:
+        figures.append(("drafts", f"{local.accepted / local.drafted:.0%} of {local.drafted:,} right"))
+    if local.steps:
+        figures.append(("batch", f"{local.company / local.steps:.1f}"))
+    return figures
 
 
 def export_svg(

@@ -31,6 +31,7 @@ from thread_cli.engine.events import (
     ThreadStarted,
     Totals,
 )
+from thread_cli.models import Local
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -124,6 +125,8 @@ class TreeState:
         self.calls = self.retries = self.repairs = self.actions = self.depth = self.token_latency = 0
         self.prompt_tokens = self.cached_tokens = self.repeated_tokens = self.generated_tokens = 0
         self.cost: float | None = None
+        self.local: Local | None = None
+        """What a model on this machine took of it."""
         self.status: Status | None = None
         self.reward: float | None = None
         self.message = ""
@@ -233,6 +236,8 @@ class TreeState:
         self.cached_tokens += event.cached_tokens
         self.repeated_tokens += event.repeated_tokens
         self.generated_tokens += event.generated_tokens
+        if event.local is not None:
+            self.local = (self.local or Local()) + event.local
         self._priced = self._priced and event.cost is not None
         self.cost = (self.cost or 0.0) + (event.cost or 0.0) if self._priced else None
 
@@ -254,6 +259,7 @@ class TreeState:
         self.retries, self.repairs = totals.retries, totals.repairs
         self.prompt_tokens, self.cached_tokens = totals.prompt_tokens, totals.cached_tokens
         self.repeated_tokens, self.generated_tokens = totals.repeated_tokens, totals.generated_tokens
+        self.local = totals.local
         self.depth, self.token_latency, self.cost = totals.depth, totals.token_latency, totals.cost
 
     def _enter(self, thread: ThreadState, phase: Phase) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thread_cli.engine.errors import Boundary, LimitReached, Status, ThreadFailure
 from thread_cli.engine.events import Acted, EpisodeEnded, Failed, Generated, Repaired, ThreadStarted, Totals
 from thread_cli.environments import Scores
+from thread_cli.models import Local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ class Recorder:
         self._began = time.monotonic()
         self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost"}, 0)
         self._cost: float | None = 0.0
+        self._local: Local | None = None
 
     def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> int:
         """Emit an event of `thread`; returns its number, which is the cause of the thread's next event."""
@@ -97,7 +99,9 @@ class Recorder:
     def totals(self, root: Thread) -> Totals:
         """The sums so far; the critical path is that of `root`."""
         cost = self._cost if self._sums["calls"] else None
-        return Totals.model_validate(self._sums | {"token_latency": root.token_latency, "cost": cost})
+        return Totals.model_validate(
+            self._sums | {"token_latency": root.token_latency, "cost": cost, "local": self._local}
+        )
 
     def _add(self, event: Event) -> None:
         sums = self._sums
@@ -110,6 +114,8 @@ class Recorder:
                 sums["retries"] += event.retries
                 for kind in ("prompt_tokens", "cached_tokens", "repeated_tokens", "generated_tokens"):
                     sums[kind] += getattr(event, kind)
+                if event.local is not None:
+                    self._local = (self._local or Local()) + event.local
                 known = self._cost is not None and event.cost is not None
                 self._cost = (self._cost or 0.0) + event.cost if known and event.cost is not None else None
             case Acted():

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from thread_cli.engine.errors import Boundary, Status
-from thread_cli.models import StopReason
+from thread_cli.models import Local, StopReason
 
 __all__ = [
     "Acted",
@@ -57,6 +57,8 @@ class Totals(BaseModel):
     token_latency: int = 0
     """Generated tokens on the critical path: sequential ones plus the longest child of each fork, recursively."""
     cost: float | None = None
+    local: Local | None = None
+    """Of models on this machine."""
 
 
 class _Event(BaseModel):
@@ -107,6 +109,7 @@ class Generated(_Event):
     seconds: float
     waited: float
     retries: int
+    local: Local | None = None
 
 
 class CodeRan(_Event):

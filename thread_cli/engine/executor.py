@@ -202,6 +202,7 @@ class Executor:
             prompt_tokens=prompt_tokens,
             cached_tokens=usage.cached,
             repeated_tokens=usage.repeated,
+            local=usage.local,
             generated_tokens=usage.generated,
             cost=usage.cost,
             seconds=round(seconds, 6),

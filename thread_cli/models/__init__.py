@@ -6,13 +6,14 @@ a thread lives, and two hints (the thread's path and its parent's) from which a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from operator import add
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Completion", "Model", "Opens", "Request", "StopReason", "Usage", "cut_at_stop", "estimated_tokens"]
+__all__ = ["Completion", "Local", "Model", "Opens", "Request", "StopReason", "Usage", "cut_at_stop", "estimated_tokens"]
 
 StopReason = Literal["listen", "end", "stop", "length"]
 """Why a generation ended.
@@ -39,10 +40,41 @@ class Request:
     seed: int | None = None
     thread: str = "0"
     parent: str | None = None
+    top_p: float | None = None
+    """Probability mass of the tokens to draw from, at temperatures above 0; None for the model's own setting."""
+    grammar: str | None = None
+    """GBNF that the text has to follow, where the backend can see to it."""
+    logprobs: bool = False
+    """Whether the log-probability of each generated token is asked for."""
 
     @property
     def prompt(self) -> str:
         return self.q + self.c + self.y
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """How a model on this machine has made a completion, or several: what it took of the steps of the machine.
+
+    A step is one batch through the model, shared by all calls under way. Its time counts for each by its tokens, so
+    that the seconds of all calls together are those of the machine.
+    """
+
+    drafted: int = 0
+    """Tokens that were guessed ahead."""
+    accepted: int = 0
+    """Those of them that were right, so that they took no step of their own."""
+    steps: int = 0
+    """Steps in which a token was drawn for the call."""
+    company: int = 0
+    """Calls that a token was drawn for in these steps, this one among them, over all of them."""
+    reading: float = 0.0
+    """Seconds that its prompts took."""
+    writing: float = 0.0
+    """Seconds that its generated tokens and drafts took."""
+
+    def __add__(self, other: Local) -> Local:
+        return Local(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +83,8 @@ class Usage:
 
     `prompt` counts all prompt tokens, `cached` those among them that a cache spared, `repeated` those that the backend
     had evaluated before and had to evaluate again, `generated` the new ones. `cost` is in US dollars, None if unknown.
+    A `prompt` of 0 is one that the backend does not know; it is estimated then, in records as in limits. Where nothing
+    was generated either, no model was asked, as for the turns that a method takes itself.
     """
 
     prompt: int = 0
@@ -58,6 +92,8 @@ class Usage:
     generated: int = 0
     repeated: int = 0
     cost: float | None = None
+    local: Local | None = None
+    """For a model on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +109,9 @@ class Completion:
     waited: float = 0.0
     retries: int = 0
     logprobs: Sequence[float] | None = None
+    """Natural logarithm of the probability that the model gave to each token of the text, if they were asked for."""
+    pieces: Sequence[str] | None = None
+    """What each of these tokens added to the text; they join to it."""
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.config import at_home
 from thread_cli.distribution import remedy
@@ -119,12 +119,19 @@ def _llama(config: ModelConfig, path: Path | None, tell: Callable[[str], None] |
     from thread_cli.models.llama.model import LlamaModel, LlamaOptions
     from thread_cli.models.llama.prepare import embedded_model_path
 
+    given: dict[str, Any] = {} if config.context is None else {"context": config.context}
     options = LlamaOptions(
-        path or embedded_model_path(tell),
+        path or embedded_model_path(tell, threads=config.cpu_threads, gpu_layers=config.gpu_layers),
         threads=config.cpu_threads,
         gpu_layers=config.gpu_layers,
+        split=config.split,
+        main_gpu=config.main_gpu,
+        tensor_split=config.tensor_split,
+        flash_attention=config.flash_attention,
+        kv_type=config.kv_type,
+        speculate=config.speculation,
         adapters=config.adapters,
-        **({} if config.context is None else {"context": config.context}),
+        **given,
     )
     return LlamaModel(options)
 

@@ -66,7 +66,12 @@ class ReplayModel:
                 thread.context = event.context
             case Generated():
                 usage = Usage(
-                    event.prompt_tokens, event.cached_tokens, event.generated_tokens, event.repeated_tokens, event.cost
+                    event.prompt_tokens,
+                    event.cached_tokens,
+                    event.generated_tokens,
+                    event.repeated_tokens,
+                    event.cost,
+                    event.local,
                 )
                 completion = Completion(event.text, event.stop, usage, event.waited, event.retries)
                 thread.calls.append((thread.y, completion))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "first_difference"]
 
-_TIMES: Final = {"time", "at", "seconds", "waited"}
+_TIMES: Final = {"time", "at", "seconds", "waited", "local"}
 _ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
 
 
@@ -51,7 +51,12 @@ def _by_thread(events: Iterable[Event]) -> defaultdict[str, list[Event]]:
 
 
 def _essence(event: Event | None) -> dict[str, Any] | None:
-    return event and event.model_dump(exclude=_TIMES | _ORDER)
+    if event is None:
+        return None
+    told = event.model_dump(exclude=_TIMES | _ORDER)
+    if "totals" in told:
+        del told["totals"]["local"]
+    return told
 
 
 def _difference(thread: str, before: Event | None, after: Event | None) -> Difference:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench.methods.react import React
-from thread_cli.models import Usage
+from thread_cli.models import Local, Usage
 from thread_cli.protocols.acting import DirectProtocol
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class _PastBlankLines:
 
 
 def _sum(usages: list[Usage]) -> Usage:
+    made = [usage.local for usage in usages if usage.local is not None]
     costs = [usage.cost for usage in usages if usage.cost is not None]
     return Usage(
         prompt=sum(usage.prompt for usage in usages),
@@ -65,4 +66,5 @@ def _sum(usages: list[Usage]) -> Usage:
         generated=sum(usage.generated for usage in usages),
         repeated=sum(usage.repeated for usage in usages),
         cost=sum(costs) if len(costs) == len(usages) else None,
+        local=sum(made, Local()) if made else None,
     )

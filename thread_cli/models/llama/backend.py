@@ -3,73 +3,48 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from thread_cli.engine.errors import ModelError, UserError
+from thread_cli.models.llama.call import Description
+from thread_cli.models.llama.loading import last_error, load_model, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Backend", "Slice", "last_error", "quiet", "requantise"]
+__all__ = ["Backend", "Slice"]
 
-_ERROR = 4  # GGML_LOG_LEVEL_ERROR
-_errors: list[str] = []
-
-
-def _log(level: int, text: bytes, _data: Any) -> None:
-    if level == _ERROR:
-        _errors[:] = [*_errors[-9:], text.decode("utf-8", "replace").strip()]
-
-
-_log_callback = llama.llama_log_callback(_log)
-
-
-def quiet() -> None:
-    """Keep llama.cpp from writing on the terminal."""
-    llama.llama_log_set(_log_callback, ctypes.c_void_p(0))
-
-
-def last_error() -> str:
-    """The first error that llama.cpp reported since the last call of this, on one line."""
-    first = next((" ".join(text.split()) for text in _errors if text), "no reason given")
-    _errors.clear()
-    return first
-
-
-def requantise(source: Path, target: Path) -> None:
-    """Write a GGUF model to `target` with its weights in Q4_0.
-
-    Raises:
-        OSError: llama.cpp could not do it; nearly always since `target` cannot be written.
-    """
-    quiet()
-    llama.llama_backend_init()
-    params = llama.llama_model_quantize_default_params()
-    params.ftype = llama.LLAMA_FTYPE_MOSTLY_Q4_0
-    params.allow_requantize = True
-    pointer: Any = ctypes.byref(params)
-    last_error()
-    if llama.llama_model_quantize(bytes(source), bytes(target), pointer) != 0:
-        raise OSError(errno.EIO, f"llama.cpp: {last_error()}")
+_KV_TYPES: Final = {
+    "f32": llama.GGML_TYPE_F32,
+    "f16": llama.GGML_TYPE_F16,
+    "q8_0": llama.GGML_TYPE_Q8_0,
+    "q4_0": llama.GGML_TYPE_Q4_0,
+}
+_KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+"""Bytes that a key's or a value's number takes."""
+_COMPRESSED: Final = {"q8_0", "q4_0"}
+_SMALL: Final = 8192
+"""Cells of a memory that is used without flash attention on a CPU, unless told otherwise."""
+_COMFORT: Final = 4096
+"""Cells of it that may be held at little cost: each costs every token of every step some time, whoever holds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Tokens to evaluate at position `start` of a sequence. `logits` are wanted of the last one, or of none."""
+    """Tokens to evaluate at position `start` of a sequence. Logits are wanted of the last `wanted` ones."""
 
     sequence: int
     start: int
     tokens: array[int]
-    logits: bool
+    wanted: int
 
 
 class Backend:
@@ -88,23 +63,37 @@ class Backend:
         batch: int,
         threads: int,
         gpu_layers: int = 0,
+        split: str = "layer",
+        main_gpu: int = 0,
+        tensor_split: Sequence[float] = (),
+        flash_attention: str = "auto",
+        kv_type: str = "f16",
         adapters: Sequence[Path] = (),
     ) -> None:
         quiet()
         llama.llama_backend_init()
         self._context: Any = None
         self._adapters: list[Any] = []
-        self._model: Any = self._load(path, gpu_layers)
+        self._model: Any = load_model(
+            path, gpu_layers=gpu_layers, split=split, main_gpu=main_gpu, tensor_split=tensor_split
+        )
         try:
             self._vocab: Any = llama.llama_model_get_vocab(self._model)
-            self._check_memory(context, gpu_layers)
-            self._context = self._init(path, context, sequences, batch, threads)
+            if gpu_layers == 0:
+                self._check_memory(context, kv_type)
+            flash = _flash_attention(flash_attention, kv_type, gpu_layers, context)
+            params = _context_params(context, sequences, batch, threads)
+            params.flash_attn_type = flash
+            params.type_k = params.type_v = _KV_TYPES[kv_type]
+            self._context = self._init(path, context, params)
             self._adapt(adapters)
         except BaseException:
             self.close()
             raise
         self._memory: Any = llama.llama_get_memory(self._context)
-        self.context = int(llama.llama_n_ctx(self._context))
+        self.context = context
+        self.comfort = min(context, _COMFORT) if flash == llama.LLAMA_FLASH_ATTN_TYPE_DISABLED else context
+        """Cells that may be held without slowing every step."""
         self.trained = int(llama.llama_model_n_ctx_train(self._model))
         self.whole = bool(llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))
         """True if sequences can only be copied and dropped as a whole."""
@@ -112,8 +101,34 @@ class Backend:
         begin: list[Any] = [llama.llama_vocab_bos(self._vocab)] if llama.llama_vocab_get_add_bos(self._vocab) else []
         self._begin: array[int] = array("i", begin)
         self._pieces: dict[int, bytes] = {}
-        self._batch = _Batch(batch)
+        self._batch = _Batch(batch + 1)
+        self._spare = sequences
+        """A sequence that holds nothing between batches."""
+        self._shifts = bool(llama.llama_memory_can_shift(self._memory))
+        self._company = None if self.whole or gpu_layers else Slice(self._spare, 0, array("i", [0]), 0)
+        """Evaluated beside a token that would be alone: on a CPU, llama.cpp computes a single token by other functions,
+        with other rounding, so that what a token is followed by would depend on how much was drafted."""
         self._pads = b"".join(map(self.piece, self._tokenize(b"a", special=False))) != b"a"
+
+    @property
+    def vocab(self) -> Any:
+        """llama.cpp's vocabulary, for its own samplers."""
+        return self._vocab
+
+    def describe(self) -> Description:
+        """What the model's file says of it."""
+        template: Any = llama.llama_model_chat_template(self._model, None)
+        names = [
+            self.piece(token).decode("utf-8", "replace") if (token := int(find(self._vocab))) >= 0 else ""
+            for find in (llama.llama_vocab_bos, llama.llama_vocab_eos)
+        ]
+        return Description(
+            template=None if template is None else template.decode("utf-8", "replace"),
+            begin=names[0],
+            end=names[1],
+            begins=len(self._begin) > 0,
+            longest=min(self.context, self.trained or self.context),
+        )
 
     def close(self) -> None:
         """Free the memory. May be called twice."""
@@ -168,21 +183,38 @@ class Backend:
         """Remove what a sequence holds from position `start` on."""
         llama.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
-    def evaluate(self, slices: Sequence[Slice]) -> list[NDArray[np.float32] | None] | None:
-        """Evaluate a batch; for each slice the logits after its last token, if wanted.
+    def evaluate(self, slices: Sequence[Slice]) -> list[list[NDArray[np.float32]]] | None:
+        """Evaluate a batch; for each slice the logits after each of its wanted tokens.
 
         None if no cells were left for the batch; nothing was evaluated then. The logits hold until the next call.
 
         Raises:
             ModelError: llama.cpp failed; what the memory holds is unknown.
         """
-        wanted = self._batch.fill(slices)
+        alone = self._company is not None and sum(len(part.tokens) for part in slices) == 1
+        company = [self._company] if alone and self._company is not None else []
+        ends = self._batch.fill([*slices, *company])
+        self._start_at_the_first_free_cell()
         status = int(llama.llama_decode(self._context, self._batch.struct))
+        for part in company:
+            self.clear(part.sequence, 0)
         if status == 1:
             return None
         if status != 0:
             raise ModelError(f"llama.cpp could not evaluate a batch (status {status}): {last_error()}")
-        return [None if place is None else self._logits(place) for place in wanted]
+        return [
+            [self._logits(place) for place in range(end - part.wanted, end)]
+            for part, end in zip(slices, ends, strict=False)
+        ]
+
+    def _start_at_the_first_free_cell(self) -> None:
+        """Let the next batch fill free cells in order from the first one, not from where the last batch ended.
+
+        Then it depends only on what is kept where it lies, and with that the rounding of what is computed from it; and
+        no more of the memory is looked at than need be. llama.cpp does so after a change of positions, here of none.
+        """
+        if self._shifts:
+            llama.llama_memory_seq_add(self._memory, self._spare, 0, -1, 1)
 
     def _logits(self, place: int) -> NDArray[np.float32]:
         pointer: Any = llama.llama_get_logits_ith(self._context, place)
@@ -197,51 +229,20 @@ class Backend:
                 return array("i", buffer[:count])
             size = -count
 
-    def _load(self, path: Path, gpu_layers: int) -> Any:
-        try:
-            with path.open("rb") as file:
-                magic = file.read(4)
-        except FileNotFoundError:
-            raise UserError(f"model file {str(path)!r} does not exist; give the path of a GGUF file") from None
-        except OSError as error:
-            raise UserError(f"model file {str(path)!r} cannot be read: {error.strerror}") from None
-        if magic != b"GGUF":
-            raise UserError(f"{str(path)!r} is not a GGUF file; convert the model with llama.cpp first")
-        last_error()
-        params = llama.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
-        model: Any = llama.llama_model_load_from_file(bytes(path), params)
-        if not model:
-            raise UserError(f"llama.cpp cannot load {str(path)!r}: {last_error()}")
-        if not llama.llama_model_has_decoder(model) or llama.llama_model_has_encoder(model):
-            llama.llama_model_free(model)
-            raise UserError(f"{str(path)!r} is not a model that continues text; choose a decoder-only model")
-        return model
-
-    def _init(self, path: Path, context: int, sequences: int, batch: int, threads: int) -> Any:
-        params = llama.llama_context_default_params()
-        params.n_ctx = context
-        # llama.cpp aborts where a batch cannot hold one token of every sequence.
-        params.n_batch = params.n_ubatch = max(batch, sequences)
-        params.n_seq_max = sequences
-        params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True
-        params.swa_full = True
-        params.no_perf = True
+    def _init(self, path: Path, context: int, params: Any) -> Any:
         last_error()
         made: Any = llama.llama_init_from_model(self._model, params)
         if not made:
             raise UserError(f"no context of {context} tokens for {str(path)!r}: {last_error()}; try a smaller one")
         return made
 
-    def _check_memory(self, context: int, gpu_layers: int) -> None:
+    def _check_memory(self, context: int, kv_type: str) -> None:
         """Refuse what cannot fit, before the operating system kills the process over it."""
         heads = llama.llama_model_n_head_kv(self._model) / max(1, llama.llama_model_n_head(self._model))
         width = llama.llama_model_n_embd(self._model) * heads
-        # Keys and values, two bytes each.
-        needed = int(context * llama.llama_model_n_layer(self._model) * width * 4)
+        needed = int(context * llama.llama_model_n_layer(self._model) * width * 2 * _KV_BYTES[kv_type])
         free = _available_memory()
-        if gpu_layers == 0 and free is not None and needed > free:
+        if free is not None and needed > free:
             raise UserError(
                 f"not enough memory: a context of {context} tokens needs {needed / 1e9:.1f} GB and "
                 f"{free / 1e9:.1f} GB are free; choose a smaller context"
@@ -263,6 +264,37 @@ class Backend:
             apply: Any = getattr(llama, "llama_set_adapters_lora")  # noqa: B009 -- its declared type is incomplete
             if apply(self._context, loaded, count, scales) != 0:
                 raise UserError(f"llama.cpp cannot apply the adapters: {last_error()}")
+
+
+def _context_params(context: int, sequences: int, batch: int, threads: int) -> Any:
+    params = llama.llama_context_default_params()
+    params.n_ctx = context + 1
+    # llama.cpp aborts where a batch cannot hold one token of every sequence.
+    params.n_batch = params.n_ubatch = max(batch + 1, sequences + 1)
+    params.n_seq_max = sequences + 1
+    params.n_threads = params.n_threads_batch = threads
+    params.kv_unified = True
+    params.swa_full = True
+    params.no_perf = True
+    return params
+
+
+def _flash_attention(wanted: str, kv_type: str, gpu_layers: int, context: int) -> int:
+    """llama.cpp's number for it.
+
+    Raises:
+        UserError: llama.cpp needs it for values of this type, and it is off.
+    """
+    if wanted == "off" and kv_type in _COMPRESSED:
+        raise UserError(
+            f"llama.cpp keeps values as {kv_type} only with flash attention: leave out model.flash_attention=off, "
+            "or choose model.kv_type f16 or f32"
+        )
+    if wanted == "auto" and gpu_layers:
+        return int(llama.LLAMA_FLASH_ATTN_TYPE_AUTO)
+    # Without it a CPU takes half as long to verify drafts, but looks at all cells that any sequence holds.
+    on = kv_type in _COMPRESSED or context > _SMALL if wanted == "auto" else wanted == "on"
+    return int(llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if on else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED)
 
 
 class _Batch:
@@ -288,9 +320,9 @@ class _Batch:
             kind: Any = kinds[name]
             setattr(self.struct, name, ctypes.cast(values.ctypes.data, kind))
 
-    def fill(self, slices: Sequence[Slice]) -> list[int | None]:
-        """Lay out the slices one after another; where each one's wanted logits will be."""
-        places: list[int | None] = []
+    def fill(self, slices: Sequence[Slice]) -> list[int]:
+        """Lay out the slices one after another; where each one ends."""
+        ends: list[int] = []
         at = 0
         for part in slices:
             end = at + len(part.tokens)
@@ -298,11 +330,11 @@ class _Batch:
             self._positions[at:end] = np.arange(part.start, part.start + len(part.tokens))
             self._sequences[at:end] = part.sequence
             self._wanted[at:end] = 0
-            self._wanted[end - 1] = part.logits
-            places.append(end - 1 if part.logits else None)
+            self._wanted[end - part.wanted : end] = 1
+            ends.append(end)
             at = end
         self.struct.n_tokens = at
-        return places
+        return ends
 
 
 def _available_memory() -> int | None:

@@ -11,7 +11,21 @@ if TYPE_CHECKING:
 
     from thread_cli.models import Completion, Request
 
-__all__ = ["Call"]
+__all__ = ["Call", "Description"]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a model's file says of it, and how many tokens a prompt and its continuation may have together."""
+
+    template: str | None
+    """The chat template, in Jinja."""
+    begin: str
+    """The name of the token that begins a text."""
+    end: str
+    begins: bool
+    """True if every prompt begins with that token, written or not."""
+    longest: int
 
 
 @dataclass(eq=False, slots=True)
@@ -19,10 +33,11 @@ class Call:
     """One request under way.
 
     `done` is called at most once, on the worker thread, with a completion or an exception; never after `cancelled`,
-    which any thread may set, was seen.
+    which any thread may set, was seen. `told` is called on that thread too, with pieces of the text once certain.
     """
 
     request: Request
     done: Callable[[Completion | Exception], None]
+    told: Callable[[str], None] | None = None
     cancelled: bool = False
     submitted: float = field(default_factory=monotonic)

@@ -11,15 +11,19 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import ModelError, UserError
 from thread_cli.models.llama.call import Call
+from thread_cli.models.llama.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from thread_cli.models import Completion, Request
     from thread_cli.models.llama.backend import Backend
+    from thread_cli.models.llama.call import Description
     from thread_cli.models.llama.scheduler import Scheduler
 
 __all__ = ["LlamaModel", "LlamaOptions", "physical_cores"]
@@ -34,29 +38,43 @@ class LlamaOptions:
     context: int = 8192
     """Tokens that the KV memory holds, shared by all threads."""
     sequences: int = 128
-    """Most threads that are kept in it, those that wait included; at most 256."""
+    """Most threads that are kept in it, those that wait included; at most 255."""
     threads: int | None = None
     """CPU threads; by default one per physical core."""
     gpu_layers: int = 0
     """Layers to put on the GPU; -1 means all."""
+    split: Literal["layer", "row", "none"] = "layer"
+    """How several GPUs share these layers; `none` puts all on one."""
+    main_gpu: int = 0
+    """That one's number."""
+    tensor_split: tuple[float, ...] = ()
+    """How much each GPU gets, in proportion; by default by their free memory."""
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    """`auto`: on a CPU, on for a context of more than 8,192; on a GPU, llama.cpp's own choice."""
+    kv_type: Literal["f32", "f16", "q8_0", "q4_0"] = "f16"
+    """Type of the keys and values in the KV memory."""
     adapters: tuple[Path, ...] = ()
     """LoRA adapters (GGUF), all applied with scale 1."""
     top_p: float = 1.0
     """Probability mass of the tokens to draw from, at temperatures above 0."""
     batch: int = 512
     """Most tokens that are evaluated in one step."""
+    speculate: bool = True
+    """Whether to guess ahead from what threads have read and written, where that pays."""
 
 
 class LlamaModel:
     """A GGUF model run by llama.cpp. It is loaded at the first call, or by `open`."""
 
     def __init__(self, options: LlamaOptions) -> None:
-        if not 1 <= options.sequences <= 256:
-            raise UserError(f"llama: {options.sequences} sequences; choose 1 to 256")
+        if not 1 <= options.sequences <= 255:
+            raise UserError(f"llama: {options.sequences} sequences; choose 1 to 255")
         if min(options.context, options.batch) < 1 or (options.threads or 1) < 1:
             raise UserError("llama: context, batch and threads must be at least 1")
         self.options = options
-        self._worker = _Worker(options)
+        self.work = Work()
+        """What the model has done so far; it changes while calls are under way."""
+        self._worker = _Worker(options, self.work)
         # Ends the worker at interpreter exit too: llama.cpp must not run on while Python is taken down.
         self._finalizer = weakref.finalize(self, self._worker.stop)
 
@@ -66,38 +84,34 @@ class LlamaModel:
         Raises:
             UserError: it cannot be loaded; the message says why and what to do.
         """
-        self._worker.start()
-        await asyncio.shield(asyncio.wrap_future(self._worker.ready))
+        await self.describe()
 
-    async def complete(self, request: Request) -> Completion:
+    async def describe(self) -> Description:
+        """What the model's file says of it; loads the model, unless it is loaded.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+        self._worker.start()
+        return await asyncio.shield(asyncio.wrap_future(self._worker.ready))
+
+    async def complete(self, request: Request, told: Callable[[str], None] | None = None) -> Completion:
         """Continue the request's prompt.
+
+        `told` is called, in the event loop, with each new piece of the text as soon as it is certain; they join to
+        `Completion.text`. If the awaiting task is cancelled, the model stops writing.
 
         Raises:
             LimitReached: limit `context`: the prompt is longer than the model's context.
             ModelError: llama.cpp failed, or the model was closed.
-            UserError: the model cannot be loaded.
+            UserError: the model cannot be loaded, or the request's grammar not be read.
         """
         await self.open()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Completion] = loop.create_future()
-
-        def answer(result: Completion | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-        def done(result: Completion | Exception) -> None:
-            # The loop may be closed by now; then nobody waits any more.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(answer, result)
-
-        call = Call(request, done)
+        answer = _Answer(told)
+        call = Call(request, answer.done, None if told is None else answer.tell)
         self._worker.submit(call)
         try:
-            return await future
+            return await answer.future
         finally:
             call.cancelled = True
 
@@ -106,12 +120,52 @@ class LlamaModel:
         await asyncio.to_thread(self._finalizer)
 
 
+class _Answer:
+    """A completion on its way from the worker thread to the event loop that awaits it."""
+
+    def __init__(self, told: Callable[[str], None] | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Completion] = self._loop.create_future()
+        self._told = told
+        self._length = 0
+
+    def done(self, result: Completion | Exception) -> None:
+        """Take the result from the worker thread."""
+        self._send(self._receive, result)
+
+    def tell(self, piece: str) -> None:
+        """Take a piece of the text from the worker thread."""
+        if piece:
+            self._send(self._hear, piece)
+
+    def _send(self, receive: Callable[[Any], None], what: object) -> None:
+        # The loop may be closed by now; then nobody waits any more.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(receive, what)
+
+    def _receive(self, result: Completion | Exception) -> None:
+        if self.future.done():
+            return
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+            return
+        if len(result.text) > self._length:
+            self._hear(result.text[self._length :])
+        self.future.set_result(result)
+
+    def _hear(self, piece: str) -> None:
+        if self._told is not None and not self.future.done():
+            self._length += len(piece)
+            self._told(piece)
+
+
 class _Worker:
     """The thread that owns the model."""
 
-    def __init__(self, options: LlamaOptions) -> None:
-        self.ready: Future[None] = Future()
+    def __init__(self, options: LlamaOptions, work: Work) -> None:
+        self.ready: Future[Description] = Future()
         self._options = options
+        self._work = work
         self._inbox: deque[Call] = deque()
         self._changed = threading.Condition()
         self._stopping = False
@@ -147,11 +201,11 @@ class _Worker:
 
     def _run(self) -> None:
         try:
-            backend, scheduler = _load(self._options)
+            backend, scheduler = _load(self._options, self._work)
         except Exception as error:  # noqa: BLE001 -- raised again where somebody waits for it
             self.ready.set_exception(error)
             return
-        self.ready.set_result(None)
+        self.ready.set_result(backend.describe())
         try:
             while self._take_in(scheduler):
                 # All calls under way have been told, and the next ones find an empty cache.
@@ -177,12 +231,14 @@ class _Worker:
         for call in calls:
             try:
                 scheduler.submit(call)
+            except UserError as error:
+                call.done(error)
             except Exception as error:  # noqa: BLE001 -- a call that cannot be taken in must not take others along
                 call.done(ModelError(f"the local backend failed: {error!r}"))
         return not self._stopping
 
 
-def _load(options: LlamaOptions) -> tuple[Backend, Scheduler]:
+def _load(options: LlamaOptions, work: Work) -> tuple[Backend, Scheduler]:
     try:
         # Only here: the base install has neither numpy nor llama-cpp-python.
         from thread_cli.models.llama.backend import Backend
@@ -198,9 +254,21 @@ def _load(options: LlamaOptions) -> tuple[Backend, Scheduler]:
         batch=options.batch,
         threads=options.threads or physical_cores(),
         gpu_layers=options.gpu_layers,
+        split=options.split,
+        main_gpu=options.main_gpu,
+        tensor_split=options.tensor_split,
+        flash_attention=options.flash_attention,
+        kv_type=options.kv_type,
         adapters=options.adapters,
     )
-    return backend, Scheduler(backend, sequences=options.sequences, batch=options.batch, top_p=options.top_p)
+    return backend, Scheduler(
+        backend,
+        sequences=options.sequences,
+        batch=options.batch,
+        top_p=options.top_p,
+        speculate=options.speculate,
+        work=work,
+    )
 
 
 def physical_cores() -> int:

@@ -1,30 +1,36 @@
 """Who is evaluated next: continuous batching over the calls under way, on the worker thread.
 
 Every step is one batch. Calls that are decoding give one token each; what room is left goes to prompts, deepest thread
-first. A prompt whose beginning another call is just evaluating waits for it and then shares it. Where cells run short,
+first. A prompt whose beginning another call is just evaluating waits for it and then shares it. A call that is about to
+draw a token has drafts of the next ones verified with it, where that pays. Where cells run short, no drafts are made,
 the cache drops sequences at rest, and then calls of the lowest priority step back and are rebuilt later.
 """
 
 from __future__ import annotations
 
-import zlib
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from thread_cli.engine.errors import LimitReached, ModelError
-from thread_cli.models import Completion, StopReason, Usage
+from thread_cli.models import Completion, Local, StopReason, Usage
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.cache import CacheFull, PrefixTree, Sequence, common_prefix
+from thread_cli.models.llama.drafts import Drafts
+from thread_cli.models.llama.grammar import Grammar
 from thread_cli.models.llama.sampling import Sampler, Text
+from thread_cli.models.llama.speculation import MOST, Speculation
 from thread_cli.models.llama.transcript import Prompt, Transcripts
+from thread_cli.models.llama.work import Work
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from thread_cli.models.llama.call import Call
+    from thread_cli.models.llama.drafts import Draft, Trail
 
 __all__ = ["Scheduler"]
 
@@ -40,10 +46,12 @@ class _Live:
     sampler: Sampler
     priority: tuple[int, int]
     sequence: Sequence | None = None
+    trail: Trail | None = None
     waited: float | None = None
     cached: int = 0
     repeated: int = 0
     generated: int = 0
+    local: Local = field(default_factory=Local)
 
     @property
     def evaluated(self) -> int:
@@ -56,10 +64,34 @@ class _Live:
 
 
 class Scheduler:
-    """Runs calls on a backend, a step at a time. `batch` is the most tokens that one step evaluates."""
+    """Runs calls on a backend, a step at a time.
 
-    def __init__(self, backend: Backend, *, sequences: int, batch: int, top_p: float = 1.0) -> None:
-        self.tree = PrefixTree(backend, sequences=sequences, cells=backend.context, whole=backend.whole)
+    Args:
+        backend: the model.
+        sequences: most sequences that are kept.
+        batch: most tokens that one step evaluates.
+        top_p: probability mass to draw from, for requests that do not say.
+        speculate: whether to make drafts.
+        work: gets what is done added.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        sequences: int,
+        batch: int,
+        top_p: float = 1.0,
+        speculate: bool = True,
+        work: Work | None = None,
+    ) -> None:
+        self.tree = PrefixTree(
+            backend, sequences=sequences, cells=backend.context, comfort=backend.comfort, whole=backend.whole
+        )
+        # What a recurrent model has read cannot be taken back, so that nothing may be tried.
+        self.speculation = Speculation(on=speculate and not backend.whole)
+        self.work = work or Work()
+        self._drafts = Drafts()
         self._backend = backend
         self._transcripts = Transcripts(backend)
         self._size = batch
@@ -85,9 +117,7 @@ class Scheduler:
             call.done(ModelError("the prompt is empty, and the model has no token to begin a text with"))
             return
         self._arrivals += 1
-        sampler = Sampler(
-            request.temperature, self._top_p, request.seed, zlib.crc32(request.prompt.encode("utf-8", "replace"))
-        )
+        sampler = Sampler.of(request, self._top_p, partial(Grammar, self._backend.vocab))
         priority = (-request.thread.count("."), self._arrivals)
         live = _Live(call, prompt, array("i", prompt.tokens), Text(request.stop), sampler, priority)
         if request.max_tokens <= 0:
@@ -107,18 +137,19 @@ class Scheduler:
             slices = self._plan()
             if not slices:
                 return
+            drafts = self._speculate(slices)
+            began = monotonic()
             logits = self._evaluate(slices)
         except ModelError as error:
             self.fail(error)
             raise
         if logits is None:
             return
-        for live, part in slices.items():
-            if live.sequence is not None:
-                live.repeated += self.tree.extend(live.sequence, part.tokens)
-        for live, row in zip(slices, logits, strict=True):
-            if row is not None:
-                self._draw(live, row)
+        seconds = monotonic() - began
+        self.speculation.cost.learn(sum(len(part.tokens) for part in slices.values()), seconds)
+        self._account(slices, seconds)
+        for (live, part), rows in zip(slices.items(), logits, strict=True):
+            self._advance(live, part, rows, drafts.get(live))
 
     def fail(self, error: Exception) -> None:
         """Answer all calls with an error and empty the cache."""
@@ -159,6 +190,7 @@ class Scheduler:
             if live.waited is None:
                 live.waited = monotonic() - live.call.submitted
                 live.cached = match.length
+                live.trail = self._drafts.follow(live.tokens, match.length)
             self._waiting.remove(live)
             self._live.append(live)
             self._live.sort(key=lambda other: other.priority)
@@ -174,7 +206,7 @@ class Scheduler:
             count = min(room, live.pending)
             start = sequence.length
             part = live.tokens[start : start + count]
-            slices[live] = Slice(sequence.id, start, part, logits=count == live.pending)
+            slices[live] = Slice(sequence.id, start, part, wanted=int(count == live.pending))
             room -= count
         return self._fit(slices)
 
@@ -196,7 +228,29 @@ class Scheduler:
         self._rest(last, waiting=True)
         self._queue(last)
 
-    def _evaluate(self, slices: dict[_Live, Slice]) -> list[NDArray[np.float32] | None] | None:
+    def _speculate(self, slices: dict[_Live, Slice]) -> dict[_Live, Draft]:
+        """Lengthen the slices of calls that are about to draw a token by those that they will probably draw."""
+        tokens = sum(len(part.tokens) for part in slices.values())
+        room = min(self._size, self.tree.free) - tokens
+        if room <= 0 or not self.speculation.on:
+            return {}
+        drawing = [live for live, part in slices.items() if part.wanted]
+        drafts = [self._drafts.guess(live.tokens, min(MOST, self._left(live) - 1)) for live in drawing]
+        lengths = self.speculation.lengths(drafts, tokens, room)
+        made: dict[_Live, Draft] = {}
+        for live, draft, length in zip(drawing, drafts, lengths, strict=True):
+            if draft is not None and length:
+                part = slices[live]
+                guessed = draft.tokens[:length]
+                slices[live] = Slice(part.sequence, part.start, part.tokens + guessed, 1 + length)
+                made[live] = draft
+        return made
+
+    def _left(self, live: _Live) -> int:
+        """How many tokens a call may still draw."""
+        return min(live.call.request.max_tokens - live.generated, self._longest - len(live.tokens))
+
+    def _evaluate(self, slices: dict[_Live, Slice]) -> list[list[NDArray[np.float32]]] | None:
         logits = self._backend.evaluate(list(slices.values()))
         if logits is None:
             # Fewer cells than counted: give up one sequence, or one call, and try again at the next step.
@@ -206,23 +260,82 @@ class Scheduler:
                 self._step_back(slices)
         return logits
 
-    def _draw(self, live: _Live, logits: NDArray[np.float32]) -> None:
+    def _account(self, slices: dict[_Live, Slice], seconds: float) -> None:
+        """Note what a step was made of; each token in it counts for the same time."""
+        each = seconds / sum(len(part.tokens) for part in slices.values())
+        drawing = sum(part.wanted > 0 for part in slices.values())
+        prompt = decoding = 0
+        for live, part in slices.items():
+            draws = part.wanted > 0
+            drafted = max(0, part.wanted - 1)
+            read = len(part.tokens) - drafted
+            if live.generated > 0 and read == 1:
+                read = 0
+            written = len(part.tokens) - read
+            prompt, decoding = prompt + read, decoding + written
+            live.local += Local(
+                steps=int(draws), company=drawing if draws else 0, reading=each * read, writing=each * written
+            )
+        self.work.add(prompt, decoding, drawing, seconds)
+
+    def _advance(self, live: _Live, part: Slice, rows: list[NDArray[np.float32]], draft: Draft | None) -> None:
+        """Draw a token, and one more for each drafted token that was the one drawn; keep what was evaluated of them."""
+        guessed = part.tokens[len(part.tokens) - len(rows) + 1 :] if rows else array("i")
+        accepted = 0
+        stop: StopReason | None = None
+        for row in rows:
+            stop = self._draw(live, row)
+            if stop is not None or accepted == len(guessed) or live.tokens[-1] != guessed[accepted]:
+                break
+            accepted += 1
+        right = len(part.tokens) - len(guessed) + accepted
+        if live.sequence is not None:
+            repeated = self.tree.extend(live.sequence, part.tokens[:right])
+            live.repeated += repeated
+            self.work.repeated += repeated
+            if right < len(part.tokens):
+                self._backend.clear(live.sequence.id, part.start + right)
+        if draft is not None:
+            self.speculation.learn(draft, len(guessed), accepted)
+            live.local += Local(drafted=len(guessed), accepted=accepted)
+            self.work.drafted += len(guessed)
+            self.work.accepted += accepted
+        if stop is not None:
+            self._finish(live, stop)
+
+    def _draw(self, live: _Live, logits: NDArray[np.float32]) -> StopReason | None:
+        """Draw the next token; returns why the text ends with it, if it does."""
         token = live.sampler.choose(logits)
         live.generated += 1
+        self.work.generated += 1
         if self._backend.is_end(token):
-            self._finish(live, "end")
-            return
-        live.tokens.append(token)
-        if live.text.add(token, self._backend.piece(token)):
-            self._finish(live, "listen" if live.text.stopped_by == 0 else "end")
-        elif live.generated >= live.call.request.max_tokens or len(live.tokens) >= self._longest:
-            self._finish(live, "length")
+            return "end"
+        drawn = array("i", [token])
+        live.tokens += drawn
+        if live.trail is not None:
+            live.trail.add(drawn)
+        stopped = live.text.add(token, self._backend.piece(token))
+        if live.call.told is not None:
+            live.call.told(live.text.news())
+        if stopped:
+            return "listen" if live.text.stopped_by == 0 else "end"
+        return None if self._left(live) > 0 else "length"
 
     def _finish(self, live: _Live, stop: StopReason) -> None:
         self._transcripts.record(live.prompt, live.text.pieces, live.text.known)
-        usage = Usage(len(live.prompt.tokens), live.cached, live.generated, live.repeated)
+        usage = Usage(
+            len(live.prompt.tokens),
+            live.cached,
+            live.generated,
+            live.repeated,
+            local=live.local,
+        )
         self._rest(live, waiting=stop != "end")
-        live.call.done(Completion(str(live.text), stop, usage, waited=live.waited or 0.0))
+        pieces = None if live.sampler.logprobs is None else live.text.parts()
+        logprobs = None if pieces is None else (live.sampler.logprobs or [])[: len(pieces)]
+        live.call.done(
+            Completion(str(live.text), stop, usage, waited=live.waited or 0.0, logprobs=logprobs, pieces=pieces)
+        )
 
     def _rest(self, live: _Live, *, waiting: bool) -> None:
         if live.sequence is not None:

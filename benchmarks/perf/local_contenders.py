@@ -1,0 +1,163 @@
+"""The ways to run threads on a local model that `local.py` compares; each is a model to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import llama_cpp
+
+from thread_cli.models import Completion, Request, Usage
+from thread_cli.models.llama import LlamaModel, LlamaOptions
+from thread_cli.models.openai import OpenAIModel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from thread_cli.models import Model
+
+__all__ = ["Machine", "llama_server", "ours", "plain_llama", "python_server"]
+
+SLOTS = 8
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What every contender is given."""
+
+    model: Path
+    threads: int
+    gpu_layers: int
+
+
+class PlainLlama:
+    """`llama_cpp.Llama` as anybody would call it: the whole prompt each time, one call after the other."""
+
+    def __init__(self, machine: Machine, context: int, cache: bool) -> None:
+        self._llama: Any = llama_cpp.Llama(
+            str(machine.model),
+            n_ctx=context,
+            n_threads=machine.threads,
+            n_threads_batch=machine.threads,
+            n_gpu_layers=machine.gpu_layers,
+            verbose=False,
+        )
+        if cache:
+            self._llama.set_cache(llama_cpp.LlamaRAMCache(2 << 30))
+        self._one = asyncio.Lock()
+
+    async def complete(self, request: Request) -> Completion:
+        async with self._one:
+            answer = await asyncio.to_thread(
+                self._llama.create_completion,
+                request.prompt,
+                max_tokens=request.max_tokens,
+                temperature=0.0,
+                stop=list(request.stop),
+            )
+        used = answer["usage"]
+        return Completion(
+            answer["choices"][0]["text"], "length", Usage(used["prompt_tokens"], 0, used["completion_tokens"])
+        )
+
+    async def close(self) -> None:
+        self._llama.close()
+
+
+@asynccontextmanager
+async def ours(machine: Machine, context: int, *, speculate: bool = True) -> AsyncGenerator[LlamaModel]:
+    one = LlamaModel(
+        LlamaOptions(
+            machine.model,
+            context=context,
+            threads=machine.threads,
+            gpu_layers=machine.gpu_layers,
+            speculate=speculate,
+        )
+    )
+    await one.open()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+@asynccontextmanager
+async def plain_llama(machine: Machine, context: int, *, cache: bool) -> AsyncGenerator[Model]:
+    one = PlainLlama(machine, context, cache)
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+@asynccontextmanager
+async def python_server(machine: Machine, context: int) -> AsyncGenerator[Model]:
+    """llama-cpp-python's own server, with its RAM cache."""
+    port = _free_port()
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(machine.model), "--n_ctx", str(context)]
+    command += ["--n_threads", str(machine.threads), "--n_threads_batch", str(machine.threads), "--port", str(port)]
+    command += [
+        "--n_gpu_layers",
+        str(machine.gpu_layers),
+        "--cache",
+        "true",
+        "--cache_type",
+        "ram",
+        "--interrupt_requests",
+        "false",
+    ]
+    async with _served(command, port, "/v1/models") as one:
+        yield one
+
+
+@asynccontextmanager
+async def llama_server(program: list[str], machine: Machine, context: int) -> AsyncGenerator[Model]:
+    """llama.cpp's own server: slots that share one KV memory, its prompt cache in RAM, the rest as it chooses."""
+    port = _free_port()
+    command = [*program, "--model", str(machine.model), "--ctx-size", str(context), "--port", str(port)]
+    command += ["--threads", str(machine.threads), "--threads-batch", str(machine.threads)]
+    command += ["--n-gpu-layers", str(machine.gpu_layers), "--parallel", str(SLOTS), "--kv-unified"]
+    async with _served(command, port, "/health") as one:
+        yield one
+
+
+@asynccontextmanager
+async def _served(command: list[str], port: int, ready: str) -> AsyncGenerator[Model]:
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
+    model = OpenAIModel("local", f"http://127.0.0.1:{port}/v1", timeout=1800)
+    try:
+        await asyncio.to_thread(_wait_for, f"http://127.0.0.1:{port}{ready}", server)
+        yield model
+    finally:
+        await model.close()
+        server.terminate()
+        server.wait(30)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            if server.poll() is not None:
+                raise SystemExit(f"the server ended with {server.returncode}: {server.args}") from None
+            time.sleep(0.1)
+    raise SystemExit(f"the server did not answer: {server.args}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

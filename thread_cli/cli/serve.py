@@ -1,0 +1,71 @@
+"""`thread serve`: a local model for other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thread_cli.cli.options import ConfigFile, GpuLayers, Lora, Override
+from thread_cli.config import resolve
+from thread_cli.distribution import remedy
+from thread_cli.engine.errors import UserError
+
+__all__ = ["serve"]
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help="embedded, llama:FILE.gguf, or the path of a GGUF file.")] = "embedded",
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen at; others than loopback need a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
+    api_key: Annotated[
+        str | None, typer.Option(help="What clients must send as their key.", envvar="THREAD_SERVE_KEY")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What clients call the model. Default: as MODEL.")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens that the cache holds, of all calls together.")] = None,
+    gpu_layers: GpuLayers = None,
+    lora: Lora = None,
+    cpu_threads: Annotated[int | None, typer.Option(help="Default: one for each physical core.")] = None,
+    config: ConfigFile = None,
+    override: Override = None,
+) -> None:
+    """Serve a local model over HTTP, as OpenAI's API does, until Ctrl-C.
+
+    Exit code: 2 the input is wrong, 130 interrupted.
+    """
+    spec = model if model == "embedded" or model.startswith("llama:") else f"llama:{model}"
+    flags: dict[str, Any] = {
+        "model": {
+            "spec": spec,
+            "context": context,
+            "gpu_layers": gpu_layers,
+            "adapters": lora or None,
+            "cpu_threads": cpu_threads,
+        }
+    }
+    settings = resolve(flags, file=config, overrides=tuple(override or ())).model
+    try:
+        # Only here: the base install has no web server.
+        from thread_cli.serve.server import serve as serve_model
+    except ImportError as error:
+        raise UserError(f"serving needs starlette and uvicorn ({error}): {remedy('serve')}") from None
+    from thread_cli.models.llama import LlamaModel
+    from thread_cli.models.registry import open_model
+
+    opened = open_model(settings, None, None, _tell)
+    if not isinstance(opened, LlamaModel):
+        raise UserError(f"{settings.spec!r} is no model of this machine: serve embedded or llama:FILE.gguf")
+    called = name or ("embedded" if spec == "embedded" else Path(spec.removeprefix("llama:")).stem)
+
+    def ready(url: str) -> None:
+        print(f"serving {called} at {url}; Ctrl-C ends it", flush=True)
+
+    asyncio.run(serve_model(opened, called, host=host, port=port, key=api_key or None, ready=ready))
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,75 @@
+"""From a model to a listening server, and from a signal to its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from thread_cli.engine.errors import UserError
+from thread_cli.serve.app import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from thread_cli.models.llama import LlamaModel
+
+__all__ = ["serve"]
+
+
+async def serve(
+    model: LlamaModel, name: str, *, host: str, port: int, key: str | None, ready: Callable[[str], None]
+) -> None:
+    """Serve a model until a signal ends it, and close it. `ready` is told the base URL once calls are answered.
+
+    Raises:
+        UserError: the address cannot be had, it is open to others and there is no key, or the model cannot be loaded.
+    """
+    try:
+        with _bound(host, port, key) as listener:
+            server = _Server(Service(model, name, await model.describe(), key))
+            address, number = listener.getsockname()[:2]
+            listener.listen()
+            ready(f"http://{f'[{address}]' if ':' in address else address}:{number}/v1")
+            await server.serve([listener])
+    finally:
+        await model.close()
+
+
+class _Server(uvicorn.Server):
+    """Ends calls under way as soon as a signal comes, in place of waiting for them."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(
+            uvicorn.Config(
+                service.app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False
+            )
+        )
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._service.close)
+        super().handle_exit(sig, frame)
+
+
+def _bound(host: str, port: int, key: str | None) -> socket.socket:
+    """A socket with the address, which nobody can connect to yet."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        raise UserError(f"--host {host!r} is no address of this machine") from None
+    if key is None and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        raise UserError(f"--host {host}: others could reach the server; give --api-key, or set THREAD_SERVE_KEY")
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise UserError(f"cannot listen at {host} port {port}: {error.strerror}; choose another --port") from None
+    return listener
