@@ -43,6 +43,16 @@ class Played:
         return "".join(e.text for e in self.events if e.thread == thread and e.kind in kinds)
 
 
+@pytest.fixture(scope="session")
+def embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model, in a cache folder of the tests' own."""
+    from thread_cli.models.llama import embedded_model_path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THREAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return embedded_model_path()
+
+
 @pytest.fixture
 async def interpreter() -> AsyncIterator[MontyInterpreter]:
     opened = MontyInterpreter()

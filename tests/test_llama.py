@@ -30,10 +30,8 @@ COUNTS = ("1, 2, 3, 4, 5, 6,", "A, B, C, D, E, F,", "10, 20, 30, 40, 50, 60,")
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THREAD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return embedded_model_path()
+def path(embedded_model: Path) -> Path:
+    return embedded_model
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from thread_cli.engine.errors import UserError
 from thread_cli.models import Completion, Request
-from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_path
+from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.sampling import Sampler, Text
 from thread_cli.serve.grammars import JSON
 
@@ -23,10 +23,8 @@ WORDS = st.text("ab=é€😀", min_size=1, max_size=6)
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THREAD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return embedded_model_path()
+def path(embedded_model: Path) -> Path:
+    return embedded_model
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thread_cli.models import Completion, Request
-from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_path
+from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.drafts import Draft, Drafts
 from thread_cli.models.llama.speculation import MOST, Cost, Speculation
 
@@ -146,8 +146,8 @@ async def play(path: Path, *, speculate: bool, context: int) -> list[Completion]
 
 
 @pytest.fixture(scope="module")
-def path() -> Path:
-    return embedded_model_path()
+def path(embedded_model: Path) -> Path:
+    return embedded_model
 
 
 @pytest.mark.parametrize("context", [4096, 768])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Protocol, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CacheFull", "Match", "PrefixTree", "Sequence", "Store", "common_prefix"]
 
 _REMEMBERED = 1_000_000
+_Run = TypeVar("_Run", "array[int]", bytes)
 
 
 class Store(Protocol):
@@ -79,7 +80,7 @@ class Match:
     length: int
 
 
-def common_prefix(a: array[int], b: array[int]) -> int:
+def common_prefix(a: _Run, b: _Run) -> int:
     """Number of leading elements that `a` and `b` have in common."""
     low, high = 0, min(len(a), len(b))
     if a[:high] == b[:high]:

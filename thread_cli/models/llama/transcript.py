@@ -16,6 +16,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from thread_cli.models.llama.cache import common_prefix
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -60,7 +62,7 @@ class _Runs:
             place = bisect_right(self._texts, text) - 1
             if place < 0:
                 return
-            shared = _shared(self._texts[place], text)
+            shared = common_prefix(self._texts[place], text)
             if shared < len(self._texts[place]):
                 # Sorted before `text`, this is the one that has most in common with it: no longer one can fit.
                 text = text[:shared]
@@ -73,7 +75,7 @@ class _Runs:
     def nearest(self, text: bytes) -> tuple[_Run, int] | None:
         """The run that has most in common with `text` at its beginning, and how many bytes."""
         place = bisect_left(self._texts, text)
-        near = [(_shared(run.text, text), run) for run in self._runs[max(0, place - 1) : place + 1]]
+        near = [(common_prefix(run.text, text), run) for run in self._runs[max(0, place - 1) : place + 1]]
         if not near:
             return None
         shared, run = max(near, key=lambda pair: pair[0])
@@ -246,20 +248,6 @@ def _part(run: _Run, rest: bytes) -> _Run | None:
 def _goes_on(run: _Run, rest: bytes) -> bool:
     """Whether it is known how `run` goes on with `rest`."""
     return _whole(run, rest) is not None or _part(run, rest) is not None
-
-
-def _shared(a: bytes, b: bytes) -> int:
-    """Number of leading bytes that `a` and `b` have in common."""
-    low, high = 0, min(len(a), len(b))
-    if a[:high] == b[:high]:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 def _bytes(text: str) -> bytes:
