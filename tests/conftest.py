@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from games import extracted
-from runs import Edit, Runs, rewritten_copy
+from reported import Edit, Runs, rewritten_copy
 from sessions import SMALL
 
 from thread_cli.engine.executor import Executor

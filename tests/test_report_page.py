@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import HOSTILE
+from reported import HOSTILE
 
 from thread_cli.bench import FailureClass
 from thread_cli.bench.page import write_page
