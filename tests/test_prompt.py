@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from thread_cli.config import Config
 from thread_cli.engine.errors import MalformedOutput, UserError
 from thread_cli.environments.registry import installed as environments
+from thread_cli.playing import play
 from thread_cli.protocols import Act, End, Result, Spawn
 from thread_cli.protocols.prompt import installed, load
 from thread_cli.protocols.thread import ThreadProtocol
@@ -74,10 +76,65 @@ def test_a_faulty_prompt_is_refused_in_one_line(tmp_path, text, says) -> None:
 def test_every_environment_has_a_default_prompt_and_every_prompt_renders() -> None:
     for found in environments():
         assert load(None, found.name).q
-        for name, _ in installed(found.name):
+        for name, rules in installed(found.name):
             prompt = load(name, found.name)
-            assert prompt.q.count(prompt.rules.start) == prompt.q.count(prompt.rules.end) > 2
+            examples = prompt.q.count(prompt.rules.start)
+            assert examples == prompt.q.count(prompt.rules.end)
+            assert examples > 2 or (rules.model and not prompt.q)
             assert "{{" not in prompt.q
+
+
+def _installed(monkeypatch, tmp_path, **fronts: str) -> None:
+    """Make a package of prompts for the environment `there`, each with this front matter."""
+    folder = tmp_path / "prompts_for_tests" / "there"
+    folder.mkdir(parents=True)
+    for name, front in fronts.items():
+        (folder / f"{name}.jinja").write_text(f"+++\n{front}\n+++\n{name}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("thread_cli.protocols.prompt._PACKAGE", "prompts_for_tests")
+
+
+def test_a_prompt_for_the_model_is_used_before_that_of_the_category_and_the_default(monkeypatch, tmp_path) -> None:
+    _installed(
+        monkeypatch,
+        tmp_path,
+        always="default = true",
+        hot='category = "heat"',
+        trained='model = "embedded"',
+    )
+    for model, category, name in (
+        ("embedded", "heat", "trained"),
+        ("embedded", "", "trained"),
+        ("embedded:base", "heat", "hot"),
+        ("teacher", "", "always"),
+        ("", "", "always"),
+    ):
+        assert load(None, "there", category=category, model=model).q == name
+    assert load("always", "there", model="embedded").q == "always"
+    assert load("trained", "there", model="teacher").q == "trained"
+
+
+def test_a_prompt_for_a_model_has_the_rules_of_the_default_and_no_examples() -> None:
+    told = {"description": "", "default": False, "model": ""}
+    trained = [(found.name, rules) for found in environments() for _, rules in installed(found.name) if rules.model]
+    assert "textcraft" in dict(trained)
+    for environment, rules in trained:
+        default = load(None, environment).rules
+        assert rules.model_copy(update=told) == default.model_copy(update=told)
+        assert load(None, environment, model=rules.model).q == ""
+
+
+async def test_an_episode_is_played_and_replayed_without_examples(tmp_path) -> None:
+    settings = {"environment": "textcraft", "task": "200", "log": tmp_path / "run"}
+    played = await play(Config.of(model={"spec": "teacher"}, prompt="specialist", **settings))
+    assert played.episode.status == "solved"
+    assert (tmp_path / "run" / "prompt.txt").read_text() == ""
+    again = await play(
+        Config.of(
+            model={"spec": f"replay:{tmp_path / 'run'}"}, prompt="specialist", **settings | {"log": tmp_path / "2"}
+        )
+    )
+    assert again.episode.totals.generated_tokens == played.episode.totals.generated_tokens
 
 
 def test_a_json_file_of_several_prompts_gives_the_one_for_the_category(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""LoRA adapters made for tests, and what models make of some tokens."""
+"""LoRA adapters and a tiny model made for tests, and what models make of some tokens."""
 
 from __future__ import annotations
 
@@ -39,6 +39,59 @@ def write(writer: gguf.GGUFWriter) -> None:
     writer.close()
 
 
+def byte_tokens() -> list[str]:
+    """How vocabularies of GPT-2's kind write the 256 bytes: those that do not print as letters further on."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(byte if byte in plain else 256 + sum(b not in plain for b in range(byte))) for byte in range(256)]
+
+
+def tiny(path: Path, *, width: int = 64, layers: int = 2, **fields: Any) -> Path:
+    """A llama of random weights, in F32: every byte is a token, as are two line breaks and `<|end|>`, its end.
+
+    It has two query heads for each key's, and learns some lines by heart in seconds.
+    """
+    tokens = [*byte_tokens(), "ĊĊ", "<|end|>"]
+    writer = gguf.GGUFWriter(path, fields.get("architecture", "llama"))
+    writer.add_block_count(layers)
+    writer.add_context_length(2048)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(2 * width)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // 4)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.NORMAL] * (len(tokens) - 1) + [gguf.TokenType.CONTROL])
+    writer.add_token_merges(["Ċ Ċ"])
+    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_add_bos_token(False)
+    draw = np.random.default_rng(fields.get("seed", 0))
+    tensors = {"token_embd.weight": draw.normal(0, 0.5, (len(tokens), width)), "output_norm.weight": np.ones(width)}
+    shapes = {
+        "attn_q": (width, width),
+        "attn_k": (width // 2, width),
+        "attn_v": (width // 2, width),
+        "attn_output": (width, width),
+        "ffn_gate": (2 * width, width),
+        "ffn_up": (2 * width, width),
+        "ffn_down": (width, 2 * width),
+    }
+    for layer in range(layers):
+        for name, shape in shapes.items():
+            tensors[f"blk.{layer}.{name}.weight"] = draw.normal(0, shape[1] ** -0.5, shape)
+        for name in ("attn_norm", "ffn_norm"):
+            tensors[f"blk.{layer}.{name}.weight"] = np.ones(width)
+    if "extra" in fields:
+        tensors[fields["extra"]] = np.ones(width)
+    for name, values in tensors.items():
+        if name != fields.get("left_out"):
+            writer.add_tensor(name, values.astype(np.float32))
+    write(writer)
+    return path
+
+
 def matrices(out: int, rank: int, into: int = WIDTH, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
     shapes = ((rank, into), (out, rank))
@@ -46,11 +99,11 @@ def matrices(out: int, rank: int, into: int = WIDTH, seed: int = 0) -> tuple[np.
     return a, b
 
 
-def logits(path: Path, adapters: Sequence[Path] = (), **options: Any) -> np.ndarray:
+def logits(path: Path, adapters: Sequence[Path] = (), tokens: Sequence[int] = TOKENS, **options: Any) -> np.ndarray:
     """The logits after each of some tokens."""
-    backend = Backend(path, context=256, sequences=2, batch=64, threads=2, adapters=adapters, **options)
+    backend = Backend(path, context=256, sequences=2, batch=256, threads=2, adapters=adapters, **options)
     try:
-        found = backend.evaluate([Slice(0, 0, TOKENS, len(TOKENS))])
+        found = backend.evaluate([Slice(0, 0, array("i", tokens), len(tokens))])
         assert found is not None
         return np.stack([np.array(each) for each in found[0]])
     finally:

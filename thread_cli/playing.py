@@ -12,7 +12,8 @@ from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.models import Opens
-from thread_cli.models.registry import open_model
+from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest
+from thread_cli.models.registry import innermost, open_model
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
 
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 _INTERPRETER_FAILED: Final = 4  # exit code
-_SHARED: Final = ("openai", "llama", "embedded")
+_SHARED: Final = ("openai", "llama", EMBEDDED)
 """Kinds of models that know nothing of tasks, so that one serves all episodes."""
 
 
@@ -81,6 +82,8 @@ async def play(
         await _open(interpreter)
         name = f"{config.environment}-{task.id}".replace("/", "-")
         about = {"config": config.model_dump(mode="json"), "prompt": {"name": prompt.name, **prompt.rules.model_dump()}}
+        if digest := specialist_digest(innermost(config.model.spec)):
+            about["specialist"] = {"adapter": digest}
         folder = RunFolder.create(config.log, name, about, prompt.q)
         log = folder.log(task.id)
         stack.callback(log.close)
@@ -98,11 +101,13 @@ def environment_for(config: Config) -> Environment:
 
 
 def prompt_for(config: Config, environment: Environment, task: Task) -> Prompt:
-    """The prompt that the configuration names, or the environment's own for the task's category."""
+    """The prompt that the configuration names, or the environment's own for the model or the task's category."""
+    model = innermost(config.model.spec)
     return load(
         config.prompt,
         config.environment,
         category=task.category,
+        model="" if model == EMBEDDED and specialist() is None else model,
         plain_rules=environment.rules,
         override={"phi": config.phi, "psi": config.psi},
     )
@@ -172,10 +177,7 @@ class Models:
         self._config = config
         self._tell = tell
         self._one: Model | None = None
-        innermost = config.spec
-        while innermost.startswith("faulty:") and "+" in innermost:
-            innermost = innermost.partition("+")[2]
-        self._shared = innermost.partition(":")[0] in _SHARED
+        self._shared = innermost(config.spec).partition(":")[0] in _SHARED
 
     @asynccontextmanager
     async def use(self, environment: Environment, task: Task) -> AsyncGenerator[Model]:

@@ -12,7 +12,7 @@ from thread_cli.environments.process import OwnProcess
 from thread_envs.alfworld.download import download
 from thread_envs.alfworld.files import data_folder, file_task, find_game, games_of
 from thread_envs.alfworld.generator import category_of, generate
-from thread_envs.alfworld.reading import command, goal_of, read_game, room_of
+from thread_envs.alfworld.reading import command, goal_of, read_game
 from thread_envs.alfworld.teacher import AlfworldTeacher
 from thread_envs.alfworld.view import Notes
 
@@ -127,8 +127,7 @@ class Alfworld:
         self._done, self._won, self._notes = list(done), won, notes.copy()
 
     def teacher(self, task: Task) -> AlfworldTeacher:
-        game = self._game_of(task)
-        return AlfworldTeacher(goal_of(game), room_of(game))
+        return AlfworldTeacher(goal_of(self._game_of(task)))
 
     @classmethod
     def setup(cls, tell: Callable[[str], None]) -> str:

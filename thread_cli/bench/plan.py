@@ -25,6 +25,8 @@ from thread_cli.config import Config, at_home
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.limits import Limits
 from thread_cli.environments.registry import paths_of
+from thread_cli.models.embedded import specialist_digest
+from thread_cli.models.registry import innermost
 from thread_cli.record.folder import versions, without_none
 
 if TYPE_CHECKING:
@@ -39,8 +41,10 @@ _DIGITS: Final = 20
 _OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "price", "flash_attention", "kv_type")
 _OF_THE_CONFIG: Final = ("on_failure", "child_limits", "limits", "unsafe_python", "seed")
 _OF_FILES: Final = ("llama", "scripted", "replay")
-_NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "method", "limits")
+_NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reserved", "method", "limits")
 """What only tells of results, and what stands elsewhere in the plan."""
+_NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model"}
+"""What only decides where a prompt is used."""
 
 
 class Plan(BaseModel):
@@ -52,6 +56,8 @@ class Plan(BaseModel):
     """Over the keys of all episodes."""
     method: str
     model: str
+    specialist: str = ""
+    """Digest of the adapter that is shipped with the model, where there is one."""
     seed: int
     epochs: int = Field(default=1, ge=1)
     limit: int | None = Field(default=None, ge=1)
@@ -88,6 +94,7 @@ class Plan(BaseModel):
         return cls(
             method=method or suite.method,
             model=config.model.spec,
+            specialist=specialist_digest(innermost(config.model.spec)),
             seed=config.seed,
             epochs=epochs,
             limit=limit,
@@ -195,9 +202,7 @@ def key_of(
 
 def prompt_hash(prompt: Prompt) -> str:
     """What tells prompts apart: their text and their rules."""
-    return _digest([prompt.q, prompt.rules.model_dump(mode="json", exclude={"description", "default", "category"})])[
-        :16
-    ]
+    return _digest([prompt.q, prompt.rules.model_dump(mode="json", exclude=_NOT_OF_THE_PROMPT)])[:16]
 
 
 def fingerprint(tasks: Iterable[Task]) -> str:
@@ -220,7 +225,9 @@ def _plain(task: Task) -> Any:
 
 def _model(plan: Plan) -> dict[str, Any]:
     """The model as the user has named it, wherever its files lie."""
-    named = {"spec": plan.model, "adapters": [path.name for path in plan.config.model.adapters]}
+    named: dict[str, Any] = {"spec": plan.model, "adapters": [path.name for path in plan.config.model.adapters]}
+    if plan.specialist:
+        named["specialist"] = plan.specialist
     return plan.config.model.model_dump(mode="json", include=set(_OF_THE_MODEL)) | named
 
 

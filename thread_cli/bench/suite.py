@@ -103,6 +103,8 @@ class Suite(_Table):
     metric: Literal["success", "reward"] = "success"
     """`reward`: the mean score is the figure, and success stands beside it."""
     method: str = "thread"
+    reserved: Literal["tasks", "texts"] | None = None
+    """For a test set, which nothing is trained on: its tasks, or whatever task of any split has the text of one."""
     parts: tuple[Part, ...] = Field(min_length=1)
     limits: Limits = Field(default_factory=Limits)
     variants: tuple[Variant, ...] = ()

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from thread_cli.cli import bench, environments, models, prompts, replay, report, run, serve, show
+from thread_cli.cli import bench, data, environments, models, prompts, replay, report, run, serve, show, train
 from thread_cli.distribution import NAME
 from thread_cli.engine.errors import UserError
 
@@ -32,11 +32,13 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
+app.command("data")(data.data)
 app.command("show")(show.show)
 app.command("serve")(serve.serve)
 app.command("replay")(replay.replay)
 app.add_typer(environments.app, name="envs")
 app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
 app.command("prompts")(prompts.prompts)
 
 

@@ -11,6 +11,7 @@ import typer
 from thread_cli.cli.listing import print_table
 from thread_cli.cli.options import GpuLayers
 from thread_cli.config import at_home
+from thread_cli.models.embedded import BASE, EMBEDDED
 from thread_cli.models.registry import KINDS
 
 __all__ = ["app"]
@@ -30,7 +31,7 @@ def models(context: typer.Context) -> None:
 
 @app.command("prepare")
 def prepare(
-    model: Annotated[str, typer.Argument(help="A GGUF file, or embedded.")],
+    model: Annotated[str, typer.Argument(help="A GGUF file, embedded, or embedded:base.")],
     *,
     adapter: Annotated[
         list[Path] | None, typer.Option(help="LoRA adapter (GGUF) to merge into the weights; may be repeated.")
@@ -51,10 +52,18 @@ def prepare(
     # Only here: other commands need none of it.
     from thread_cli.models.llama.prepare import prepare as prepared
 
-    path = None if model == "embedded" else at_home(Path(model.removeprefix("llama:")))
-    adapters = [at_home(each) for each in adapter or ()]
+    path = None if model in {EMBEDDED, BASE} else at_home(Path(model.removeprefix("llama:")))
     print(
-        prepared(path, _tell, adapters=adapters, quant=quant, threads=threads, gpu_layers=gpu_layers or 0, force=force)
+        prepared(
+            path,
+            _tell,
+            adapters=[at_home(each) for each in adapter or ()],
+            quant=quant,
+            threads=threads,
+            gpu_layers=gpu_layers or 0,
+            base=model == BASE,
+            force=force,
+        )
     )
 
 

@@ -13,12 +13,13 @@ from thread_cli.cli.options import ConfigFile, GpuLayers, Lora, Override
 from thread_cli.config import resolve
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
+from thread_cli.models.embedded import BASE, EMBEDDED
 
 __all__ = ["serve"]
 
 
 def serve(
-    model: Annotated[str, typer.Argument(help="embedded, llama:FILE.gguf, or the path of a GGUF file.")] = "embedded",
+    model: Annotated[str, typer.Argument(help="embedded[:base], llama:FILE, or a GGUF file's path.")] = EMBEDDED,
     *,
     host: Annotated[str, typer.Option(help="Address to listen at; others than loopback need a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
@@ -37,7 +38,7 @@ def serve(
 
     Exit code: 2 the input is wrong, 130 interrupted.
     """
-    spec = model if model == "embedded" or model.startswith("llama:") else f"llama:{model}"
+    spec = model if model in {EMBEDDED, BASE} or model.startswith("llama:") else f"llama:{model}"
     flags: dict[str, Any] = {
         "model": {
             "spec": spec,
@@ -59,7 +60,7 @@ def serve(
     opened = open_model(settings, None, None, _tell)
     if not isinstance(opened, LlamaModel):
         raise UserError(f"{settings.spec!r} is no model of this machine: serve embedded or llama:FILE.gguf")
-    called = name or ("embedded" if spec == "embedded" else Path(spec.removeprefix("llama:")).stem)
+    called = name or (spec if spec in {EMBEDDED, BASE} else Path(spec.removeprefix("llama:")).stem)
 
     def ready(url: str) -> None:
         print(f"serving {called} at {url}; Ctrl-C ends it", flush=True)

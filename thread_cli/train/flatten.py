@@ -1,0 +1,86 @@
+"""An episode of many threads as one thread that thinks and acts by turns (ReAct), to compare training on either.
+
+What recursion does becomes a line of thought: where a thread began, the one thread says what is to be done next.
+Actions and observations are those that were played, in that order.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from thread_cli.bench.methods import method
+from thread_cli.engine.errors import UserError
+from thread_cli.engine.events import Acted, Observed, ThreadEnded, ThreadStarted
+from thread_cli.protocols.prompt import installed, load
+from thread_cli.protocols.thread import LISTEN
+from thread_cli.train.trajectories import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from thread_cli.engine.events import Event
+    from thread_cli.protocols.prompt import Prompt
+    from thread_cli.train.recordings import Recording
+    from thread_cli.train.trajectories import Trajectory
+
+__all__ = ["flattened"]
+
+_METHOD = "react"
+
+
+def flattened(recording: Recording, events: Iterable[Event], *, examples: bool) -> list[Trajectory | str]:
+    """The one thread that an episode becomes, as our method `react` has it; the reason where it is left out.
+
+    With `examples`, it begins with that method's few-shot prompt.
+
+    Raises:
+        UserError: the environment has no such prompt, or another one's observations cannot stand under it.
+    """
+    prompt = _prompt(recording.environment)
+    if prompt.rules.observation != recording.prompt.rules.observation:
+        raise UserError(f"{recording.episode} cannot be flattened: {recording.prompt.name} has other observations")
+    protocol = method(_METHOD).protocol(prompt) or prompt.protocol()
+    segments = [Segment(prompt.q, learned=False)] if examples and prompt.q else []
+    thoughts, result = "", None
+    actions: dict[str, str] = {}
+    for event in events:
+        match event:
+            case ThreadStarted(depth=0):
+                segments.append(Segment(protocol.open(event.context), learned=False))
+            case ThreadStarted():
+                thoughts += f"{_thought(event.context)}\n"
+            case Acted():
+                actions[event.thread] = event.action
+            case Observed():
+                segments.append(Segment(f"{thoughts}> {actions[event.thread]} {LISTEN}", learned=True))
+                segments.append(Segment(event.text.removeprefix(LISTEN), learned=False))
+                thoughts = ""
+            case ThreadEnded(thread="0"):
+                result = event.result
+            case _:
+                pass
+    if result is not None:
+        segments.append(Segment(f"{thoughts}print({result!r})\n{protocol.stop[1]}", learned=True))
+    while segments and not segments[-1].learned:
+        segments.pop()
+    if any(LISTEN in action for action in actions.values()):
+        return ["an action holds =>"]
+    return [recording.trajectory("0", tuple(segments)) if segments else "nothing to learn"]
+
+
+@cache
+def _prompt(environment: str) -> Prompt:
+    where = f"{environment}/methods"
+    if _METHOD not in dict(installed(where)):
+        raise UserError(f"episodes of {environment} cannot be flattened: it has no prompt for the method {_METHOD}")
+    prompt = load(_METHOD, where)
+    if prompt.rules.actions == "code":
+        raise UserError(f"episodes of {environment} cannot be flattened: what their code computes is needed by actions")
+    return prompt
+
+
+def _thought(context: str) -> str:
+    """What a thread was to do, in a line that means nothing to the engine."""
+    line = context.rpartition("\n")[2].strip().removesuffix(LISTEN)
+    return line.replace(LISTEN, "->").lstrip("#> ").rstrip()

@@ -1,0 +1,75 @@
+"""Runs of a model in training: what an adapter is worth through the real executor, and new threads to learn from."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from thread_cli.bench.plan import Plan
+from thread_cli.bench.playing import Settings, run
+from thread_cli.bench.runner import Ending
+from thread_cli.config import Config
+from thread_cli.engine.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from thread_cli.bench.suite import Suite
+    from thread_cli.config import ModelConfig
+
+__all__ = ["Played", "Rollout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """How the episodes of a run went."""
+
+    solved: int
+    episodes: int
+
+    def __str__(self) -> str:
+        share = f" ({self.solved / self.episodes:.1%})" if self.episodes else ""
+        return f"{self.solved} of {self.episodes} episodes solved{share}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How episodes are played for training: a suite, or a random part of it, without a few-shot prompt.
+
+    Args:
+        suite: the tasks.
+        model: the base model, without adapters.
+        prompt: name or file of the prompt.
+        limit: tasks of each part; None for all.
+        epochs: episodes of each task.
+        seed: of the choice of tasks and of sampling.
+        concurrency: episodes under way at once.
+        tell: gets lines for people.
+    """
+
+    suite: Suite
+    model: ModelConfig
+    prompt: str
+    limit: int | None = None
+    epochs: int = 1
+    seed: int = 0
+    concurrency: int = 8
+    tell: Callable[[str], None] | None = None
+
+    def play(self, adapter: Path | None, folder: Path) -> Played:
+        """Play with an adapter; `folder` becomes the folder of a bench run, or is gone on with.
+
+        Raises:
+            UserError: tasks or model cannot be had, or the infrastructure fails.
+        """
+        adapters = () if adapter is None else (adapter.absolute(),)
+        model = self.model.model_copy(update={"adapters": adapters})
+        config = Config.of(prompt=self.prompt, seed=self.seed).model_copy(update={"model": model})
+        plan = Plan.of(self.suite, config, epochs=self.epochs, limit=self.limit, shuffle=True)
+        outcome = asyncio.run(run(plan, folder, Settings(concurrency=self.concurrency, tell=self.tell)))
+        tally = outcome.progress.all
+        if outcome.ending is not Ending.complete or not tally.judged:
+            raise UserError(f"the episodes in {folder} could not be played: {outcome.trouble or outcome.ending}", 4)
+        return Played(tally.solved, tally.judged)

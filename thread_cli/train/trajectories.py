@@ -1,0 +1,184 @@
+"""Trajectories: the text of threads, and which of it a model has to write.
+
+A thread's trajectory is exactly what was sent to the model and what came back, token sequence Y included, cut where the
+model wrote last. The listen token belongs to what the model writes; what the engine appends after it was given.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from thread_cli.engine.errors import UserError
+from thread_cli.engine.events import (
+    Acted,
+    Corrected,
+    Generated,
+    Joined,
+    Observed,
+    Repaired,
+    Spawned,
+    ThreadEnded,
+    ThreadStarted,
+)
+from thread_cli.models import estimated_tokens
+from thread_cli.protocols.acting import LEAD
+from thread_cli.protocols.thread import LISTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from thread_cli.engine.events import Event
+    from thread_cli.protocols import Protocol
+    from thread_cli.train.recordings import Recording
+
+__all__ = ["Segment", "Trajectory", "read", "threads_of", "write"]
+
+_FAILED: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a trajectory, tokenised by itself."""
+
+    text: str
+    learned: bool
+    """Whether the model has to write it; otherwise it is given to the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """The trajectory of one thread.
+
+    Its (context, completion) pairs are: all that stands before a learned segment, and that segment.
+    """
+
+    environment: str
+    task: str
+    category: str
+    episode: str
+    """The run's folder and the episode's key in it; all threads of an episode share it."""
+    thread: str
+    """The thread's path, such as `0.1`."""
+    segments: tuple[Segment, ...]
+
+    def tokens(self, *, learned: bool) -> int:
+        """Estimated tokens of the segments that are learned, or of those that are not."""
+        return sum(estimated_tokens(segment.text) for segment in self.segments if segment.learned is learned)
+
+
+_adapter: TypeAdapter[Trajectory] = TypeAdapter(Trajectory)
+
+
+def read(path: Path) -> list[Trajectory]:
+    """The trajectories of a file, one a line.
+
+    Raises:
+        UserError: the file cannot be read, or a line holds no trajectory.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    found: list[Trajectory] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(_adapter.validate_json(line))
+        except ValidationError as error:
+            raise UserError(f"{path}, line {number} is no trajectory: {error.errors()[0]['msg']}") from None
+    return found
+
+
+def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Write a file of trajectories, one a line. It is there wholly or not at all, in place of an older one.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.writelines(_adapter.dump_json(trajectory) + b"\n" for trajectory in trajectories)
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(f"the data cannot be written: {path}: {error.strerror}", _FAILED) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def threads_of(
+    recording: Recording, events: Iterable[Event], *, examples: bool, clean: bool = False
+) -> list[Trajectory | str]:
+    """The trajectory of each thread of an episode, by path; the reason for those that are left out.
+
+    With `examples`, a trajectory begins with the few-shot prompt. What the engine had to correct or repair is never
+    learned; with `clean`, the whole thread is left out.
+    """
+    opening = (Segment(recording.prompt.q, learned=False),) if examples and recording.prompt.q else ()
+    threads: dict[str, _Thread] = {}
+    for event in events:
+        if isinstance(event, ThreadStarted):
+            context = Segment(recording.protocol.open(event.context), learned=False)
+            threads[event.thread] = _Thread(recording.protocol, [*opening, context])
+        elif event.thread in threads:
+            threads[event.thread].take(event)
+    found: list[Trajectory | str] = []
+    for path, thread in threads.items():
+        segments = thread.segments()
+        wrong = thread.wrong or ("malformed" if clean and thread.malformed else "")
+        found.append(wrong or (recording.trajectory(path, segments) if segments else "nothing to learn"))
+    return found
+
+
+class _Thread:
+    """Takes the segments of one thread from its events.
+
+    `wrong` is why it is left out, if it is; `malformed` whether the engine had to correct or repair something in it.
+    """
+
+    def __init__(self, protocol: Protocol, segments: list[Segment]) -> None:
+        self.wrong = ""
+        self.malformed = False
+        self._listen, self._end = protocol.stop[:2]
+        self._segments = segments
+        self._written: Generated | None = None
+        self._listens = self._repaired = False
+
+    def take(self, event: Event) -> None:
+        match event:
+            case Generated():
+                if event.text.startswith(LEAD):
+                    self.wrong = "led by its method"
+                self._written, self._repaired, self._listens = event, False, event.stop == "listen"
+            case Repaired():
+                self._repaired = self.malformed = True
+            case Acted() | Spawned():
+                self._listens = True
+            case Observed() | Joined() | Corrected():
+                self._listens = True
+                self.malformed |= isinstance(event, Corrected)
+                self._write(learned=not (self._repaired or isinstance(event, Corrected)))
+                self._segments.append(Segment(event.text.removeprefix(LISTEN), learned=False))
+            case ThreadEnded():
+                if event.failed:
+                    self.wrong = "failed"
+            case _:
+                pass
+
+    def segments(self) -> tuple[Segment, ...]:
+        """All segments up to the last one that is learned, once all events were taken."""
+        self._write(learned=not self._repaired)
+        while self._segments and not self._segments[-1].learned:
+            self._segments.pop()
+        return tuple(self._segments)
+
+    def _write(self, *, learned: bool) -> None:
+        """Add what was generated last, with the stop string that ended it."""
+        if self._written is not None:
+            stop = self._listen if self._listens else self._end
+            self._segments.append(Segment(self._written.text + stop, learned))
+        self._written = None
