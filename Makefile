@@ -16,7 +16,7 @@ help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/.all ## set up, then play a TextCraft task with the embedded model (exit 1: the model did not solve it)
-	@$(BIN)/thread run textcraft --task 40 --prompt small $(ARGS)
+	@$(BIN)/thread run textcraft --task 40 $(ARGS)
 
 test: .venv/.dev ## set up, then run the tests (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)

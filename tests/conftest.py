@@ -45,12 +45,12 @@ class Played:
 
 @pytest.fixture(scope="session")
 def embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded model, in a cache folder of the tests' own."""
+    """The embedded base model, in a cache folder of the tests' own."""
     from thread_cli.models.llama import embedded_model_path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THREAD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return embedded_model_path()
+        return embedded_model_path(base=True)
 
 
 @pytest.fixture

@@ -400,7 +400,7 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path: Path) -
     assert cache_folder() == tmp_path / "own"
 
 
-PREPARE = "from thread_cli.models.llama import embedded_model_path; print(embedded_model_path())"
+PREPARE = "from thread_cli.models.llama import embedded_model_path; print(embedded_model_path(base=True))"
 
 
 def test_two_processes_and_one_that_was_killed_leave_one_whole_model(path: Path, tmp_path: Path) -> None:
@@ -438,7 +438,7 @@ def test_a_folder_that_cannot_be_made_is_reported(monkeypatch, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("THREAD_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=os.strerror(errno.ENOTDIR)):
-        embedded_model_path()
+        embedded_model_path(base=True)
 
 
 def test_a_process_that_never_closes_its_model_ends_cleanly(path: Path) -> None:

@@ -311,13 +311,13 @@ def test_a_broken_memory_of_speeds_counts_as_none() -> None:
 
 
 def test_the_embedded_model_takes_the_measured_format_else_q4_0() -> None:
-    assert "Q4_0-" in embedded_model_path(threads=1).name
+    assert "Q4_0-" in embedded_model_path(threads=1, base=True).name
     machine = Machine.here(1)
     machine.file.parent.mkdir(parents=True)
     machine.file.write_text(known(q8_0=1.0, q4_k_m=2.0, iq4_nl=2.0, q4_0=2.0).model_dump_json())
     told: list[str] = []
-    path = embedded_model_path(told.append, threads=1)
+    path = embedded_model_path(told.append, threads=1, base=True)
     assert "Q8_0-" in path.name
     assert len(told) == 1
-    assert prepare(None, silent, threads=1) == path
-    assert "Q4_0-" in embedded_model_path(threads=2).name
+    assert prepare(None, silent, threads=1, base=True) == path
+    assert "Q4_0-" in embedded_model_path(threads=2, base=True).name

@@ -25,6 +25,9 @@ SUITES = {suite.name: suite for suite in installed()}
 SIZES = {
     "textcraft-200": 200,
     "textcraft-419": 419,
+    "textcraft-training": 519,
+    "textcraft-worlds": 100,
+    "alfworld-train": 3553,
     "alfworld-unseen": 134,
     "alfworld-seen": 140,
     "alfworld-generated": 134,
@@ -38,7 +41,7 @@ SIZES = {
     "ablation-examples": 50,
     "overhead-simple": 84,
 }
-NEED_DATA = {"alfworld-unseen", "alfworld-seen", "webshop-100", "webshop-small"}
+NEED_DATA = {"alfworld-train", "alfworld-unseen", "alfworld-seen", "webshop-100", "webshop-small"}
 HASHES_UNKNOWN = {"alfworld-unseen", "webshop-100"}
 
 
@@ -137,7 +140,7 @@ def test_every_condition_of_a_suite_has_its_prompt_under_every_method(name, by):
             if variant and way.name != "thread" and (variant.phi or variant.prompt or variant.examples.keep):
                 continue  # of threads alone
             chosen = {key: getattr(variant, key, None) for key in ("prompt", "phi", "psi")}
-            config = Config.of(environment=part.environment, **chosen)
+            config = Config.of(environment=part.environment, model="embedded:base", **chosen)
             prompt = way.prompt(config, environment, environment.tasks(part.split)[0])
             if variant:
                 assert with_examples(prompt, keep=variant.examples.keep, shuffle=variant.examples.shuffle).q

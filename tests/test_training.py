@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 import torch
 import weights
+from gguf.quants import dequantize
 from processes import thread as run_thread
 
 from thread_cli.bench.plan import Plan
@@ -19,10 +22,12 @@ from thread_cli.bench.player import Player
 from thread_cli.bench.suite import load as load_suite
 from thread_cli.config import Config
 from thread_cli.engine.errors import UserError
+from thread_cli.models.llama.prepare import prepare
 from thread_cli.train.packing import Example, packed
+from thread_cli.train.rounding import Rounded
 from thread_cli.train.sft import Recipe, logits_of, loss_of, train
 from thread_cli.train.trajectories import Segment, Trajectory, read, write
-from thread_cli.train.weights import adapted, load
+from thread_cli.train.weights import adapted, import_, load
 
 WORLD = "world:115"
 ACTIONS = (
@@ -207,6 +212,23 @@ def test_packed_threads_have_the_logits_and_gradients_of_separate_ones(model):
     together, apart = gradients([loss_of(tuned, pack)]), gradients([alone(example) for example in examples])
     assert max(float(gradient.abs().max()) for gradient in apart) > 0.01
     assert max(float((one - other).abs().max()) for one, other in zip(together, apart, strict=True)) < 1e-4
+
+
+def test_a_model_trained_for_a_format_has_the_weights_that_its_file_will_have(model, tmp_path):
+    how = Recipe(rank=4, alpha=8, epochs=3, learning_rate=0.01, quant="q4_0")
+    adapter = train(load(model), some_threads(), how, tmp_path / "out")
+    made = prepare(model, lambda _: None, adapters=[adapter], quant="q4_0")
+    stored = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in gguf.GGUFReader(made).tensors}
+    tuned = adapted(load(model), rank=4, alpha=8)
+    import_(adapter, tuned)
+    Rounded(tuned, "q4_0").refresh()
+    for layer in range(2):
+        for name, stored_as in (("v_proj", "attn_v"), ("o_proj", "attn_output")):
+            own = getattr(tuned.base_model.model.model.layers[layer].self_attn, name)
+            weight = (own.base_layer.weight + own.get_delta_weight("default")).detach().numpy()
+            # Where a number lies between two steps, the last bit decides.
+            assert (np.abs(weight - stored[f"blk.{layer}.{stored_as}.weight"]) > 1e-6).mean() < 0.002
+            assert len(np.unique(np.abs(weight[0, :32]).round(6))) <= 9
 
 
 def test_another_training_in_the_folder_is_refused(model, tmp_path):

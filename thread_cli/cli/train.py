@@ -48,6 +48,10 @@ _Longest = Annotated[int, typer.Option(help="Threads of more tokens are left out
 _Packs = Annotated[int, typer.Option(help="Packs of a step.", min=1, rich_help_panel=_ADAPTER)]
 _Seed = Annotated[int, typer.Option(help="Of first weights, the order of packs, and tasks that are played.")]
 _Every = Annotated[float, typer.Option(help="Seconds between checkpoints.", min=0, rich_help_panel=_ADAPTER)]
+_Quant = Annotated[
+    str | None,
+    typer.Option(help="Train for a model that is merged and brought into this format: q4_0.", rich_help_panel=_ADAPTER),
+]
 _Device = Annotated[str, typer.Option(help="cpu or cuda.", rich_help_panel=_ADAPTER)]
 _Prompt = Annotated[str, typer.Option("--prompt", "-p", help="Name or file.", rich_help_panel=_PLAYING)]
 _Limit = Annotated[int | None, typer.Option(help="Tasks of each part of a suite.", min=1, rich_help_panel=_PLAYING)]
@@ -67,6 +71,7 @@ def sft(
     *,
     output: _Output,
     base: _BaseModel = BASE,
+    start: Annotated[Path | None, typer.Option(metavar="FILE", help="Begin with this adapter.")] = None,
     evaluate: Annotated[
         str | None, typer.Option(metavar="SUITE", help="Play this suite with the adapter.", rich_help_panel=_PLAYING)
     ] = None,
@@ -80,6 +85,7 @@ def sft(
     longest: _Longest = 2048,
     packs: _Packs = 2,
     seed: _Seed = 0,
+    quant: _Quant = None,
     every: _Every = 60.0,
     device: _Device = "cpu",
 ) -> None:
@@ -90,8 +96,9 @@ def sft(
     trajectories = _read(data)
     rollout = _rollout(evaluate, base, prompt, limit=limit, seed=seed, concurrency=concurrency) if evaluate else None
     recipe = {"rank": rank, "learning_rate": learning_rate, "epochs": epochs, "length": length, "longest": longest}
-    fit = _Fitting(base, {**recipe, "alpha": 2.0 * rank, "packs": packs, "seed": seed}, every, device)
-    adapter = fit(trajectories, at_home(output))
+    recipe |= {"alpha": 2.0 * rank, "packs": packs, "seed": seed, "quant": quant}
+    fit = _Fitting(base, recipe, every, device)
+    adapter = fit(trajectories, at_home(output), start and at_home(start))
     if rollout is not None:
         _tell(f"{evaluate}: {rollout.play(adapter, at_home(output) / 'evaluation')}")
     print(adapter)
@@ -120,6 +127,7 @@ def self_(
     longest: _Longest = 2048,
     packs: _Packs = 2,
     seed: _Seed = 0,
+    quant: _Quant = None,
     every: _Every = 60.0,
     device: _Device = "cpu",
 ) -> None:
@@ -140,7 +148,8 @@ def self_(
         temperature=temperature,
     )
     recipe = {"rank": rank, "learning_rate": learning_rate, "epochs": epochs, "length": length, "longest": longest}
-    fit = _Fitting(base, {**recipe, "alpha": 2.0 * rank, "packs": packs, "seed": seed}, every, device)
+    recipe |= {"alpha": 2.0 * rank, "packs": packs, "seed": seed, "quant": quant}
+    fit = _Fitting(base, recipe, every, device)
     training = SelfTraining(rollout, fit, at_home(output), _tell)
     print(training.run(rounds, data=_read(data or []), adapter=adapter and at_home(adapter)))
 
@@ -164,7 +173,7 @@ class _Fitting:
         self._every = every
         self._device = device
 
-    def __call__(self, trajectories: Sequence[Trajectory], folder: Path) -> Path:
+    def __call__(self, trajectories: Sequence[Trajectory], folder: Path, start: Path | None = None) -> Path:
         from thread_cli.train.losses import draw
         from thread_cli.train.sft import train as trained
 
@@ -179,6 +188,7 @@ class _Fitting:
                 tell=_tell,
                 every=self._every,
                 device=self._device,
+                start=start,
             )
         draw(folder)
         return adapter

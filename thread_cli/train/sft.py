@@ -11,15 +11,16 @@ import json
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from thread_cli.engine.errors import UserError
-from thread_cli.models.llama.steps import written
+from thread_cli.models.llama.steps import digest_of, written
 from thread_cli.train.packing import Example, Pack, examples_of, packs_of
-from thread_cli.train.weights import Base, adapted, export, restore, save
+from thread_cli.train.rounding import Rounded
+from thread_cli.train.weights import Base, adapted, export, import_, restore, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +59,8 @@ class Recipe(BaseModel):
     clip: float = Field(default=1.0, gt=0)
     """Norm of the gradient at most."""
     seed: int = 0
+    quant: Literal["q4_0"] | None = None
+    """Format that the merged model is trained for; None for one that keeps all bits that matter, such as q8_0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +120,13 @@ def train(
     tell: Callable[[str], None] = lambda _: None,
     every: float = 60.0,
     device: str = "cpu",
+    start: Path | None = None,
     about: dict[str, str] | None = None,
 ) -> Path:
     """Train an adapter, and return its path: `adapter.gguf` in `folder`, beside recipe, losses and the last checkpoint.
 
-    A folder with a checkpoint of the same recipe, data and base is gone on with. `every`: seconds between checkpoints.
+    A folder with a checkpoint of the same recipe, data and base is gone on with. `start`: an adapter to begin with, of
+    the same rank. `every`: seconds between checkpoints.
 
     Raises:
         UserError: the folder holds another training or cannot be written, or there is nothing to learn.
@@ -130,7 +135,7 @@ def train(
     tell(_told(examples, long, recipe))
     if not any(any(example.learned) for example in examples):
         raise UserError("there is nothing to learn in this data: no thread in it is short enough")
-    identity = _identity(recipe, examples, base)
+    identity = _identity(recipe, examples, base, start)
     model = _on(device, adapted(base, rank=recipe.rank, alpha=recipe.alpha, seed=recipe.seed))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer: Any = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.0)
@@ -138,14 +143,19 @@ def train(
     if begun is not None:
         restore(model, begun["adapter"])
         optimizer.load_state_dict(begun["optimizer"])
+    elif start is not None:
+        import_(start, model)
     first = 0 if begun is None else int(begun["step"])
     _truncate(folder / _LOSSES, first)
     batches = _Batches(examples, recipe)
+    rounded = None if recipe.quant is None else Rounded(model, recipe.quant)
     model.train()
     started = saved = time.monotonic()
     tokens = 0
     for step in range(first, batches.steps):
         packs = batches[step]
+        if rounded is not None:
+            rounded.refresh()
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _share(step, batches.steps, recipe.warmup)
         total = sum(pack.learned for pack in packs)
@@ -222,8 +232,10 @@ def _on(device: str, model: Any) -> Any:
         raise UserError(f"torch cannot compute on {device!r}: {str(error).splitlines()[0]}") from None
 
 
-def _identity(recipe: Recipe, examples: Sequence[Example], base: Base) -> str:
+def _identity(recipe: Recipe, examples: Sequence[Example], base: Base, start: Path | None) -> str:
     digest = hashlib.sha256(recipe.model_dump_json().encode())
+    if start is not None:
+        digest.update(digest_of([start]).encode())
     for weight in base.model.state_dict().values():
         digest.update(weight.cpu().numpy())
     for example in sorted(examples):

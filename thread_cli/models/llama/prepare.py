@@ -84,7 +84,8 @@ def prepare(
     """Path of a model with adapters merged in, in the format `quant`, made unless it is there.
 
     `model` None is the embedded one, as shipped or its `base` alone. `quant` `auto` is the format that runs fastest
-    here, `none` the one it has. `tell` gets lines for people. `force`: measure and make it anew.
+    here (Q8_0 for the embedded model as shipped), `none` the one it has. `tell` gets lines
+    for people. `force`: measure and make it anew.
 
     Raises:
         UserError: a file is not what it should be, an adapter does not fit, memory or disk are short, or a package is
