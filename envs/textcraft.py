@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from thread_cli.engine.errors import EnvironmentFailed, UserError
 from thread_cli.environments import Step, Task
 from thread_cli.environments.lazy import LazyTasks
-from thread_cli.models.teacher import Course, Teacher
+from thread_envs.textcraft_teacher import TerseTeacher, TextCraftTeacher
 from thread_envs.textcraft_worlds import LISTED, make_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from thread_cli.models.teacher import Teacher
     from thread_envs.textcraft_worlds import World
 
-__all__ = ["TextCraft", "TextCraftTeacher"]
+__all__ = ["TextCraft"]
 
 _TEST_SIZE = 200
 _FIRST_NEW, _NEW = 1_000_000, 100
@@ -45,7 +46,7 @@ class TextCraft:
 
     `seed` chooses the distractors among the commands and the order in which all are shown. A task id means the same
     goal under every seed. `losses`: the share of actions after which some of what they brought is lost, which the
-    package never does; for demonstrations of making up for it.
+    package never does; for demonstrations of making up for it. `terse`: the teacher leaves names and counts to Python.
     """
 
     splits: ClassVar[Mapping[str, str]] = {
@@ -66,11 +67,12 @@ class TextCraft:
         "observation": {"names": True, "full_stop": True},
     }
 
-    def __init__(self, *, seed: int = 0, losses: float = 0.0) -> None:
+    def __init__(self, *, seed: int = 0, losses: float = 0.0, terse: bool = False) -> None:
         if not 0 <= losses < 1:
             raise UserError(f"`textcraft`: losses are a share from 0 to below 1, not {losses:g}")
         self.seed = seed
         self.losses = losses
+        self.terse = terse
         self._game: Any = None
         self._luck = random.Random()
 
@@ -150,8 +152,8 @@ class TextCraft:
     async def restore(self, snapshot: object) -> None:
         self._running().inventory = dict(cast("Mapping[str, int]", snapshot))
 
-    def teacher(self, task: Task) -> TextCraftTeacher:  # noqa: ARG002
-        return TextCraftTeacher()
+    def teacher(self, task: Task) -> Teacher:  # noqa: ARG002
+        return TerseTeacher() if self.terse else TextCraftTeacher()
 
     def _lose(self, before: Mapping[str, int]) -> None:
         held = self._game.inventory
@@ -164,103 +166,6 @@ class TextCraft:
         if self._game is None:
             raise EnvironmentFailed("no TextCraft episode has begun")
         return self._game
-
-
-class TextCraftTeacher(Teacher):
-    """Plays as the threads in `prompts/textcraft/default.jinja` do, and knows no more than they."""
-
-    def solve(self, context: str) -> Course:
-        if goal := _GOAL.search(context):
-            return _main(goal["item"])
-        if wish := _WISH.search(context):
-            if wish["command"] is None:
-                return _get(wish["item"], int(wish["need"]))
-            return _craft(wish["item"], int(wish["need"]), int(wish["rounds"]), wish["command"])
-        return _lost()
-
-
-_GOAL = re.compile(r"^Goal: craft (?P<item>.+)\.\s*(=>)?\s*\Z", re.MULTILINE)
-_WISH = re.compile(
-    r"^obtain (?P<need>\d+) (?P<item>[^:]+): "
-    r"(get|(?P<rounds>\d+) x (?P<command>craft .+ using .+?))\s*(=>)?\s*\Z"
-)
-_LOOK_UP = r"""The commands go into a dictionary by what they make, the shortest one where several make the same.
-commands = [line for line in task.split('\n') if line.startswith('craft ')]
-recipes = {c.split(' using ')[0].split(' ', 2)[2]: c for c in sorted(commands, key=len)[::-1]}
-makes = {name: int(recipes[name].split()[1]) for name in recipes}
-"""
-_COMPARE = r"""held = {h.split('] (')[0]: int(h.split('] (')[1].split(')')[0]) for h in observation.split('[')[1:]}
-takes = {p.split(' ', 1)[1]: left * int(p.split()[0]) for p in parts.split(', ')}
-lacks = {name: takes[name] - held.get(name, 0) for name in takes if takes[name] > held.get(name, 0)}
-"""
-
-
-def _spawn(opening: str, wish: str) -> str:
-    return (
-        f"item, need = {wish}\n"
-        'how = f"{-(-need // makes[item])} x {recipes[item]}" if item in recipes else "get"\n'
-        f"{opening}, obtain {{need}} {{item}}: {{how}} "
-    )
-
-
-def _main(item: str) -> Course:
-    answer = yield f"{_LOOK_UP}\n{_spawn('The goal', f'{item!r}, 1')}"
-    return f"print({answer!r})\n"
-
-
-def _get(item: str, need: int) -> Course:
-    answer = yield f"No command makes this by that name.\n> get {need} {item} "
-    if answer.startswith("Got"):
-        return f"print('{need} {item}')\n"
-    kind = f"[name for name in recipes if name.endswith(' {item}')][0]"
-    spawn = _spawn("Instead", f"{kind}, {need}")
-    answer = yield f"Any kind of {item} will do, so one that a command makes.\n{spawn}"
-    return f"print({answer!r})\n" if _COUNTED.match(answer) else _give_up(item, need)
-
-
-def _craft(item: str, need: int, rounds: int, command: str) -> Course:
-    head, _, listed = command.partition(" using ")
-    parts: list[tuple[int, str]] = []
-    for count, name in map(_counted, listed.split(", ")):
-        opening = "Next" if parts else "First"
-        answer = yield _spawn(opening, f"{name!r}, {rounds} * {count}")
-        if not _COUNTED.match(answer):
-            return _give_up(item, need)
-        parts.append((count, _counted(answer)[1]))
-    using = ", ".join(f"{count} {name}" for count, name in parts)
-    done = 0
-    while done < rounds:
-        answer = yield f"Round {done + 1} of {rounds}.\n> {head} using {using} "
-        if answer.startswith("Crafted"):
-            done += 1
-            continue
-        yield "Something is missing, so a look at what is there.\n> inventory "
-        answer = yield (
-            "Python compares it with what the rounds that are left take.\n"
-            f"left, parts = {rounds} - {done + 1} + 1, {using!r}\n"
-            + _COMPARE
-            + _spawn("To make up for it", "list(lacks.items())[0]")
-        )
-        if not _COUNTED.match(answer):
-            return _give_up(item, need)
-    return f"print('{need} {item}')\n"
-
-
-def _lost() -> Course:
-    yield from ()
-    return "print('this is no task for TextCraft')\n"
-
-
-def _give_up(item: str, need: int) -> str:
-    return f"print('could not obtain {need} {item}')\n"
-
-
-_COUNTED = re.compile(r"(\d+) (.+)\Z")
-
-
-def _counted(text: str) -> tuple[int, str]:
-    count, _, name = text.partition(" ")
-    return int(count), name
 
 
 @dataclass(frozen=True)

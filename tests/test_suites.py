@@ -19,7 +19,7 @@ from thread_cli.models import Request
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.protocols.prompt import load as load_prompt
-from thread_envs.textcraft import TextCraftTeacher
+from thread_envs.textcraft_teacher import TextCraftTeacher
 
 SUITES = {suite.name: suite for suite in installed()}
 SIZES = {

@@ -15,7 +15,8 @@ from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.models import Request
 from thread_cli.protocols.prompt import load
 from thread_envs.none import FreeText
-from thread_envs.textcraft import TextCraft, TextCraftTeacher, _package
+from thread_envs.textcraft import TextCraft, _package
+from thread_envs.textcraft_teacher import TextCraftTeacher
 
 _FINGERPRINT = """
 import asyncio, hashlib, os, random, sys

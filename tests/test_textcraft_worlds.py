@@ -186,6 +186,37 @@ async def test_the_teacher_makes_up_for_losses_as_the_same_threads_do() -> None:
     assert statuses[Status.solved] > 50
 
 
+async def test_threads_that_leave_names_and_counts_to_python_solve_the_same_goals() -> None:
+    environment = TextCraft(terse=True)
+    statuses = [episode.status async for _, episode, _ in play(environment, range(60), "specialist")]
+    assert set(statuses) == {Status.solved}
+    interpreter, rules = MontyInterpreter(), load("specialist", "textcraft")
+    for task in environment.tasks("depth4"):
+        events = []
+        executor = Executor(
+            model=environment.teacher(task),
+            prompt=rules,
+            interpreter=interpreter,
+            environment=environment,
+            sinks=[events.append],
+        )
+        assert (await executor.run(task, "textcraft")).status is Status.solved
+        assert not any(event.kind == "corrected" for event in events)
+    await interpreter.close()
+
+
+async def test_what_such_threads_write_names_no_item_and_makes_up_for_losses() -> None:
+    written, repairs = set(), 0
+    async for number, _, events in play(TextCraft(terse=True, losses=0.05), range(40), "specialist"):
+        texts = [event.text for event in events if event.kind == "generated"]
+        items = _world(number).goal.split()
+        assert not any(word in re.findall(r"\w+", text) for text in texts for word in items if len(word) > 7)
+        repairs += sum(event.kind == "acted" and event.action == "inventory" for event in events)
+        written.update(texts)
+    assert repairs > 5
+    assert len(written) < 60
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_of_losses_that_is_none_is_the_users_error(share) -> None:
     with pytest.raises(UserError, match="from 0 to below 1"):

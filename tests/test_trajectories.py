@@ -22,7 +22,8 @@ from thread_cli.train.flatten import flattened
 from thread_cli.train.recordings import Recording, recordings
 from thread_cli.train.reserved import Reserved
 from thread_cli.train.trajectories import Segment, Trajectory, read, threads_of, write
-from thread_envs.textcraft import TextCraft, TextCraftTeacher
+from thread_envs.textcraft import TextCraft
+from thread_envs.textcraft_teacher import TextCraftTeacher
 
 RULES = {"phi": "last_line_after_comma"}
 
