@@ -98,7 +98,8 @@ def test_there_are_five_methods_and_no_others():
 def test_thread_has_the_prompt_and_the_format_of_thread_run():
     environment = open_environment("textcraft", {})
     task = environment.tasks("test")[0]
-    prompt = method("thread").prompt(Config.of(environment="textcraft", phi="last_line"), environment, task)
+    config = Config.of(environment="textcraft", model="embedded:base", phi="last_line")
+    prompt = method("thread").prompt(config, environment, task)
     assert prompt.name == "textcraft/default"
     assert prompt.rules.phi == "last_line"
     assert method("thread").protocol(prompt) is None

@@ -16,10 +16,12 @@ import torch
 import weights
 from gguf.quants import dequantize
 from processes import thread as run_thread
+from typer.testing import CliRunner
 
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Player
 from thread_cli.bench.suite import load as load_suite
+from thread_cli.cli.app import app
 from thread_cli.config import Config
 from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.prepare import prepare
@@ -251,8 +253,8 @@ def test_wrong_input_is_one_line(model, tmp_path):
         ("self", "no-such-suite"): "no-such-suite",
     }
     for command, told in cases.items():
-        failed = thread("train", *command, "-o", tmp_path / "out" / str(len(told)))
-        assert failed.returncode == 2, (command, failed.stderr)
-        assert told in failed.stderr
-        assert "Traceback" not in failed.stderr
-        assert failed.stderr.strip().splitlines()[-1].startswith("thread: ")
+        ran = CliRunner().invoke(app, ["train", *map(str, command), "-o", str(tmp_path / "out" / str(len(told)))])
+        assert isinstance(ran.exception, UserError), (command, ran.output)
+        assert ran.exception.exit_code == 2
+        assert told in ran.exception.message
+        assert "\n" not in ran.exception.message
