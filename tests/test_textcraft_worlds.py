@@ -41,10 +41,11 @@ async def shown(number: int, **options) -> list[str]:
     return (await TextCraft(**options).reset(world(number))).split("\n")
 
 
-async def play(environment: TextCraft, numbers, prompt: str | None = None):
+async def play(environment: TextCraft, played, prompt: str | None = None):
+    """Play worlds, by number, or other tasks."""
     interpreter, rules = MontyInterpreter(), load(prompt, "textcraft")
-    for number in numbers:
-        events, task = [], world(number)
+    for number in played:
+        events, task = [], number if isinstance(number, Task) else world(number)
         executor = Executor(
             model=environment.teacher(task),
             prompt=rules,
@@ -188,21 +189,10 @@ async def test_the_teacher_makes_up_for_losses_as_the_same_threads_do() -> None:
 
 async def test_threads_that_leave_names_and_counts_to_python_solve_the_same_goals() -> None:
     environment = TextCraft(terse=True)
-    statuses = [episode.status async for _, episode, _ in play(environment, range(60), "specialist")]
-    assert set(statuses) == {Status.solved}
-    interpreter, rules = MontyInterpreter(), load("specialist", "textcraft")
-    for task in environment.tasks("depth4"):
-        events = []
-        executor = Executor(
-            model=environment.teacher(task),
-            prompt=rules,
-            interpreter=interpreter,
-            environment=environment,
-            sinks=[events.append],
-        )
-        assert (await executor.run(task, "textcraft")).status is Status.solved
+    tasks = [*range(60), *environment.tasks("depth4")]
+    async for task, episode, events in play(environment, tasks, "specialist"):
+        assert episode.status is Status.solved, task
         assert not any(event.kind == "corrected" for event in events)
-    await interpreter.close()
 
 
 async def test_what_such_threads_write_names_no_item_and_makes_up_for_losses() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from thread_cli.bench.suite import load as load_suite
-from thread_cli.config import Config, at_home
+from thread_cli.config import at_home
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 from thread_cli.models.embedded import BASE
@@ -94,7 +94,9 @@ def sft(
     Exit code: 2 the input is wrong, 4 what is made cannot be kept or played, 130 interrupted (it goes on later).
     """
     trajectories = _read(data)
-    rollout = _rollout(evaluate, base, prompt, limit=limit, seed=seed, concurrency=concurrency) if evaluate else None
+    rollout = (
+        _rollout(evaluate, base, prompt, quant, limit=limit, seed=seed, concurrency=concurrency) if evaluate else None
+    )
     recipe = {"rank": rank, "learning_rate": learning_rate, "epochs": epochs, "length": length, "longest": longest}
     recipe |= {"alpha": 2.0 * rank, "packs": packs, "seed": seed, "quant": quant}
     fit = _Fitting(base, recipe, every, device)
@@ -141,6 +143,7 @@ def self_(
         suite,
         base,
         prompt,
+        quant,
         limit=limit,
         seed=seed,
         concurrency=concurrency,
@@ -228,12 +231,11 @@ class _Shown(AbstractContextManager[Any]):
             _tell(f"step {at.step}/{at.steps}: loss {at.loss:.4f}, {speed:.0f} tokens/s, {left}")
 
 
-def _rollout(suite: str, base: str, prompt: str, *, temperature: float = 0.0, **how: Any) -> Rollout:
-    spec = base if base == BASE else f"llama:{at_home(Path(base)).absolute()}"
-    if base != BASE and at_home(Path(base)).is_dir():
+def _rollout(suite: str, base: str, prompt: str, quant: str | None, **how: Any) -> Rollout:
+    path = None if base == BASE else at_home(Path(base))
+    if path is not None and path.is_dir():
         raise UserError(f"{base} cannot be played: give the model as a GGUF file")
-    model = Config.of(model={"spec": spec, "temperature": temperature}).model
-    return Rollout(load_suite(suite), model, prompt, tell=_tell, **how)
+    return Rollout(load_suite(suite), path, prompt, quant or "q8_0", tell=_tell, **how)
 
 
 def _read(files: Sequence[Path]) -> list[Trajectory]:

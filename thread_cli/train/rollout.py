@@ -11,13 +11,13 @@ from thread_cli.bench.playing import Settings, run
 from thread_cli.bench.runner import Ending
 from thread_cli.config import Config
 from thread_cli.engine.errors import UserError
+from thread_cli.models.llama.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from thread_cli.bench.suite import Suite
-    from thread_cli.config import ModelConfig
 
 __all__ = ["Played", "Rollout"]
 
@@ -40,7 +40,9 @@ class Rollout:
 
     Args:
         suite: the tasks.
-        model: the base model, without adapters.
+        base: file of the base model; None for the embedded one.
+        quant: format that base and adapter are merged into; an adapter applied to a rounded base is another model.
+        temperature: of sampling.
         prompt: name or file of the prompt.
         limit: tasks of each part; None for all.
         epochs: episodes of each task.
@@ -50,8 +52,10 @@ class Rollout:
     """
 
     suite: Suite
-    model: ModelConfig
+    base: Path | None
     prompt: str
+    quant: str = "q8_0"
+    temperature: float = 0.0
     limit: int | None = None
     epochs: int = 1
     seed: int = 0
@@ -64,9 +68,15 @@ class Rollout:
         Raises:
             UserError: tasks or model cannot be had, or the infrastructure fails.
         """
-        adapters = () if adapter is None else (adapter.absolute(),)
-        model = self.model.model_copy(update={"adapters": adapters})
-        config = Config.of(prompt=self.prompt, seed=self.seed).model_copy(update={"model": model})
+        model = prepare(
+            self.base,
+            self.tell or (lambda _: None),
+            adapters=() if adapter is None else (adapter,),
+            quant=self.quant,
+            base=True,
+        )
+        spec = {"spec": f"llama:{model.absolute()}", "temperature": self.temperature}
+        config = Config.of(prompt=self.prompt, seed=self.seed, model=spec)
         plan = Plan.of(self.suite, config, epochs=self.epochs, limit=self.limit, shuffle=True)
         outcome = asyncio.run(run(plan, folder, Settings(concurrency=self.concurrency, tell=self.tell)))
         tally = outcome.progress.all
