@@ -30,6 +30,32 @@ async def test_the_teacher_wins_official_games(alfworld, mini):
     assert unsolved(tasks, await play(alfworld, tasks)) == []
 
 
+async def test_threads_that_leave_names_to_python_win_the_same_games_with_few_words(alfworld):
+    terse = Alfworld(terse=True)
+    tasks = alfworld.tasks("generated")[:12]
+    prompt = load("specialist", "alfworld")
+    assert unsolved(tasks, await play(alfworld, tasks, prompt=prompt, model=terse.teacher)) == []
+    goals = [goal_of(generate(int(task.id))) for task in tasks]
+    first = [(await terse.teacher(task).complete(request("Your task is to: x."))).text for task in tasks]
+    for goal, text in zip(goals, first, strict=True):
+        assert f"'{goal.kind}'" not in text
+        assert f"'{goal.target}" not in text.partition("target =")[2]
+    assert len(set(first)) <= len({goal.kind for goal in goals})
+
+
+async def test_what_a_game_is_about_is_read_by_python_from_every_sentence(alfworld):
+    interpreter = MontyInterpreter()
+    for task in alfworld.tasks("generated")[:60]:
+        goal = goal_of(generate(int(task.id)))
+        code = (await Alfworld(terse=True).teacher(task).complete(request("Your task is to: x."))).text
+        told = f"You see a {goal.target} 1.\nYour task is to: {goal.sentence}."
+        outcome = await interpreter.run(code.partition("\n\n")[0], {"task": told})
+        assert outcome.names["kind"] == goal.kind
+        if goal.category != "look":
+            assert outcome.names["target"].split()[0] == goal.target
+    await interpreter.close()
+
+
 async def test_the_general_prompt_serves_the_teacher_as_well(alfworld):
     tasks = alfworld.tasks("generated")[4:6]
     assert unsolved(tasks, await play(alfworld, tasks, prompt=load(None, "alfworld"))) == []

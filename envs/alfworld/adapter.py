@@ -33,6 +33,7 @@ class Alfworld:
     Args:
         seed: changes nothing, a task id means the same game under every seed.
         data: the folder with ALFWorld's data, where it is not `$ALFWORLD_DATA` or `~/.cache/alfworld`.
+        terse: the teacher leaves names to Python.
     """
 
     splits: ClassVar[Mapping[str, str]] = {
@@ -50,8 +51,9 @@ class Alfworld:
         "observation": {"names": True, "drop": [r"^You arrive at [a-z]+ \d+\. "]},
     }
 
-    def __init__(self, *, seed: int = 0, data: str | None = None) -> None:
+    def __init__(self, *, seed: int = 0, data: str | None = None, terse: bool = False) -> None:
         self.seed = seed
+        self.terse = terse
         self.process = OwnProcess("thread_envs.alfworld.game:Game", recycle_after=20, seconds=60)
         self._data = data
         self._game: Mapping[str, Any] | None = None
@@ -127,7 +129,7 @@ class Alfworld:
         self._done, self._won, self._notes = list(done), won, notes.copy()
 
     def teacher(self, task: Task) -> AlfworldTeacher:
-        return AlfworldTeacher(goal_of(self._game_of(task)))
+        return AlfworldTeacher(goal_of(self._game_of(task)), terse=self.terse)
 
     @classmethod
     def setup(cls, tell: Callable[[str], None]) -> str:

@@ -1,13 +1,14 @@
 """ALFWorld's expert: it speaks as the prompts in `prompts/alfworld/` do, and looks for things as a thread would.
 
 It writes nothing that a thread could not know: what is asked for stands in the task, where such things usually are is
-the same in all games, and all else is read from the answers.
+the same in all games, and all else is read from the answers. `terse`, it leaves the names of things and places to
+Python, for models too small to copy without a slip.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from thread_cli.models.teacher import Course, Teacher
 
@@ -69,16 +70,47 @@ _FAILED: Final = ("There is no", "error:")
 class AlfworldTeacher(Teacher):
     """Plays one game, of which it knows the goal."""
 
-    def __init__(self, goal: Goal) -> None:
+    def __init__(self, goal: Goal, *, terse: bool = False) -> None:
         self._goal = goal
+        self._terse = terse
 
     def solve(self, context: str) -> Course:
         if _GOAL.search(context):
-            return _main(self._goal)
+            return _main(self._goal, _TERSE if self._terse else _spelled(self._goal))
         for name, pattern in _ERRANDS.items():
             if errand := pattern.match(context):
-                return _COURSES[name](**errand.groupdict())
+                words = errand.groupdict()
+                if self._terse and name in _VARIABLES:
+                    words["place"] = _VARIABLES[name]
+                return _COURSES[name](**words)
         return _lost()
+
+
+class _Names(NamedTuple):
+    """Lines that name what a game is about: what to find, where it belongs, and the lamp of a `look` game."""
+
+    kind: str
+    target: str
+    lamp: str
+
+
+_TERSE: Final = _Names(
+    "goal = task.split('task is to: ')[1].strip('.').split()\n"
+    "words = 'put find look examine heat cool clean hot a some two at the'.split()\n"
+    "kind = [w for w in goal if w not in words][0]\n",
+    "target = [p for p in places if p.startswith(goal[-1] + ' ')][0]\n",
+    "kind = goal[-1]\n",
+)
+_VARIABLES: Final = {"look": "{place}", "put": "{target}"}
+"""What a terse thread calls the place that its prompt names."""
+
+
+def _spelled(goal: Goal) -> _Names:
+    return _Names(
+        f"kind = '{goal.kind}'\n",
+        f"target = [p for p in places if p.startswith('{goal.target} ')][0]\n",
+        f"kind = '{goal.target}'\n",
+    )
 
 
 _PLACES: Final = "import re\nplaces = re.findall(r'[a-z]+ \\d+', task)\n"
@@ -87,24 +119,19 @@ _GIVE_UP: Final = "print(f'There is no {kind} to be found.')\n"
 
 def _order(kind: str) -> str:
     return (
-        f"kind = '{kind}'\n"
         f"likely = {list(_USUAL.get(kind, _SURFACES))!r}\n"
         "search = sorted(places, key=lambda p: (likely + p.split()).index(p.split()[0]))\n"
     )
 
 
-def _target(kind: str) -> str:
-    return f"target = [p for p in places if p.startswith('{kind} ')][0]\n"
-
-
-def _main(goal: Goal) -> Course:
-    target = "" if goal.category == "look" else _target(goal.target)
-    answer = yield f"{_PLACES}{_order(goal.kind)}{target}\nFirst, find and take a {{kind}} "
+def _main(goal: Goal, names: _Names) -> Course:
+    target = "" if goal.category == "look" else names.target
+    answer = yield f"{_PLACES}{names.kind}{_order(goal.kind)}{target}\nFirst, find and take a {{kind}} "
     if answer.startswith(_FAILED):
         return _GIVE_UP
     match goal.category:
         case "look":
-            answer = yield f"{_order(goal.target)}\nThen, find and use a {{kind}} "
+            answer = yield f"{names.lamp}{_order(goal.target)}\nThen, find and use a {{kind}} "
             return _GIVE_UP if answer.startswith(_FAILED) else "print(f'The {thing} is in the light.')\n"
         case "pick2":
             yield "Then, put the {thing} at the {target} "
