@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from thread_cli.config import Config, resolve
 from thread_cli.engine.errors import UserError
 from thread_cli.models import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
+from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.prepare import packaged
 from thread_cli.models.llama.quantising import quantise
 
@@ -54,6 +56,29 @@ def test_every_kv_type_works_on_the_cpu_and_what_needs_flash_attention_says_so(s
         asyncio.run(opened(kv_type="q8_0", flash_attention="off").open())
     done = asyncio.run(opened(kv_type="q8_0").complete(Request("", "", "One, two,", (), 4)))
     assert done.text
+
+
+@pytest.mark.parametrize("flash", ["on", "off"])
+def test_what_follows_a_token_does_not_depend_on_how_many_are_evaluated_with_it(tmp_path: Path, flash: str) -> None:
+    rounded = tmp_path / "rounded.gguf"
+    quantise(packaged(), rounded, "q8_0", threads=2, left_out=range(2, 30))
+    backend = Backend(rounded, context=1024, sequences=2, batch=128, threads=2, flash_attention=flash)
+    tokens = array("i", range(1000, 1500))
+    try:
+        for start in range(0, 300, backend.batch):
+            backend.evaluate([Slice(0, start, tokens[start : min(300, start + backend.batch)], 0)])
+        found: list[bytes] = []
+        for own, others in ((1, 0), (1, 1), (1, 7), (1, backend.batch - 1), (9, 0), (backend.batch, 0)):
+            slices = [Slice(0, 300, tokens[300 : 300 + own], own)]
+            slices += [Slice(1, 0, tokens[:others], 1)] if others else []
+            logits = backend.evaluate(slices)
+            assert logits is not None
+            found.append(logits[0][0].tobytes())
+            backend.clear(0, 300)
+            backend.clear(1, 0)
+        assert len(set(found)) == 1
+    finally:
+        backend.close()
 
 
 def test_layers_on_a_gpu_that_is_not_there_are_refused(opened: Any) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from weights import WIDTH, adapter
 
+from thread_cli.engine.errors import UserError
 from thread_cli.models import Completion, Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.drafts import Draft, Drafts
+from thread_cli.models.llama.merging import Merge
 from thread_cli.models.llama.speculation import MOST, Cost, Speculation
 
 if TYPE_CHECKING:
@@ -168,3 +173,30 @@ async def test_sampled_text_is_the_same_with_and_without_drafts(path: Path) -> N
         written.append((await model.complete(request)).text)
         await model.close()
     assert written[0] == written[1]
+
+
+# --- phrases that a model's file brings
+
+
+async def told(path: Path, phrases: str, folder: Path) -> Completion:
+    """What the first call of a model makes, whose file has these phrases."""
+    nothing = (np.zeros((1, WIDTH), np.float32), np.zeros((WIDTH, 1), np.float32))
+    made = adapter(folder / "lora.gguf", {"blk.0.attn_q.weight": nothing}, phrases=phrases)
+    Merge(path, [made]).write(folder / "model.gguf", lambda _: None)
+    model = LlamaModel(LlamaOptions(folder / "model.gguf", context=512))
+    try:
+        return await model.complete(Request("", "Q: 30 and 31?\nA:", "", (), 40))
+    finally:
+        await model.close()
+
+
+async def test_phrases_in_a_models_file_are_drafts_from_the_first_call_on(path: Path, tmp_path: Path) -> None:
+    plain = await told(path, "", tmp_path)
+    helped = await told(path, json.dumps([["\nA:", plain.text]]), tmp_path)
+    assert helped.text == plain.text
+    assert helped.usage.local.steps * 2 < plain.usage.local.steps
+
+
+async def test_other_things_than_phrases_in_a_models_file_are_the_users_error(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"something else under 'thread\.phrases' than pairs of texts"):
+        await told(path, '{"a": 1}', tmp_path)

@@ -17,6 +17,7 @@ from thread_cli.models.llama.quantising import quantise
 
 torch = pytest.importorskip("torch")
 weights = pytest.importorskip("thread_cli.train.weights")
+vocabulary = pytest.importorskip("thread_cli.train.vocabulary").vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,10 +77,10 @@ def test_an_adapter_does_to_smollm2_in_llama_cpp_what_it_does_in_torch(tmp_path:
     adapter(unordered, pairs, alpha=16.0)
 
     def off(path: Path, *adapters: Path) -> float:
-        return float(np.abs(logits(path, adapters, tokens, kv_type="f32") - wanted).max())
+        return float(np.abs(logits(path, adapters, tokens, kv_type="f32", flash_attention="off") - wanted).max())
 
     found = {
-        "no adapter": float(np.abs(logits(exact, (), tokens, kv_type="f32") - plain).max()),
+        "no adapter": float(np.abs(logits(exact, (), tokens, kv_type="f32", flash_attention="off") - plain).max()),
         "at run time": off(exact, made),
         "rows of q and k unordered": off(exact, unordered),
         "what the adapter changes": float(np.abs(plain - wanted).max()),
@@ -105,7 +106,7 @@ def test_an_adapter_once_merged_does_what_it_does_in_torch(model: Path, tmp_path
     weights.export(adapted, made)
     Merge(model, [made]).write(merged, lambda _: None)
     wanted = in_torch(adapted, tokens)
-    assert np.abs(logits(merged, (), tokens, kv_type="f32") - wanted).max() < 2e-2
+    assert np.abs(logits(merged, (), tokens, kv_type="f32", flash_attention="off") - wanted).max() < 2e-2
     assert np.abs(in_torch(weights.load(merged).model, tokens) - wanted).max() < 2e-2
 
 
@@ -113,12 +114,12 @@ def test_an_adapter_once_merged_does_what_it_does_in_torch(model: Path, tmp_path
 @pytest.mark.parametrize("source", [packaged, None], ids=["smollm2", "tiny"])
 def test_tokens_are_the_llama_backends(source: Callable[[], Path] | None, first: bool, model: Path) -> None:
     path = source() if source else model
-    vocabulary = weights.vocabulary(path)
+    known = vocabulary(path)
     backend = Backend(path, context=64, sequences=1, batch=16, threads=1)
     try:
         for text in (TEXT, "", " a", "\n\n", "a\n\n", "\n" + SHORT, "lone \udc80 surrogate"):
-            tokens = backend.tokenize(text.encode("utf-8", "replace"), first=first, special=False)
-            assert vocabulary.encode(text, first=first) == list(tokens)
+            tokens = backend.vocabulary.tokenize(text.encode("utf-8", "replace"), first=first, special=False)
+            assert known.encode(text, first=first) == list(tokens)
     finally:
         backend.close()
 
@@ -138,7 +139,7 @@ def test_a_folder_of_hugging_face_is_the_model_that_its_file_is(
     made = tmp_path / "made.gguf"
     weights.export(changed(weights.adapted(other, rank=4, alpha=8.0)), made)
     expected = in_torch(other.model, tokens)
-    assert np.abs(logits(model, [made], tokens, kv_type="f32") - expected).max() < 0.02
+    assert np.abs(logits(model, [made], tokens, kv_type="f32", flash_attention="off") - expected).max() < 0.02
 
 
 def test_a_vocabulary_that_puts_a_space_before_a_text_does_so_before_the_first_one_only(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from thread_cli.config import Config
 from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.prepare import prepare
 from thread_cli.train.packing import Example, packed
+from thread_cli.train.phrases import phrases
 from thread_cli.train.rounding import Rounded
 from thread_cli.train.sft import Recipe, logits_of, loss_of, train
 from thread_cli.train.trajectories import Segment, Trajectory, read, write
@@ -258,3 +260,16 @@ def test_wrong_input_is_one_line(model, tmp_path):
         assert ran.exception.exit_code == 2
         assert told in ran.exception.message
         assert "\n" not in ran.exception.message
+
+
+# --- phrases
+
+
+def test_phrases_are_what_is_learned_often_after_what_it_mostly_follows() -> None:
+    def thread(*texts: str) -> Trajectory:
+        return Trajectory("e", "t", "", "r/e", "0", tuple(Segment(text, bool(at % 2)) for at, text in enumerate(texts)))
+
+    often = [thread("a long beginning: one", "> go =>", f"You see {n}.<=", "print('done')") for n in (1, 2, 2)]
+    seldom = [thread("another: one", "> stay =>"), thread("a long beginning: two", "> go =>")]
+    assert json.loads(phrases([*often, *seldom])) == [["You see 2.<=", "print('done')"], ["ginning: one", "> go =>"]]
+    assert json.loads(phrases(seldom)) == []

@@ -10,6 +10,7 @@ import gguf
 import numpy as np
 
 from thread_cli.models.llama.backend import Backend, Slice
+from thread_cli.models.llama.drafts import PHRASES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ def adapter(path: Path, pairs: dict[str, tuple[np.ndarray, np.ndarray]], *, alph
     writer.add_type(fields.get("type", "adapter"))
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", alpha)
+    if "phrases" in fields:
+        writer.add_string(PHRASES, fields["phrases"])
     for name, (a, b) in pairs.items():
         writer.add_tensor(f"{name}.lora_a", a)
         writer.add_tensor(f"{name}.lora_b", b)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ceilings", "measured"]
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 62)
 DEPTH = 2048
 """Tokens before those that are timed, as in an episode."""
 
@@ -55,8 +55,9 @@ def measured(model: Path, threads: int, gpu_layers: int) -> Ceilings:
     for _ in range(2):
         backend.clear(0, 0)
         began = time.perf_counter()
-        for start in range(0, DEPTH, 512):
-            backend.evaluate([Slice(0, start, tokens[start : start + 512], int(start + 512 == DEPTH))])
+        for start in range(0, DEPTH, backend.batch):
+            part = tokens[start : start + backend.batch]
+            backend.evaluate([Slice(0, start, part, int(start + len(part) == DEPTH))])
         speed = max(speed, DEPTH / (time.perf_counter() - began))
     steps: dict[int, float] = {}
     for size in SIZES:

@@ -87,7 +87,7 @@ def data(
 def _draw(trajectories: Sequence[Trajectory], target: Path) -> None:
     """Draw the pack of the first trajectories, in the tokens of the embedded model."""
     try:
-        from thread_cli.train.weights import vocabulary
+        from thread_cli.train.vocabulary import vocabulary
     except ImportError as error:
         raise UserError(f"--draw needs {error.name or error}: {remedy('train')}") from None
     examples, _ = examples_of(trajectories[:_DRAWN], vocabulary(), _LONGEST_DRAWN)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from thread_cli.train.trajectories import Trajectory
-    from thread_cli.train.weights import Vocabulary
+    from thread_cli.train.vocabulary import Vocabulary
 
 __all__ = ["Example", "Pack", "examples_of", "packed", "packs_of"]
 

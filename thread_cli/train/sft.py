@@ -17,8 +17,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from thread_cli.engine.errors import UserError
+from thread_cli.models.llama.drafts import PHRASES
 from thread_cli.models.llama.steps import digest_of, written
 from thread_cli.train.packing import Example, Pack, examples_of, packs_of
+from thread_cli.train.phrases import phrases
 from thread_cli.train.rounding import Rounded
 from thread_cli.train.weights import Base, adapted, export, import_, restore, save
 
@@ -177,7 +179,8 @@ def train(
             state = {"adapter": save(model), "optimizer": optimizer.state_dict(), "step": step + 1}
             _checkpoint(folder, state)
             saved = time.monotonic()
-    export(model, folder / _ADAPTER, {"training.recipe": recipe.model_dump_json(), **(about or {})})
+    about = {"training.recipe": recipe.model_dump_json(), PHRASES: phrases(trajectories), **(about or {})}
+    export(model, folder / _ADAPTER, about)
     return folder / _ADAPTER
 
 

@@ -1,4 +1,4 @@
-"""The model to train: its weights in torch, its vocabulary as the llama backend has it, its LoRA adapter as GGUF.
+"""The model to train: its weights in torch, its LoRA adapter as GGUF.
 
 The base comes from a GGUF file of llama's architecture, of any format, or from a Hugging Face folder. llama.cpp orders
 the rows of the query's and the key's weights in another way, for its rotary embedding: `_to_gguf` and `_to_torch` are
@@ -7,35 +7,35 @@ the two directions, used for the base's weights and the adapter's alike.
 
 from __future__ import annotations
 
-import ctypes
 import re
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
-from weakref import finalize
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import gguf
-import llama_cpp.llama_cpp as llama
 import numpy as np
 import torch
 from gguf.quants import dequantize
 from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 from thread_cli.engine.errors import UserError
-from thread_cli.models.llama.loading import load_model, quiet
+from thread_cli.models.llama.gguf_files import field, opened
 from thread_cli.models.llama.prepare import packaged
 from thread_cli.models.llama.steps import written
+from thread_cli.train.vocabulary import unloadable, vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["LINEAR", "Base", "Vocabulary", "adapted", "export", "import_", "load", "restore", "save", "vocabulary"]
+    from thread_cli.train.vocabulary import Vocabulary
+
+__all__ = ["LINEAR", "Base", "adapted", "export", "import_", "load", "restore", "save"]
 
 _ARCHITECTURE: Final = "llama"
 _NAMES: Final = {
@@ -62,17 +62,6 @@ _LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight$")
 _ADAPTER: Final = "default"
 
 
-class Vocabulary(Protocol):
-    """Which tokens stand for which text."""
-
-    def encode(self, text: str, *, first: bool) -> list[int]:
-        """The tokens that the llama backend gives a text in which names of control tokens are nothing but text.
-
-        `first`: it begins a prompt.
-        """
-        ...
-
-
 @dataclass(frozen=True)
 class Base:
     """A model to be trained, in 32 bits."""
@@ -95,16 +84,6 @@ def load(source: Path | None = None) -> Base:
     """
     path = packaged() if source is None else source
     return _from_folder(path) if path.is_dir() else _from_file(path)
-
-
-def vocabulary(source: Path | None = None) -> Vocabulary:
-    """The vocabulary alone of what `load` takes.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    path = packaged() if source is None else source
-    return _FolderVocabulary(path) if path.is_dir() else _FileVocabulary(path)
 
 
 def adapted(base: Base, *, rank: int, alpha: float, targets: Sequence[str] = LINEAR, seed: int = 0) -> Any:
@@ -169,10 +148,10 @@ def import_(path: Path, model: Any) -> None:
     Raises:
         UserError: it cannot be read, or is of another rank, scale or model, or changes other layers.
     """
-    reader = _opened(path)
-    if _field(reader, "adapter.type") != "lora":
+    reader = opened(path, "adapter")
+    if field(reader, "adapter.type") != "lora":
         raise UserError(f"{str(path)!r} is not a LoRA adapter")
-    alpha, mine = _field(reader, "adapter.lora.alpha"), model.peft_config[_ADAPTER].lora_alpha
+    alpha, mine = field(reader, "adapter.lora.alpha"), model.peft_config[_ADAPTER].lora_alpha
     if alpha != np.float32(mine):
         raise UserError(f"adapter {str(path)!r} has alpha {alpha}, not {mine}")
     found = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
@@ -194,14 +173,14 @@ def _from_folder(path: Path) -> Base:
         _check_architecture(path, configs.from_pretrained(path, local_files_only=True).model_type)
         model = _model(path)
     except (OSError, ValueError, SafetensorError) as error:
-        raise _unloadable(path, error) from None
-    return Base(model, _FolderVocabulary(path))
+        raise unloadable(path, error) from None
+    return Base(model, vocabulary(path))
 
 
 def _from_file(path: Path) -> Base:
-    known = _FileVocabulary(path)
-    reader = _opened(path)
-    _check_architecture(path, _field(reader, "general.architecture"))
+    known = vocabulary(path)
+    reader = opened(path, "model")
+    _check_architecture(path, field(reader, "general.architecture"))
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     try:
         config = _config(reader, tensors)
@@ -215,7 +194,7 @@ def _from_file(path: Path) -> Base:
     for place in sorted(names.keys() ^ tensors.keys()):
         wrong = "lacks" if place in names else "has more than llama's architecture, such as"
         raise UserError(f"{str(path)!r} {wrong} {place!r}")
-    if _field(reader, "llama.rope.scaling.type", "none") != "none":
+    if field(reader, "llama.rope.scaling.type", "none") != "none":
         raise UserError(f"{str(path)!r} stretches its positions: give the model's Hugging Face folder")
     weights: dict[str, torch.Tensor] = {}
     for place, name in names.items():
@@ -243,19 +222,19 @@ def _model(source: Path | None, **options: Any) -> Any:
 
 
 def _config(reader: gguf.GGUFReader, tensors: Mapping[str, gguf.ReaderTensor]) -> LlamaConfig:
-    heads = int(_field(reader, "llama.attention.head_count"))
+    heads = int(field(reader, "llama.attention.head_count"))
     width, size = map(int, tensors[_EMBEDDING].shape)
     return LlamaConfig(
         vocab_size=size,
         hidden_size=width,
-        intermediate_size=int(_field(reader, "llama.feed_forward_length")),
-        num_hidden_layers=int(_field(reader, "llama.block_count")),
+        intermediate_size=int(field(reader, "llama.feed_forward_length")),
+        num_hidden_layers=int(field(reader, "llama.block_count")),
         num_attention_heads=heads,
-        num_key_value_heads=int(_field(reader, "llama.attention.head_count_kv", heads)),
+        num_key_value_heads=int(field(reader, "llama.attention.head_count_kv", heads)),
         head_dim=int(tensors["blk.0.attn_q.weight"].shape[1]) // heads,
-        max_position_embeddings=int(_field(reader, "llama.context_length")),
-        rms_norm_eps=float(_field(reader, "llama.attention.layer_norm_rms_epsilon")),
-        rope_theta=float(_field(reader, "llama.rope.freq_base", 10_000.0)),  # pyright: ignore[reportCallIssue]
+        max_position_embeddings=int(field(reader, "llama.context_length")),
+        rms_norm_eps=float(field(reader, "llama.attention.layer_norm_rms_epsilon")),
+        rope_theta=float(field(reader, "llama.rope.freq_base", 10_000.0)),  # pyright: ignore[reportCallIssue]
         tie_word_embeddings="output.weight" not in tensors,
     )
 
@@ -263,76 +242,6 @@ def _config(reader: gguf.GGUFReader, tensors: Mapping[str, gguf.ReaderTensor]) -
 def _check_architecture(path: Path, found: str) -> None:
     if found != _ARCHITECTURE:
         raise UserError(f"{str(path)!r} is of the architecture {found!r}; only llama's can be trained")
-
-
-def _unloadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{str(path)!r} holds no model that transformers can load: {_line(error)}")
-
-
-# Vocabularies
-
-
-class _FolderVocabulary:
-    """A tokenizer of transformers."""
-
-    def __init__(self, path: Path) -> None:
-        tokenizers = cast("Any", AutoTokenizer)  # its declared types are incomplete
-        try:
-            tokenizer = tokenizers.from_pretrained(path, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise _unloadable(path, error) from None
-        self._tokenizer = tokenizer
-        begins = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
-        self._begin: list[int] = [tokenizer.bos_token_id] if begins else []
-        self._pads = tokenizer.convert_ids_to_tokens(self._tokens("a")) != ["a"]
-
-    def encode(self, text: str, *, first: bool) -> list[int]:
-        if first:
-            return self._begin + self._tokens(text)
-        return _unpadded(text, self._tokens) if self._pads else self._tokens(text)
-
-    def _tokens(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-
-
-class _FileVocabulary:
-    """A GGUF file's, by llama.cpp itself."""
-
-    def __init__(self, path: Path) -> None:
-        quiet()
-        llama.llama_backend_init()
-        model = load_model(path, vocabulary_only=True)
-        finalize(self, llama.llama_model_free, model)
-        self._vocab: Any = llama.llama_model_get_vocab(model)
-        begins = bool(llama.llama_vocab_get_add_bos(self._vocab))
-        self._begin = [int(llama.llama_vocab_bos(self._vocab))] if begins else []
-        self._pads = self._text(self._tokens("a")) != "a"
-
-    def encode(self, text: str, *, first: bool) -> list[int]:
-        if first:
-            return self._begin + self._tokens(text)
-        return _unpadded(text, self._tokens) if self._pads else self._tokens(text)
-
-    def _tokens(self, text: str) -> list[int]:
-        data = text.encode("utf-8", "replace")
-        room = len(data) + 8
-        buffer: Any = (llama.llama_token * room)()
-        count = int(llama.llama_tokenize(self._vocab, data, len(data), buffer, room, False, False))
-        return list(buffer[:count])
-
-    def _text(self, tokens: list[int]) -> str:
-        buffer: Any = ctypes.create_string_buffer(64)
-        pieces: list[bytes] = []
-        for token in tokens:
-            length = int(llama.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True))
-            pieces.append(buffer.raw[:length])
-        return b"".join(pieces).decode("utf-8", "replace")
-
-
-def _unpadded(text: str, tokens: Callable[[str], list[int]]) -> list[int]:
-    """The tokens of a text in a vocabulary that puts a space before any: it is hidden behind a line break."""
-    lead, whole = tokens("\n"), tokens("\n" + text)
-    return whole[len(lead) :] if whole[: len(lead)] == lead else tokens(text)
 
 
 # Names and shapes
@@ -385,23 +294,6 @@ def _half(name: str, weight: torch.Tensor, heads: int = 0) -> NDArray[Any]:
     if not np.abs(values).max() < np.finfo(np.float16).max:
         raise UserError(f"the adapter's numbers for {name!r} do not fit 16 bits: the training has diverged")
     return np.ascontiguousarray(values, np.float16)
-
-
-# Reading GGUF
-
-
-def _opened(path: Path) -> gguf.GGUFReader:
-    try:
-        return gguf.GGUFReader(path)
-    except OSError as error:
-        raise UserError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(f"{str(path)!r} is not a whole GGUF file: {error}") from None
-
-
-def _field(reader: gguf.GGUFReader, key: str, default: Any = None) -> Any:
-    field = reader.get_field(key)
-    return default if field is None else field.contents()
 
 
 def _line(error: Exception) -> str:

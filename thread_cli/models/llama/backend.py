@@ -14,6 +14,7 @@ import numpy as np
 from thread_cli.engine.errors import ModelError, UserError
 from thread_cli.models.llama.call import Description
 from thread_cli.models.llama.loading import last_error, load_model, quiet
+from thread_cli.models.llama.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +32,8 @@ _KV_TYPES: Final = {
 _KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 """Bytes that a key's or a value's number takes."""
 _COMPRESSED: Final = {"q8_0", "q4_0"}
-_SMALL: Final = 8192
-"""Cells of a memory that is used without flash attention on a CPU, unless told otherwise."""
-_COMFORT: Final = 4096
-"""Cells of it that may be held at little cost: each costs every token of every step some time, whoever holds it."""
+_ALIKE: Final = 63
+"""Tokens of a batch up to which a CPU computes flash attention by the same functions, with the same rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +77,10 @@ class Backend:
             path, gpu_layers=gpu_layers, split=split, main_gpu=main_gpu, tensor_split=tensor_split
         )
         try:
-            self._vocab: Any = llama.llama_model_get_vocab(self._model)
+            self.vocabulary = Vocabulary(self._model)
             if gpu_layers == 0:
                 self._check_memory(context, kv_type)
-            flash = _flash_attention(flash_attention, kv_type, gpu_layers, context)
+            flash = _flash_attention(flash_attention, kv_type, gpu_layers)
             params = _context_params(context, sequences, batch, threads)
             params.flash_attn_type = flash
             params.type_k = params.type_v = _KV_TYPES[kv_type]
@@ -92,43 +91,46 @@ class Backend:
             raise
         self._memory: Any = llama.llama_get_memory(self._context)
         self.context = context
-        self.comfort = min(context, _COMFORT) if flash == llama.LLAMA_FLASH_ATTN_TYPE_DISABLED else context
-        """Cells that may be held without slowing every step."""
+        alike = gpu_layers > 0 or flash == llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self.batch = batch if alike else min(batch, _ALIKE)
+        """Most tokens to evaluate at once, if what follows a token is not to depend on its company."""
         self.trained = int(llama.llama_model_n_ctx_train(self._model))
         self.whole = bool(llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))
         """True if sequences can only be copied and dropped as a whole."""
-        self._vocabulary = int(llama.llama_vocab_n_tokens(self._vocab))
-        begin: list[Any] = [llama.llama_vocab_bos(self._vocab)] if llama.llama_vocab_get_add_bos(self._vocab) else []
-        self._begin: array[int] = array("i", begin)
-        self._pieces: dict[int, bytes] = {}
-        self._batch = _Batch(batch + 1)
+        self._filled = _Batch(batch + 1)
         self._spare = sequences
         """A sequence that holds nothing between batches."""
         self._shifts = bool(llama.llama_memory_can_shift(self._memory))
         self._company = None if self.whole or gpu_layers else Slice(self._spare, 0, array("i", [0]), 0)
         """Evaluated beside a token that would be alone: on a CPU, llama.cpp computes a single token by other functions,
         with other rounding, so that what a token is followed by would depend on how much was drafted."""
-        self._pads = b"".join(map(self.piece, self._tokenize(b"a", special=False))) != b"a"
-
-    @property
-    def vocab(self) -> Any:
-        """llama.cpp's vocabulary, for its own samplers."""
-        return self._vocab
 
     def describe(self) -> Description:
         """What the model's file says of it."""
         template: Any = llama.llama_model_chat_template(self._model, None)
         names = [
-            self.piece(token).decode("utf-8", "replace") if (token := int(find(self._vocab))) >= 0 else ""
+            self.vocabulary.piece(token).decode("utf-8", "replace")
+            if (token := int(find(self.vocabulary.handle))) >= 0
+            else ""
             for find in (llama.llama_vocab_bos, llama.llama_vocab_eos)
         ]
         return Description(
             template=None if template is None else template.decode("utf-8", "replace"),
             begin=names[0],
             end=names[1],
-            begins=len(self._begin) > 0,
+            begins=len(self.vocabulary.begin) > 0,
             longest=min(self.context, self.trained or self.context),
         )
+
+    def told(self, key: str) -> str:
+        """The text that the model's file has under a key; nothing if it has none."""
+        size = 256
+        while True:
+            buffer: Any = ctypes.create_string_buffer(size)
+            length = int(llama.llama_model_meta_val_str(self._model, key.encode(), buffer, size))
+            if length < size:
+                return buffer.value.decode("utf-8", "replace")
+            size = length + 1
 
     def close(self) -> None:
         """Free the memory. May be called twice."""
@@ -137,38 +139,6 @@ class Backend:
         if self._model is not None:
             llama.llama_model_free(self._model)
         self._context = self._model = None
-
-    def tokenize(self, text: bytes, *, first: bool, special: bool) -> array[int]:
-        """Tokens of a text. Where it begins a prompt, the model's own rules for a beginning apply (BOS, space)."""
-        if first:
-            return self._begin + self._tokenize(text, special=special)
-        if not self._pads:
-            return self._tokenize(text, special=special)
-        # A vocabulary that puts a space before any text: hide it behind a line break, and take both away again.
-        lead = self._tokenize(b"\n", special=False)
-        tokens = self._tokenize(b"\n" + text, special=special)
-        if tokens[: len(lead)] == lead and b"".join(map(self.piece, tokens[len(lead) :])) == text:
-            return tokens[len(lead) :]
-        return self._tokenize(text, special=special)
-
-    def piece(self, token: int) -> bytes:
-        """The text that a token stands for; several tokens may make one character."""
-        known = self._pieces.get(token)
-        if known is not None:
-            return known
-        size = 64
-        while True:
-            buffer = ctypes.create_string_buffer(size)
-            length = int(llama.llama_token_to_piece(self._vocab, token, buffer, size, 0, True))
-            if length >= 0:
-                break
-            size = -length
-        self._pieces[token] = buffer.raw[:length]
-        return self._pieces[token]
-
-    def is_end(self, token: int) -> bool:
-        """True if the model ends its text with this token."""
-        return bool(llama.llama_vocab_is_eog(self._vocab, token))
 
     def share(self, source: int, target: int, start: int, end: int) -> None:
         """Let `target` have the cells of `source` at positions `start` to `end` in place of its own."""
@@ -193,9 +163,9 @@ class Backend:
         """
         alone = self._company is not None and sum(len(part.tokens) for part in slices) == 1
         company = [self._company] if alone and self._company is not None else []
-        ends = self._batch.fill([*slices, *company])
+        ends = self._filled.fill([*slices, *company])
         self._start_at_the_first_free_cell()
-        status = int(llama.llama_decode(self._context, self._batch.struct))
+        status = int(llama.llama_decode(self._context, self._filled.struct))
         for part in company:
             self.clear(part.sequence, 0)
         if status == 1:
@@ -218,16 +188,7 @@ class Backend:
 
     def _logits(self, place: int) -> NDArray[np.float32]:
         pointer: Any = llama.llama_get_logits_ith(self._context, place)
-        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary,))
-
-    def _tokenize(self, text: bytes, *, special: bool) -> array[int]:
-        size = len(text) + 8
-        while True:
-            buffer: Any = (llama.llama_token * size)()
-            count = int(llama.llama_tokenize(self._vocab, text, len(text), buffer, size, False, special))
-            if count >= 0:
-                return array("i", buffer[:count])
-            size = -count
+        return np.ctypeslib.as_array(pointer, shape=(self.vocabulary.size,))
 
     def _init(self, path: Path, context: int, params: Any) -> Any:
         last_error()
@@ -279,7 +240,7 @@ def _context_params(context: int, sequences: int, batch: int, threads: int) -> A
     return params
 
 
-def _flash_attention(wanted: str, kv_type: str, gpu_layers: int, context: int) -> int:
+def _flash_attention(wanted: str, kv_type: str, gpu_layers: int) -> int:
     """llama.cpp's number for it.
 
     Raises:
@@ -292,9 +253,8 @@ def _flash_attention(wanted: str, kv_type: str, gpu_layers: int, context: int) -
         )
     if wanted == "auto" and gpu_layers:
         return int(llama.LLAMA_FLASH_ATTN_TYPE_AUTO)
-    # Without it a CPU takes half as long to verify drafts, but looks at all cells that any sequence holds.
-    on = kv_type in _COMPRESSED or context > _SMALL if wanted == "auto" else wanted == "on"
-    return int(llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if on else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED)
+    # Without it a CPU computes something for every cell that any sequence holds, and for each token of a step.
+    return int(llama.LLAMA_FLASH_ATTN_TYPE_DISABLED if wanted == "off" else llama.LLAMA_FLASH_ATTN_TYPE_ENABLED)
 
 
 class _Batch:

@@ -3,8 +3,7 @@
 A node is a run of tokens whose cells all sequences below it share. A sequence is a path from the root. New prompts
 continue the sequence that ends where they go on, or are forked off the deepest node that they have in common with any.
 When ids or cells are short, sequences at rest are dropped: ended threads first, then threads that wait, each least
-recently used first. Ended ones are dropped sooner where every held cell slows every step. What is dropped is remembered
-by hash, so that evaluating it again is counted.
+recently used first. What is dropped is remembered by hash, so that evaluating it again is counted.
 """
 
 from __future__ import annotations
@@ -97,20 +96,16 @@ def common_prefix(a: _Run, b: _Run) -> int:
 class PrefixTree:
     """The sequences of one KV memory of `cells` cells and ids below `sequences`.
 
-    Ended threads are kept while no more than `comfort` cells are held (by default as many as there are).
     With `whole`, the memory can only copy sequences as a whole (recurrent models): a prompt is then matched where a
     known sequence ends, and nowhere else.
     """
 
-    def __init__(
-        self, store: Store, *, sequences: int, cells: int, comfort: int | None = None, whole: bool = False
-    ) -> None:
+    def __init__(self, store: Store, *, sequences: int, cells: int, whole: bool = False) -> None:
         self.cells = cells
         self.used = 0
         self.dropped = 0
         """Sequences dropped whose threads were expected to go on."""
         self._store = store
-        self._comfort = cells if comfort is None else comfort
         self._whole = whole
         self._root = _Node(array("i"), 0, 0, None)
         self._sequences: set[Sequence] = set()
@@ -218,8 +213,6 @@ class PrefixTree:
         self._clock += 1
         sequence.used = self._clock
         sequence.busy, sequence.waiting = False, waiting
-        while self.used > self._comfort and (ended := [s for s in self._sequences if not (s.busy or s.waiting)]):
-            self.drop(min(ended, key=lambda s: s.used))
 
     def make_room(self, cells: int) -> None:
         """Drop sequences at rest until `cells` cells are free.

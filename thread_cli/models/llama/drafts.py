@@ -3,6 +3,7 @@
 Threads repeat each other. A child answers in the words of its task, an action takes up a line that was read, an episode
 goes like the one before it. So the last tokens of a sequence are looked up among everything seen so far, the longest
 run of them first, and what followed there is the draft (prompt look-up decoding, over all threads instead of one text).
+A model that was trained here brings phrases in its file, under the key `PHRASES`, that count as seen from the start.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from array import array
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Draft", "Drafts", "Trail"]
+__all__ = ["PHRASES", "Draft", "Drafts", "Trail"]
+
+PHRASES: Final = "thread.phrases"
+"""JSON: pairs of a text and what came after it."""
 
 _LENGTHS: Final = (12, 6, 4, 3, 2, 1)
 """Tokens that must agree for a look-up, tried in this order."""

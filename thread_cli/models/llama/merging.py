@@ -14,6 +14,8 @@ import numpy as np
 from gguf.quants import dequantize, quantize
 
 from thread_cli.engine.errors import UserError
+from thread_cli.models.llama.drafts import PHRASES
+from thread_cli.models.llama.gguf_files import field, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,9 +41,10 @@ class Merge:
     """
 
     def __init__(self, model: Path, adapters: Sequence[Path]) -> None:
-        self._model = _opened(model, "model")
+        self._model = opened(model, "model")
         self._weights = {tensor.name: tensor for tensor in self._model.tensors}
         self._changes: dict[str, list[_Factors]] = {}
+        self._phrases = ""
         for path in adapters:
             for name, factors in self._adapter(path):
                 self._changes.setdefault(name, []).append(factors)
@@ -60,13 +63,15 @@ class Merge:
             for tensor in self._model.tensors
         }
         sizes = {name: _bytes(self._weights[name], kind) for name, kind in kinds.items()}
-        writer = gguf.GGUFWriter(target, arch=_text(self._model, "general.architecture"))
+        writer = gguf.GGUFWriter(target, arch=field(self._model, "general.architecture", ""))
         try:
             writer.data_alignment = int(self._model.alignment)
             for name, kind in kinds.items():
                 shape = [int(size) for size in reversed(self._weights[name].shape)]
                 writer.add_tensor_info(name, shape, np.dtype(np.float32), sizes[name], kind)
             _copy_fields(self._model, writer)
+            if self._phrases:
+                writer.add_string(PHRASES, self._phrases)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
@@ -102,18 +107,19 @@ class Merge:
 
     def _adapter(self, path: Path) -> Iterator[tuple[str, _Factors]]:
         """The names of the weights that an adapter changes, and the factors of what it adds, the scale within."""
-        adapter = _opened(path, "adapter")
+        adapter = opened(path, "adapter")
         where = f"adapter {str(path)!r}"
-        if (_text(adapter, "general.type"), _text(adapter, "adapter.type")) != ("adapter", "lora"):
+        if (field(adapter, "general.type", ""), field(adapter, "adapter.type", "")) != ("adapter", "lora"):
             raise UserError(
                 f"{str(path)!r} is not a LoRA adapter; convert one with llama.cpp's convert_lora_to_gguf.py"
             )
-        if adapter.get_field("adapter.alora.invocation_tokens") is not None:
+        if field(adapter, "adapter.alora.invocation_tokens") is not None:
             raise UserError(f"{where} acts after certain tokens only and cannot be merged; use it by --lora")
-        its, mine = (_text(reader, "general.architecture") for reader in (adapter, self._model))
+        its, mine = (field(reader, "general.architecture", "") for reader in (adapter, self._model))
         if its != mine:
             raise UserError(f"{where} is for models of the architecture {its!r}; this one is {mine!r}")
-        alpha = adapter.get_field("adapter.lora.alpha")
+        self._phrases = field(adapter, PHRASES, self._phrases)
+        alpha = field(adapter, "adapter.lora.alpha", 0.0)
         tensors = {tensor.name: tensor for tensor in adapter.tensors}
         for name in sorted({name.removesuffix(".lora_a").removesuffix(".lora_b") for name in tensors}):
             a, b = tensors.get(f"{name}.lora_a"), tensors.get(f"{name}.lora_b")
@@ -123,7 +129,7 @@ class Merge:
                 raise UserError(f"{where} changes {name!r}, which the model does not have")
             if name == _EMBEDDING and _OUTPUT not in self._weights:
                 raise UserError(f"{where} changes {name!r}, which this model writes with too; use it by --lora")
-            yield name, self._factors(where, name, (a, b), float(alpha.contents()) if alpha else 0.0)
+            yield name, self._factors(where, name, (a, b), float(alpha))
 
     def _factors(
         self, where: str, name: str, pair: tuple[gguf.ReaderTensor, gguf.ReaderTensor], alpha: float
@@ -141,30 +147,13 @@ class Merge:
         return left * np.float32(alpha / rank if alpha else 1.0), right
 
 
-def _opened(path: Path, what: str) -> gguf.GGUFReader:
-    try:
-        return gguf.GGUFReader(path)
-    except FileNotFoundError:
-        raise UserError(f"{what} file {str(path)!r} does not exist") from None
-    except OSError as error:
-        raise UserError(f"{what} file {str(path)!r} cannot be read: {error.strerror}") from None
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        # It checks little: what is cut or broken ends in one of these.
-        raise UserError(f"{what} file {str(path)!r} is not a whole GGUF file: {error}") from None
-
-
-def _text(reader: gguf.GGUFReader, key: str) -> str:
-    field = reader.get_field(key)
-    return "" if field is None else str(field.contents())
-
-
 def _copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
-    for field in reader.fields.values():
-        empty = field.types == [gguf.GGUFValueType.ARRAY]
-        if empty or field.name.startswith("GGUF.") or field.name == "general.architecture":
+    for each in reader.fields.values():
+        empty = each.types == [gguf.GGUFValueType.ARRAY]
+        if empty or each.name.startswith("GGUF.") or each.name in {"general.architecture", PHRASES}:
             continue
-        inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(field.name, field.contents(), field.types[0], inner)
+        inner = each.types[-1] if each.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(each.name, each.contents(), each.types[0], inner)
 
 
 def _merged_type(kind: _Type) -> _Type:

@@ -50,7 +50,7 @@ class LlamaOptions:
     tensor_split: tuple[float, ...] = ()
     """How much each GPU gets, in proportion; by default by their free memory."""
     flash_attention: Literal["auto", "on", "off"] = "auto"
-    """`auto`: on a CPU, on for a context of more than 8,192; on a GPU, llama.cpp's own choice."""
+    """`auto`: on a CPU, on; on a GPU, llama.cpp's own choice."""
     kv_type: Literal["f32", "f16", "q8_0", "q4_0"] = "f16"
     """Type of the keys and values in the KV memory."""
     adapters: tuple[Path, ...] = ()
@@ -58,7 +58,7 @@ class LlamaOptions:
     top_p: float = 1.0
     """Probability mass of the tokens to draw from, at temperatures above 0."""
     batch: int = 512
-    """Most tokens that are evaluated in one step."""
+    """Most tokens that are evaluated in one step; on a CPU with flash attention 63, which is as fast there."""
     speculate: bool = True
     """Whether to guess ahead from what threads have read and written, where that pays."""
 
@@ -264,7 +264,6 @@ def _load(options: LlamaOptions, work: Work) -> tuple[Backend, Scheduler]:
     return backend, Scheduler(
         backend,
         sequences=options.sequences,
-        batch=options.batch,
         top_p=options.top_p,
         speculate=options.speculate,
         work=work,

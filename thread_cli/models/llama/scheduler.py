@@ -14,11 +14,13 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from thread_cli.engine.errors import LimitReached, ModelError
+from pydantic import TypeAdapter, ValidationError
+
+from thread_cli.engine.errors import LimitReached, ModelError, UserError
 from thread_cli.models import Completion, Local, StopReason, Usage
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.cache import CacheFull, PrefixTree, Sequence, common_prefix
-from thread_cli.models.llama.drafts import Drafts
+from thread_cli.models.llama.drafts import PHRASES, Drafts
 from thread_cli.models.llama.grammar import Grammar
 from thread_cli.models.llama.sampling import Sampler, Text
 from thread_cli.models.llama.speculation import MOST, Speculation
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from thread_cli.models.llama.drafts import Draft, Trail
 
 __all__ = ["Scheduler"]
+
+_pairs: TypeAdapter[list[tuple[str, str]]] = TypeAdapter(list[tuple[str, str]])
 
 
 @dataclass(eq=False, slots=True)
@@ -69,7 +73,6 @@ class Scheduler:
     Args:
         backend: the model.
         sequences: most sequences that are kept.
-        batch: most tokens that one step evaluates.
         top_p: probability mass to draw from, for requests that do not say.
         speculate: whether to make drafts.
         work: gets what is done added.
@@ -80,21 +83,22 @@ class Scheduler:
         backend: Backend,
         *,
         sequences: int,
-        batch: int,
         top_p: float = 1.0,
         speculate: bool = True,
         work: Work | None = None,
     ) -> None:
-        self.tree = PrefixTree(
-            backend, sequences=sequences, cells=backend.context, comfort=backend.comfort, whole=backend.whole
-        )
+        self.tree = PrefixTree(backend, sequences=sequences, cells=backend.context, whole=backend.whole)
         # What a recurrent model has read cannot be taken back, so that nothing may be tried.
         self.speculation = Speculation(on=speculate and not backend.whole)
         self.work = work or Work()
         self._drafts = Drafts()
+        for lead, phrase in _phrases(backend) if self.speculation.on else ():
+            tokens = [backend.vocabulary.tokenize(text.encode(), first=False, special=False) for text in (lead, phrase)]
+            self._drafts.follow(tokens[0] + tokens[1], 0)
         self._backend = backend
-        self._transcripts = Transcripts(backend)
-        self._size = batch
+        self._vocabulary = backend.vocabulary
+        self._transcripts = Transcripts(backend.vocabulary)
+        self._size = backend.batch
         self._top_p = top_p
         self._longest = min(backend.context, backend.trained or backend.context)
         self._waiting: list[_Live] = []
@@ -117,7 +121,7 @@ class Scheduler:
             call.done(ModelError("the prompt is empty, and the model has no token to begin a text with"))
             return
         self._arrivals += 1
-        sampler = Sampler.of(request, self._top_p, partial(Grammar, self._backend.vocab))
+        sampler = Sampler.of(request, self._top_p, partial(Grammar, self._vocabulary.handle))
         priority = (-request.thread.count("."), self._arrivals)
         live = _Live(call, prompt, array("i", prompt.tokens), Text(request.stop), sampler, priority)
         if request.max_tokens <= 0:
@@ -308,13 +312,13 @@ class Scheduler:
         token = live.sampler.choose(logits)
         live.generated += 1
         self.work.generated += 1
-        if self._backend.is_end(token):
+        if self._vocabulary.is_end(token):
             return "end"
         drawn = array("i", [token])
         live.tokens += drawn
         if live.trail is not None:
             live.trail.add(drawn)
-        stopped = live.text.add(token, self._backend.piece(token))
+        stopped = live.text.add(token, self._vocabulary.piece(token))
         if live.call.told is not None:
             live.call.told(live.text.news())
         if stopped:
@@ -343,3 +347,12 @@ class Scheduler:
         live.sequence = None
         if live in self._live:
             self._live.remove(live)
+
+
+def _phrases(backend: Backend) -> list[tuple[str, str]]:
+    """What the model's file says that it often writes, each with what stands before it."""
+    text = backend.told(PHRASES)
+    try:
+        return _pairs.validate_json(text) if text else []
+    except ValidationError:
+        raise UserError(f"the model's file has something else under {PHRASES!r} than pairs of texts") from None

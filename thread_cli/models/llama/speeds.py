@@ -194,12 +194,13 @@ def _speed(path: Path, machine: Machine) -> Speed:
     backend = Backend(
         path, context=2 * READ, sequences=MANY, batch=READ, threads=machine.threads, gpu_layers=machine.gpu_layers
     )
-    tokens = backend.tokenize(_TEXT * READ, first=True, special=False)[:READ]
+    tokens = backend.vocabulary.tokenize(_TEXT * READ, first=True, special=False)[:READ]
     ends = [READ] * MANY
 
     def read() -> None:
         backend.clear(0, 0)
-        backend.evaluate([Slice(0, 0, tokens, 1)])
+        for start in range(0, READ, backend.batch):
+            backend.evaluate([Slice(0, start, tokens[start : start + backend.batch], 1)])
 
     def write(count: int) -> None:
         backend.evaluate([Slice(each, ends[each], tokens[-1:], 1) for each in range(count)])
