@@ -194,10 +194,10 @@ def test_a_chain_of_a_thousand_threads_fits_any_screen():
 def test_one_drawing_of_ten_thousand_threads_costs_no_more_than_of_a_hundred():
     def cost(state):
         rows(state, 40)
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(5):
             drawn(render_tree_rows(state))
-        return (time.perf_counter() - began) / 5
+        return (time.process_time() - began) / 5
 
     def render_tree_rows(state):
         from thread_cli.display.render import render_rows
@@ -211,8 +211,8 @@ def test_one_drawing_of_ten_thousand_threads_costs_no_more_than_of_a_hundred():
 
 def test_folding_takes_constant_time_per_event():
     events = wide(100, 2, finish=True).events
-    began = time.perf_counter()
+    began = time.process_time()
     state = TreeState.of(events)
-    assert (time.perf_counter() - began) / len(events) < 100e-6
+    assert (time.process_time() - began) / len(events) < 100e-6
     state.settle()
     assert (state.main.total, state.main.done) == (10_101, 10_101)
