@@ -92,7 +92,9 @@ class Backend:
         self._memory: Any = llama.llama_get_memory(self._context)
         self.context = context
         alike = gpu_layers > 0 or flash == llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self.batch = batch if alike else min(batch, _ALIKE)
+        self.batch = batch
+        """Most tokens to evaluate at once."""
+        self.alike = batch if alike else min(batch, _ALIKE)
         """Most tokens to evaluate at once, if what follows a token is not to depend on its company."""
         self.trained = int(llama.llama_model_n_ctx_train(self._model))
         self.whole = bool(llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))

@@ -58,7 +58,7 @@ class LlamaOptions:
     top_p: float = 1.0
     """Probability mass of the tokens to draw from, at temperatures above 0."""
     batch: int = 512
-    """Most tokens that are evaluated in one step; on a CPU with flash attention 63."""
+    """Most tokens that are evaluated in one step; on a CPU with flash attention 63, but for few-shot prompts."""
     speculate: bool = True
     """Whether to guess ahead from what threads have read and written, where that pays."""
 

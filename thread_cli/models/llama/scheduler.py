@@ -98,7 +98,7 @@ class Scheduler:
         self._backend = backend
         self._vocabulary = backend.vocabulary
         self._transcripts = Transcripts(backend.vocabulary)
-        self._size = backend.batch
+        self._size = backend.alike
         self._top_p = top_p
         self._longest = min(backend.context, backend.trained or backend.context)
         self._waiting: list[_Live] = []
@@ -200,8 +200,17 @@ class Scheduler:
             self._live.sort(key=lambda other: other.priority)
 
     def _plan(self) -> dict[_Live, Slice]:
-        """The next batch: decoding calls first, then prompts, each in order of priority."""
+        """The next batch: a large piece of a few-shot prompt by itself, else decoding calls first, then prompts.
+
+        Where large batches are rounded in another way, all of them are pieces of few-shot prompts, always cut alike.
+        """
         slices: dict[_Live, Slice] = {}
+        for live in self._live:
+            count = min(self._backend.batch, min(live.prompt.shared, len(live.tokens) - 1) - live.evaluated)
+            if count > self._size and live.sequence is not None:
+                start = live.evaluated
+                slices[live] = Slice(live.sequence.id, start, live.tokens[start : start + count], wanted=0)
+                return self._fit(slices)
         room = self._size
         for live in sorted(self._live, key=lambda other: (other.pending > 1, other.priority)):
             sequence = live.sequence

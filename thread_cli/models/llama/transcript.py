@@ -108,6 +108,8 @@ class Prompt:
     tokens: array[int]
     last: _Run
     thread: _Thread
+    shared: int
+    """Tokens of q, the few-shot prompt, at its beginning."""
 
 
 class Transcripts:
@@ -143,7 +145,7 @@ class Transcripts:
             self._keep(thread, run.appended, new)
             run = new
             tokens += run.tokens
-        return Prompt(tokens, run, thread)
+        return Prompt(tokens, run, thread, len(self._q.get(q, ())))
 
     def record(self, prompt: Prompt, pieces: Sequence[tuple[int, bytes]], length: int) -> None:
         """Keep generated tokens and their texts, up to the last token that ends within the first `length` bytes."""
