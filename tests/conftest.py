@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from benches import SCRIPT
 from games import extracted
 from reported import Edit, Runs, rewritten_copy
 from sessions import SMALL
@@ -51,6 +52,14 @@ def embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THREAD_CACHE", str(tmp_path_factory.mktemp("cache")))
         return embedded_model_path(base=True)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    """A scripted model that answers every task of TextCraft alike."""
+    path = tmp_path / "script.toml"
+    path.write_text(SCRIPT)
+    return f"scripted:{path}"
 
 
 @pytest.fixture
@@ -100,6 +109,13 @@ async def alfworld() -> AsyncIterator[Alfworld]:
     opened = Alfworld()
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key or address of an API in the environment."""
+    for name in ("OPENAI_API_KEY", "THREAD_API_KEY", "OPENAI_BASE_URL", "OPENAI_LOG"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

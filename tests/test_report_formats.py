@@ -179,6 +179,12 @@ def test_runs_of_the_same_name_are_told_apart(played, rewritten) -> None:
     assert len({arm.label for arm in arms_of([*runs, runs[0]])}) == 3
 
 
+def test_a_model_in_a_file_is_called_without_its_folders(played) -> None:
+    run = read_run(played(f"scripted:{played('teacher').parent / 'hostile.toml'}"))
+    assert [arm.label for arm in arms_of([run])] == ["thread · scripted:hostile.toml"]
+    assert str(run.model) in as_json([run])
+
+
 # --- plots
 
 
