@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _NOTHING: Final = "\u2013"
+_FOLDERS: Final = re.compile(r"^((?:faulty:[^+]*\+)?(?:llama|scripted|replay):).*/(?=.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
     alike = all(name for _, name in parts) and len({(part.method, part.model) for part, _ in parts}) == 1
     labels: list[str] = []
     for part, variant in parts:
-        who = [] if alike else [part.method, part.model]
+        who = [] if alike else [part.method, _brief(part.model)]
         names = [part.suite.name if suites else "", *who, variant]
         labels.append(" · ".join(clean(name) for name in names if name))
     doubled = {label for label in labels if labels.count(label) > 1}
@@ -71,9 +73,14 @@ def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
 
 def title_of(arms: Sequence[Arm]) -> str:
     """What is reported: the suites, and method and model where all arms have the same."""
-    who = {(arm.summary.method, arm.summary.model) for arm in arms}
+    who = {(arm.summary.method, _brief(arm.summary.model)) for arm in arms}
     names = [", ".join(dict.fromkeys(arm.summary.suite for arm in arms)), *(who.pop() if len(who) == 1 else ())]
     return clean(" · ".join(names))
+
+
+def _brief(model: str) -> str:
+    """A model as people call it: a file without the folders that it lies in."""
+    return _FOLDERS.sub(r"\1", model)
 
 
 def tables(arms: Sequence[Arm]) -> list[Table]:
