@@ -19,9 +19,10 @@ from thread_cli.playing import environment_for, executor_for, interpreter_for, p
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from thread_cli.environments import Environment, Task
     from thread_cli.models import Model
 
-__all__ = ["Call", "play", "recorded"]
+__all__ = ["Call", "Recorder", "play", "played", "recorded"]
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,19 @@ async def recorded(environment: str, count: int, most: int, vocabulary: Path) ->
     episodes: list[list[Call]] = []
     for task in list(stage.tasks("generated" if environment == "alfworld" else "test"))[: 8 * count : 8]:
         model = Recorder(stage.teacher(task))
-        interpreter = interpreter_for(config, stage, task)
-        executor = executor_for(
-            config,
-            model=model,
-            prompt=prompt_for(config, stage, task),
-            interpreter=interpreter,
-            environment=stage,
-            sinks=(),
-        )
-        await executor.run(task, environment)
-        await interpreter.close()
+        await played(config, stage, task, model)
         episodes.append(_calls(model.calls[:most], counter))
     await stage.close()
     return episodes
+
+
+async def played(config: Config, stage: Environment, task: Task, model: Model) -> None:
+    """Let a model play a task."""
+    interpreter = interpreter_for(config, stage, task)
+    prompt = prompt_for(config, stage, task)
+    executor = executor_for(config, model=model, prompt=prompt, interpreter=interpreter, environment=stage, sinks=())
+    await executor.run(task, config.environment)
+    await interpreter.close()
 
 
 def _calls(recorded_calls: list[tuple[Request, str]], counter: Any) -> list[Call]:

@@ -125,14 +125,14 @@ async def short(path: Path) -> bool:
 async def soak(path: Path, threads: int) -> bool:
     """Many small episodes, eight at once."""
     size = 15
-    each = [0]
+    each: list[int] = []
     async with opened(path, 8192) as model:
         began, calls = time.perf_counter(), 0
         for number in range(0, threads, 8 * size):
             calls += (await play(model, 8, depth=3, fan_out=2, first=number)).calls
             each.append(_resident())
-    rounds = len(each) - 1
-    settled, last = each[max(1, rounds // 4)], each[-1]
+    rounds = len(each)
+    settled, last = each[rounds // 4], each[-1]
     print(
         f"\n{rounds * 8 * size} threads, {calls} calls in {time.perf_counter() - began:.0f} s: "
         f"{settled / 1e6:.0f} MB after a quarter, {last / 1e6:.0f} MB at the end"
