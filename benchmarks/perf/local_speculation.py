@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 GAIN = 1.5
 """How many times as fast drafts should make an episode."""
-SHOWN = 5
 
 
 class Timed(Recorder):
@@ -82,15 +81,17 @@ async def run(options: argparse.Namespace) -> int:
 def _add(sums: Sums, task: str, guessing: Timed, plain: Timed) -> None:
     pairs = list(zip_longest(guessing.calls, plain.calls))
     first = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
-    if first is not None:
-        print(f"task {task}: from call {first} of {len(pairs)} on, other text than without drafts")
+    verdict = "the same" if first is None else f"other text from call {first} on"
+    print(
+        f"task {task}: {len(pairs)} calls, {verdict}; "
+        f"{guessing.seconds:.1f} s with drafts, {plain.seconds:.1f} s without",
+        flush=True,
+    )
     sums.episodes += 1
     sums.same += first is None
     sums.calls += len(pairs)
     sums.seconds += guessing.seconds
     sums.without += plain.seconds
-    if sums.episodes % SHOWN == 0:
-        print(f"{sums.episodes} episodes: {sums.same} the same, {sums.without / sums.seconds:.2f}x", flush=True)
 
 
 def main() -> int:
