@@ -34,7 +34,6 @@ class Timed(Recorder):
 
     def __init__(self, engine: LlamaModel) -> None:
         super().__init__(engine)
-        self.engine = engine
         self.seconds = 0.0
 
     async def complete(self, request: Request) -> Completion:
@@ -46,10 +45,11 @@ class Timed(Recorder):
 
 @dataclass
 class Sums:
+    """Over all episodes; `seconds` are those with drafts."""
+
     episodes: int = 0
     same: int = 0
     calls: int = 0
-    other: int = 0
     seconds: float = 0.0
     without: float = 0.0
 
