@@ -26,6 +26,7 @@ from thread_cli.cli.app import app
 from thread_cli.config import Config
 from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.prepare import prepare
+from thread_cli.train.attention import runs_of
 from thread_cli.train.packing import Example, packed
 from thread_cli.train.phrases import phrases
 from thread_cli.train.rounding import Rounded
@@ -183,6 +184,20 @@ def test_self_training_plays_learns_and_goes_on(model, suite, threads, specialis
     untaught = thread(*command[:4], tmp_path / "else", *command[5:])
     assert untaught.returncode == 2
     assert "begin with --data" in untaught.stderr
+
+
+def test_the_runs_of_a_pack_see_what_its_tokens_see():
+    texts = ["abcde", "abcxy", "abcxyz", "bc", "abq"]
+    pack = packed(Example(tuple(map(ord, text)), (False,) * len(text)) for text in texts)
+    runs = runs_of(pack)
+    assert [place for run in runs for place in range(run.start, run.stop)] == list(range(len(pack)))
+    for run in runs:
+        places = [*run.ancestors.tolist(), *range(run.start, run.stop)]
+        for row, place in enumerate(range(run.start, run.stop)):
+            last = len(run.ancestors) + row
+            seen = run.seen[row].tolist() if run.seen is not None else [n <= last for n in range(len(places))]
+            found = [other for other, own in zip(places, seen, strict=True) if own]
+            assert found == [other for other in range(len(pack)) if pack.sees(place, other)]
 
 
 def test_packed_threads_have_the_logits_and_gradients_of_separate_ones(model):

@@ -1,6 +1,6 @@
 """Trie packing against threads one by one: the same logits and gradients, for how many tokens less and in what time.
 
-    python benchmarks/perf/packing.py threads.jsonl [--threads 24] [--base FILE]
+    python benchmarks/perf/packing.py threads.jsonl [--threads 24] [--base FILE] [--adapter FILE]
 
 A file of `thread data --examples` shows what packing is made for: every thread begins with the same few-shot prompt.
 """
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from thread_cli.train.packing import Example, examples_of, packed, packs_of
+from thread_cli.train.packing import Example, Pack, examples_of, packed, packs_of
 from thread_cli.train.sft import logits_of, loss_of
 from thread_cli.train.trajectories import read
-from thread_cli.train.weights import adapted, load
+from thread_cli.train.weights import adapted, import_, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,22 +31,23 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--threads", type=int, default=24)
     parser.add_argument("--base", type=Path)
+    parser.add_argument("--adapter", type=Path, help="of rank 8, as `thread train sft` writes it; else one of noise")
     parser.add_argument("--length", type=int, default=512)
     arguments = parser.parse_args()
     base = load(arguments.base)
     examples, _ = examples_of(read(arguments.file)[: arguments.threads], base.vocabulary, 4096)
     model = adapted(base, rank=_RANK, alpha=2.0 * _RANK)
-    with torch.no_grad():  # an adapter that changes nothing has no gradient to speak of
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.02, generator=torch.Generator().manual_seed(len(name)))
+    if arguments.adapter is not None:
+        import_(arguments.adapter, model)
+    else:
+        _disturb(model)
     longest = max(len(example.tokens) for example in examples)
     packs = packs_of(examples, max(arguments.length, longest))
     alone, together = sum(len(example.tokens) for example in examples), sum(map(len, packs))
     print(
         f"{len(examples)} threads: {alone:,} tokens one by one, {together:,} packed ({1 - together / alone:.1%} spared)"
     )
-    print(f"largest difference of a logit: {_logits(model, examples):.2e}")
+    print(f"largest difference of a logit: {_logits(model, examples, packs):.2e}")
     one_by_one, seconds = _gradients(model, [packed([example]) for example in examples])
     in_packs, less = _gradients(model, packs)
     most = max(float(gradient.abs().max()) for gradient in one_by_one)
@@ -54,19 +56,33 @@ def main() -> None:
     print(f"seconds: {seconds:.1f} one by one, {less:.1f} packed ({seconds / less:.2f}x)")
 
 
-def _logits(model: Any, examples: Sequence[Example]) -> float:
-    """The largest difference between logits in a pack of all and in a plain causal pass over each thread."""
-    pack = packed(examples)
+def _disturb(model: Any) -> None:
+    """Let a new adapter change something: one that changes nothing has no gradient to speak of."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.02, generator=torch.Generator().manual_seed(len(name)))
+
+
+def _logits(model: Any, examples: Sequence[Example], packs: Sequence[Pack]) -> float:
+    """The largest difference between a thread's logits in its pack and in a plain causal pass over it alone."""
     largest = 0.0
     with torch.no_grad():
-        for example in examples[:8]:
-            places = pack.places(example.tokens)
+        for example in examples:
             plain = model(input_ids=torch.tensor([example.tokens]), use_cache=False).logits[0]
+            pack, places = _place(example, packs)
             largest = max(largest, float((logits_of(model, pack, places) - plain).abs().max()))
     return largest
 
 
-def _gradients(model: Any, packs: Sequence[Any]) -> tuple[list[torch.Tensor], float]:
+def _place(example: Example, packs: Sequence[Pack]) -> tuple[Pack, list[int]]:
+    for pack in packs:
+        with suppress(KeyError):  # it is in another
+            return pack, pack.places(example.tokens)
+    raise AssertionError("a thread is in none of the packs")
+
+
+def _gradients(model: Any, packs: Sequence[Pack]) -> tuple[list[torch.Tensor], float]:
     """Gradients of the mean loss of a learned token, and the seconds that they took."""
     total = sum(pack.learned for pack in packs)
     model.zero_grad(set_to_none=True)

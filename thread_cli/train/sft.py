@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.drafts import PHRASES
 from thread_cli.models.llama.steps import digest_of, written
+from thread_cli.train.attention import runs_of
 from thread_cli.train.packing import Example, Pack, examples_of, packs_of
 from thread_cli.train.phrases import phrases
 from thread_cli.train.rounding import Rounded
@@ -84,15 +85,10 @@ class Progress:
 def logits_of(model: Any, pack: Pack, places: Sequence[int]) -> Any:
     """The logits with which a model predicts what follows the tokens at these places of a pack: places x vocabulary."""
     device = next(model.parameters()).device
-    count = len(pack)
-    own = torch.arange(count, device=device)
-    ends = torch.tensor(pack.ends, device=device)
-    seen = (own[None] <= own[:, None]) & (own[:, None] < ends[None])
-    mask = torch.zeros(count, count, device=device).masked_fill(~seen, float("-inf"))
     output = model(
         input_ids=torch.tensor([pack.tokens], device=device),
-        attention_mask=mask[None, None],
         position_ids=torch.tensor([pack.positions], device=device),
+        runs=runs_of(pack, device),
         logits_to_keep=torch.tensor(places, device=device),
         use_cache=False,
     )

@@ -25,6 +25,7 @@ from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.gguf_files import field, opened
 from thread_cli.models.llama.prepare import packaged
 from thread_cli.models.llama.steps import written
+from thread_cli.train.attention import RUNS
 from thread_cli.train.vocabulary import unloadable, vocabulary
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Base:
     """A model to be trained, in 32 bits."""
 
     model: Any
-    """A `LlamaForCausalLM`."""
+    """A `LlamaForCausalLM`; `thread_cli.train.attention` is its attention."""
     vocabulary: Vocabulary
 
     @property
@@ -215,7 +216,9 @@ def _model(source: Path | None, **options: Any) -> Any:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return models.from_pretrained(source, local_files_only=True, dtype=torch.float32, **options).eval()
+        return models.from_pretrained(
+            source, local_files_only=True, dtype=torch.float32, attn_implementation=RUNS, **options
+        ).eval()
     finally:
         if shown:
             logging.enable_progress_bar()
