@@ -7,12 +7,12 @@ order that depends on what else is in the pack. Run by run, a token's sums are t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations import sdpa_attention
 
 if TYPE_CHECKING:
     from thread_cli.train.packing import Pack
@@ -21,6 +21,11 @@ __all__ = ["RUNS", "Run", "runs_of"]
 
 RUNS: Final = "thread_runs"
 """The name under which a transformers model finds this attention: its forward pass takes `runs`, or none if plain."""
+
+
+# Their declared types are incomplete.
+_plain: Final = cast("Any", sdpa_attention).sdpa_attention_forward
+_attentions: Final = cast("Any", AttentionInterface)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention as transformers asks for it: queries, keys and values are 1 x heads x tokens x width."""
     if runs is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
+        return _plain(module, query, key, value, attention_mask, scaling=scaling, **others)
     found: list[torch.Tensor] = []
     for run in runs:
         own = slice(run.start, run.stop)
@@ -87,4 +92,4 @@ def _attention(
     return torch.cat(found, dim=2).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(RUNS, _attention)
+_attentions.register(RUNS, _attention)
