@@ -1,7 +1,7 @@
 """Attention in a pack: each run of a trie attends to its ancestors and to itself; nothing is masked but the future.
 
 A mask over the whole pack says the same, but computes much that it throws away, and adds up a token's attention in an
-order that depends on what else is in the pack. Run by run, a token's sums are those of its thread alone.
+order that depends on what else is in the pack. Run by run, it adds up what its thread holds, and nothing else.
 """
 
 from __future__ import annotations
