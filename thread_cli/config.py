@@ -75,9 +75,11 @@ class ModelConfig(_Section):
     ] = ()
     """How much each GPU gets, in proportion: `3,1`."""
     flash_attention: Literal["auto", "on", "off"] = "auto"
-    """Of a local model; `auto`: on a CPU, on for a context of more than 8,192, on a GPU, llama.cpp's own choice."""
+    """Of a local model; `auto`: on a CPU, on; on a GPU, llama.cpp's own choice."""
     kv_type: Literal["f32", "f16", "q8_0", "q4_0"] = "f16"
     """How a local model's cache keeps keys and values."""
+    kernels: bool = True
+    """Whether a local model is computed by our own kernels where they can be used."""
     speculation: bool = True
     """Whether a local model's next tokens are guessed and verified several at a time."""
     adapters: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()

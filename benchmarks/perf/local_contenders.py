@@ -18,6 +18,7 @@ import llama_cpp
 from thread_cli.models import Completion, Request, Usage
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.openai import OpenAIModel
+from thread_cli.models.retry import Retrying
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -134,7 +135,8 @@ async def llama_server(program: list[str], machine: Machine, context: int) -> As
 @asynccontextmanager
 async def _served(command: list[str], port: int, ready: str) -> AsyncGenerator[Model]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
-    model = OpenAIModel("local", f"http://127.0.0.1:{port}/v1", timeout=1800)
+    # llama.cpp's server closes connections that it has kept open for some calls: the next one has to be made again.
+    model = Retrying(OpenAIModel("local", f"http://127.0.0.1:{port}/v1", timeout=1800), wait_initial=0.01)
     try:
         await asyncio.to_thread(_wait_for, f"http://127.0.0.1:{port}{ready}", server)
         yield model

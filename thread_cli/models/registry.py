@@ -143,6 +143,7 @@ def _llama(config: ModelConfig, path: Path | None, tell: Callable[[str], None] |
         tensor_split=config.tensor_split,
         flash_attention=config.flash_attention,
         kv_type=config.kv_type,
+        kernels=config.kernels,
         speculate=config.speculation,
         adapters=config.adapters,
         **given,

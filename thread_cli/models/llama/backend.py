@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,12 +13,14 @@ import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from thread_cli.engine.errors import ModelError, UserError
+from thread_cli.models.llama.accelerator import Accelerator, missing
 from thread_cli.models.llama.call import Description
-from thread_cli.models.llama.loading import last_error, load_model, quiet
+from thread_cli.models.llama.loading import file_type, last_error, load_model, quiet
 from thread_cli.models.llama.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -68,15 +71,24 @@ class Backend:
         flash_attention: str = "auto",
         kv_type: str = "f16",
         adapters: Sequence[Path] = (),
+        kernels: bool = True,
     ) -> None:
         quiet()
         llama.llama_backend_init()
         self._context: Any = None
+        self._model: Any = None
         self._adapters: list[Any] = []
-        self._model: Any = load_model(
-            path, gpu_layers=gpu_layers, split=split, main_gpu=main_gpu, tensor_split=tensor_split
-        )
+        fits = gpu_layers == 0 and flash_attention != "off" and kv_type == "f16"
+        self._accelerator = Accelerator() if kernels and fits and missing() is None else None
         try:
+            # An adapter's weights would be put where the model's are, which only our own kernels can read.
+            with nullcontext() if adapters else self._offered(loading=True):
+                self._model = load_model(
+                    path, gpu_layers=gpu_layers, split=split, main_gpu=main_gpu, tensor_split=tensor_split
+                )
+            packed = not adapters and self.told("general.file_type") == str(file_type("q8_0"))
+            self.own = self._accelerator is not None and packed
+            """Whether all is computed by our own kernels: then what follows a token never depends on its company."""
             self.vocabulary = Vocabulary(self._model)
             if gpu_layers == 0:
                 self._check_memory(context, kv_type)
@@ -84,14 +96,15 @@ class Backend:
             params = _context_params(context, sequences, batch, threads)
             params.flash_attn_type = flash
             params.type_k = params.type_v = _KV_TYPES[kv_type]
-            self._context = self._init(path, context, params)
+            with self._offered(loading=False, whole=self.own):
+                self._context = self._init(path, context, params)
             self._adapt(adapters)
         except BaseException:
             self.close()
             raise
         self._memory: Any = llama.llama_get_memory(self._context)
         self.context = context
-        alike = gpu_layers > 0 or flash == llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        alike = self.own or gpu_layers > 0 or flash == llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.batch = batch
         """Most tokens to evaluate at once."""
         self.alike = batch if alike else min(batch, _ALIKE)
@@ -103,7 +116,8 @@ class Backend:
         self._spare = sequences
         """A sequence that holds nothing between batches."""
         self._shifts = bool(llama.llama_memory_can_shift(self._memory))
-        self._company = None if self.whole or gpu_layers else Slice(self._spare, 0, array("i", [0]), 0)
+        bare = self.whole or self.own or gpu_layers > 0
+        self._company = None if bare else Slice(self._spare, 0, array("i", [0]), 0)
         """Evaluated beside a token that would be alone: on a CPU, llama.cpp computes a single token by other functions,
         with other rounding, so that what a token is followed by would depend on how much was drafted."""
 
@@ -141,6 +155,8 @@ class Backend:
         if self._model is not None:
             llama.llama_model_free(self._model)
         self._context = self._model = None
+        if self._accelerator is not None:
+            self._accelerator.close()
 
     def share(self, source: int, target: int, start: int, end: int) -> None:
         """Let `target` have the cells of `source` at positions `start` to `end` in place of its own."""
@@ -191,6 +207,9 @@ class Backend:
     def _logits(self, place: int) -> NDArray[np.float32]:
         pointer: Any = llama.llama_get_logits_ith(self._context, place)
         return np.ctypeslib.as_array(pointer, shape=(self.vocabulary.size,))
+
+    def _offered(self, *, loading: bool, whole: bool = False) -> AbstractContextManager[None]:
+        return nullcontext() if self._accelerator is None else self._accelerator.offered(loading=loading, whole=whole)
 
     def _init(self, path: Path, context: int, params: Any) -> Any:
         last_error()

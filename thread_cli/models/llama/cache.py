@@ -3,7 +3,8 @@
 A node is a run of tokens whose cells all sequences below it share. A sequence is a path from the root. New prompts
 continue the sequence that ends where they go on, or are forked off the deepest node that they have in common with any.
 When ids or cells are short, sequences at rest are dropped: ended threads first, then threads that wait, each least
-recently used first. What is dropped is remembered by hash, so that evaluating it again is counted.
+recently used first. What is dropped is remembered by hash, so that evaluating it again is counted. What the model chose
+after a token is kept with it, so that a thread that goes like an earlier one need not be computed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CacheFull", "Match", "PrefixTree", "Sequence", "Store", "common_prefix"]
 
 _REMEMBERED = 1_000_000
+_UNKNOWN = -1
 _Run = TypeVar("_Run", "array[int]", bytes)
 
 
@@ -41,6 +43,8 @@ class CacheFull(Exception):
 @dataclass(eq=False, slots=True)
 class _Node:
     tokens: array[int]
+    chosen: array[int]
+    """What the model chooses after each of them, where that is known; else `_UNKNOWN`."""
     start: int
     hash: int
     """Hash of the tokens before `start`."""
@@ -107,7 +111,7 @@ class PrefixTree:
         """Sequences dropped whose threads were expected to go on."""
         self._store = store
         self._whole = whole
-        self._root = _Node(array("i"), 0, 0, None)
+        self._root = _Node(array("i"), array("i"), 0, 0, None)
         self._sequences: set[Sequence] = set()
         self._ids = list(range(sequences - 1, -1, -1))
         self._clock = 0
@@ -201,12 +205,45 @@ class PrefixTree:
         node = sequence.node
         if node.owners == 1 and not node.children and node.parent is not None:
             node.tokens.extend(rest)
+            node.chosen.extend(_unknown(len(rest)))
         else:
-            child = _Node(array("i", rest), node.end, _hash(node.hash, node.tokens), node)
+            child = _Node(array("i", rest), _unknown(len(rest)), node.end, _hash(node.hash, node.tokens), node)
             node.children[rest[0]] = child
             self._move(sequence, child)
         self.used += len(rest)
         return repeated
+
+    def note(self, sequence: Sequence, chosen: array[int]) -> None:
+        """Note what the model chooses after each of the last tokens of `sequence`."""
+        node: _Node | None = sequence.node
+        while chosen and node is not None and node.tokens:
+            count = min(len(chosen), len(node.tokens))
+            node.chosen[-count:] = chosen[-count:]
+            chosen, node = chosen[:-count], node.parent
+
+    def known(self, tokens: array[int]) -> Iterable[int]:
+        """What the model chooses after `tokens`, and then after that, as far as it has done so before."""
+        node, length = self._root, 0
+        while length < len(tokens):
+            child = node.children.get(tokens[length])
+            if child is None:
+                return
+            node = child
+            count = common_prefix(node.tokens, tokens[length : node.end])
+            length += count
+            if count < len(node.tokens) and length < len(tokens):
+                return
+        at = length - node.start
+        while at and (token := node.chosen[at - 1]) != _UNKNOWN:
+            yield token
+            if at == len(node.tokens):
+                child = node.children.get(token)
+                if child is None:
+                    return
+                node, at = child, 0
+            elif node.tokens[at] != token:
+                return
+            at += 1
 
     def release(self, sequence: Sequence, *, waiting: bool) -> None:
         """Put a sequence to rest."""
@@ -290,21 +327,20 @@ class PrefixTree:
         parent = node.parent
         if parent is None:
             raise AssertionError
-        upper = _Node(node.tokens[:at], node.start, node.hash, parent, {node.tokens[at]: node}, node.owners)
+        upper = _Node(
+            node.tokens[:at], node.chosen[:at], node.start, node.hash, parent, {node.tokens[at]: node}, node.owners
+        )
         parent.children[upper.tokens[0]] = upper
         node.hash = _hash(node.hash, upper.tokens)
-        node.tokens, node.start, node.parent = node.tokens[at:], upper.end, upper
+        node.tokens, node.chosen = node.tokens[at:], node.chosen[at:]
+        node.start, node.parent = upper.end, upper
         return upper
 
     def _absorb(self, node: _Node) -> None:
         """Undo a split: join a node with its only child."""
         (child,) = node.children.values()
-        child.tokens, child.start, child.hash, child.parent = (
-            node.tokens + child.tokens,
-            node.start,
-            node.hash,
-            node.parent,
-        )
+        child.tokens, child.chosen = node.tokens + child.tokens, node.chosen + child.chosen
+        child.start, child.hash, child.parent = node.start, node.hash, node.parent
         if node.parent is not None:
             node.parent.children[child.tokens[0]] = child
 
@@ -331,6 +367,10 @@ def _path(node: _Node | None) -> Iterable[_Node]:
     while node is not None:
         yield node
         node = node.parent
+
+
+def _unknown(count: int) -> array[int]:
+    return array("i", [_UNKNOWN]) * count
 
 
 def _hash(value: int, tokens: array[int]) -> int:

@@ -59,6 +59,8 @@ class LlamaOptions:
     """Probability mass of the tokens to draw from, at temperatures above 0."""
     batch: int = 512
     """Most tokens that are evaluated in one step; on a CPU with flash attention 63, but for few-shot prompts."""
+    kernels: bool = True
+    """Whether to compute with our own kernels where they can be used."""
     speculate: bool = True
     """Whether to guess ahead from what threads have read and written, where that pays."""
 
@@ -260,6 +262,7 @@ def _load(options: LlamaOptions, work: Work) -> tuple[Backend, Scheduler]:
         flash_attention=options.flash_attention,
         kv_type=options.kv_type,
         adapters=options.adapters,
+        kernels=options.kernels,
     )
     return backend, Scheduler(
         backend,

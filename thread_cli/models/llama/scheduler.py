@@ -1,9 +1,10 @@
 """Who is evaluated next: continuous batching over the calls under way, on the worker thread.
 
 Every step is one batch. Calls that are decoding give one token each; what room is left goes to prompts, deepest thread
-first. A prompt whose beginning another call is just evaluating waits for it and then shares it. A call that is about to
-draw a token has drafts of the next ones verified with it, where that pays. Where cells run short, no drafts are made,
-the cache drops sequences at rest, and then calls of the lowest priority step back and are rebuilt later.
+first. A prompt whose beginning another call is just evaluating waits for it and then shares it. Where the most probable
+tokens are drawn, what another call has drawn after the same text is taken over. A call that is about to draw a token
+has drafts of the next ones verified with it, where that pays. Where cells run short, no drafts are made, the cache drops
+sequences at rest, and then calls of the lowest priority step back and are rebuilt later.
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ class _Live:
     repeated: int = 0
     generated: int = 0
     local: Local = field(default_factory=Local)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the text depends on nothing but the prompt."""
+        request = self.call.request
+        return request.temperature <= 0 and request.grammar is None and not request.logprobs
 
     @property
     def evaluated(self) -> int:
@@ -174,15 +181,12 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Begin calls while there is room for them, and no other is evaluating what they could share."""
-        for live in list(self._waiting):
+        for live in [live for live in self._waiting if not self._take_over(live)]:
             room = self._size - sum(min(other.pending, self._size) for other in self._live)
             if self._live and room <= 0:
                 return
             match = self.tree.match(live.tokens)
-            if any(
-                other.pending > 1 and common_prefix(other.tokens, live.tokens[:-1]) > match.length
-                for other in self._live
-            ):
+            if any(_prepares(other, live, match.length) for other in self._live):
                 continue
             needed = len(live.tokens) - match.length
             if self._live and needed > self.tree.available() - sum(other.pending for other in self._live):
@@ -192,12 +196,29 @@ class Scheduler:
             except CacheFull:
                 return
             if live.waited is None:
-                live.waited = monotonic() - live.call.submitted
-                live.cached = match.length
+                self._begin(live, match.length)
                 live.trail = self._drafts.follow(live.tokens, match.length)
             self._waiting.remove(live)
             self._live.append(live)
             self._live.sort(key=lambda other: other.priority)
+
+    def _take_over(self, live: _Live) -> bool:
+        """Draw what is known to follow, without evaluating anything; returns whether the call is done with that."""
+        for token in self.tree.known(live.tokens) if live.greedy else ():
+            self.work.known += 1
+            stop = self._draw(live, token)
+            if stop is not None:
+                self._waiting.remove(live)
+                if live.waited is None:
+                    self._begin(live, len(live.tokens))
+                self._finish(live, stop)
+                return True
+        return False
+
+    def _begin(self, live: _Live, known: int) -> None:
+        """Note how long a call has waited, and how much of its prompt is known already."""
+        live.waited = monotonic() - live.call.submitted
+        live.cached = min(known, len(live.prompt.tokens))
 
     def _plan(self) -> dict[_Live, Slice]:
         """The next batch: a large piece of a few-shot prompt by itself, else decoding calls first, then prompts.
@@ -294,11 +315,13 @@ class Scheduler:
     def _advance(self, live: _Live, part: Slice, rows: list[NDArray[np.float32]], draft: Draft | None) -> None:
         """Draw a token, and one more for each drafted token that was the one drawn; keep what was evaluated of them."""
         guessed = part.tokens[len(part.tokens) - len(rows) + 1 :] if rows else array("i")
+        drawn = array("i")
         accepted = 0
         stop: StopReason | None = None
         for row in rows:
-            stop = self._draw(live, row)
-            if stop is not None or accepted == len(guessed) or live.tokens[-1] != guessed[accepted]:
+            drawn.append(live.sampler.choose(row))
+            stop = self._draw(live, drawn[-1])
+            if stop is not None or accepted == len(guessed) or drawn[-1] != guessed[accepted]:
                 break
             accepted += 1
         right = len(part.tokens) - len(guessed) + accepted
@@ -306,6 +329,8 @@ class Scheduler:
             repeated = self.tree.extend(live.sequence, part.tokens[:right])
             live.repeated += repeated
             self.work.repeated += repeated
+            if live.greedy:
+                self.tree.note(live.sequence, drawn)
             if right < len(part.tokens):
                 self._backend.clear(live.sequence.id, part.start + right)
         if draft is not None:
@@ -316,9 +341,8 @@ class Scheduler:
         if stop is not None:
             self._finish(live, stop)
 
-    def _draw(self, live: _Live, logits: NDArray[np.float32]) -> StopReason | None:
-        """Draw the next token; returns why the text ends with it, if it does."""
-        token = live.sampler.choose(logits)
+    def _draw(self, live: _Live, token: int) -> StopReason | None:
+        """Let a token be the next one; returns why the text ends with it, if it does."""
         live.generated += 1
         self.work.generated += 1
         if self._vocabulary.is_end(token):
@@ -356,6 +380,14 @@ class Scheduler:
         live.sequence = None
         if live in self._live:
             self._live.remove(live)
+
+
+def _prepares(other: _Live, live: _Live, known: int) -> bool:
+    """Whether a call is evaluating what another, `known` tokens of which are, could share, or drawing what it could."""
+    shared = common_prefix(other.tokens, live.tokens)
+    if other.pending > 1:
+        return min(shared, len(live.tokens) - 1) > known
+    return shared == len(live.tokens) > other.evaluated and live.greedy and other.greedy
 
 
 def _phrases(backend: Backend) -> list[tuple[str, str]]:

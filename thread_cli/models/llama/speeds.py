@@ -43,6 +43,7 @@ _ENOUGH: Final = 5.0
 _LARGE: Final = 10**9
 """Bytes above which a model is measured without most of its layers."""
 _TEXT: Final = b"You can craft a chest from eight planks, and four planks from one log of any wood. "
+_KERNELS: Final = "thread_cli.models.llama._kernels"
 _TELLING: Final = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "Features", "CPU part")
 
 
@@ -73,7 +74,7 @@ class Machine(_Record):
     """A digest of what the processor can do."""
     threads: int
     build: str
-    """The version of llama-cpp-python, and a digest of its libraries' names and sizes."""
+    """The version of llama-cpp-python, and a digest of its libraries' names and sizes, and of our own kernels' size."""
     gpu_layers: int
     gpus: tuple[str, ...]
 
@@ -255,6 +256,9 @@ def _build() -> str:
     found = find_spec("llama_cpp")
     folders = list(found.submodule_search_locations or ()) if found is not None else []
     libraries = sorted((path.name, path.stat().st_size) for each in folders for path in Path(each, "lib").glob("*"))
+    kernels = find_spec(_KERNELS)
+    if kernels is not None and kernels.origin is not None:
+        libraries.append((_KERNELS, Path(kernels.origin).stat().st_size))
     return f"{number} {_digest(repr(libraries))}"
 
 

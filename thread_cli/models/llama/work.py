@@ -20,6 +20,8 @@ class Work:
     repeated: int = 0
     """Those tokens among all evaluated that had been evaluated before."""
     generated: int = 0
+    known: int = 0
+    """Those of them that nothing was evaluated for: another thread had drawn them after the same text."""
     drafted: int = 0
     accepted: int = 0
     drawing: int = 0

@@ -1,0 +1,283 @@
+/* Attention over a KV memory that many sequences share.
+ *
+ * A token attends to its cells in the order of their positions, in chunks of 64. Tokens that have a chunk in common, of
+ * one sequence or of several with a common prefix, and all heads that share keys, are computed together, so that keys and
+ * values are read and widened to 32 bits once. Each 256 cells are added up by themselves, and these sums in order at the
+ * end: what comes out for a token is the same, bit for bit, whoever else is computed with it. */
+#include "kernels.h"
+
+#include <math.h>
+
+enum { TOKENS = 32, TILE = 4, PER_SEGMENT = SEGMENT / CHUNK };
+
+bool attends(const tensor *t)
+{
+    const tensor *q = t->src[0], *k = t->src[1], *v = t->src[2], *mask = t->src[3];
+    float bias, cap;
+    memcpy(&bias, t->op_params + 1, sizeof bias);
+    memcpy(&cap, t->op_params + 2, sizeof cap);
+    return q->type == TYPE_F32 && k->type == TYPE_F16 && v->type == TYPE_F16 && mask != NULL && mask->type == TYPE_F16 &&
+           t->src[4] == NULL && bias == 0 && cap == 0 && q->ne[3] == 1 && k->ne[3] == 1 && mask->ne[2] == 1 &&
+           mask->ne[3] == 1 && k->ne[0] == v->ne[0] && k->ne[0] % 64 == 0 && k->ne[0] <= 256 && k->nb[0] == 2 &&
+           v->nb[0] == 2 && k->ne[2] == v->ne[2] && q->ne[2] % k->ne[2] == 0 && q->nb[0] == 4;
+}
+
+/* What is known of a head of a token after a segment: the largest score, the sum of weights, and the weighted values. */
+static int partial_size(int width) { return 16 + width; }
+
+static int segments_of(int cells) { return (cells + SEGMENT - 1) / SEGMENT; }
+
+size_t attention_shared(const tensor *t)
+{
+    const tensor *q = t->src[0];
+    return sizeof(float) * TOKENS * q->ne[2] * segments_of((int)t->src[1]->ne[1]) * partial_size((int)q->ne[0]);
+}
+
+size_t attention_own(const tensor *t)
+{
+    const size_t width = t->src[1]->ne[0], heads = t->src[0]->ne[2] / t->src[1]->ne[2];
+    return sizeof(float) * (2 * CHUNK * width + TILE * CHUNK) + (sizeof(float *) * 2 + sizeof(int)) * (TOKENS * heads + TILE);
+}
+
+static void transpose(__m512 *r)
+{
+    __m512 a[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
+        r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
+        r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
+        r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
+    }
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+        a[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+        a[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+        a[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
+        r[i + 4] = _mm512_shuffle_f32x4(a[i + 4], a[i + 12], 0x88);
+        r[i + 8] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
+        r[i + 12] = _mm512_shuffle_f32x4(a[i + 4], a[i + 12], 0xdd);
+    }
+}
+
+/* Keys and values of a chunk of cells in 32 bits: keys by dimension, 64 cells each, values by cell. */
+static void widen(const char *k, size_t k_stride, const char *v, size_t v_stride, const int32_t *cells, int count,
+                  int width, float *keys, float *values)
+{
+    for (int c = 0; c < CHUNK; c += 16)
+        for (int d = 0; d < width; d += 16) {
+            __m512 block[16];
+            if (c < count) {
+                for (int i = 0; i < 16; i++)
+                    block[i] = c + i < count ? _mm512_cvtph_ps(_mm256_loadu_si256(
+                                                   (const __m256i *)(k + cells[c + i] * k_stride + d * 2)))
+                                             : _mm512_setzero_ps();
+                transpose(block);
+            } else {
+                for (int i = 0; i < 16; i++)
+                    block[i] = _mm512_setzero_ps();
+            }
+            for (int i = 0; i < 16; i++)
+                _mm512_store_ps(keys + (d + i) * CHUNK + c, block[i]);
+        }
+    for (int c = 0; c < count; c++)
+        for (int d = 0; d < width; d += 16)
+            _mm512_store_ps(values + c * width + d,
+                            _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(v + cells[c] * v_stride + d * 2))));
+}
+
+/* Take a chunk into account in `count` partial results. Row i sees the first `seen[i]` cells of it, at least one. */
+__attribute__((always_inline)) static inline void add_chunk(const float *keys, const float *values, int width,
+                                                            const float *const *queries, float *const *partials,
+                                                            const int *seen, float scale, float *weights, const int count)
+{
+    __m512 scores[TILE][4];
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < 4; j++)
+            scores[i][j] = _mm512_setzero_ps();
+    for (int d = 0; d < width; d++) {
+        __m512 key[4];
+        for (int j = 0; j < 4; j++)
+            key[j] = _mm512_load_ps(keys + d * CHUNK + 16 * j);
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++) {
+            const __m512 query = _mm512_set1_ps(queries[i][d]);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++)
+                scores[i][j] = _mm512_fmadd_ps(query, key[j], scores[i][j]);
+        }
+    }
+    int most = 0;
+    for (int i = 0; i < count; i++) {
+        __m512 best = _mm512_set1_ps(-INFINITY);
+        __mmask16 inside[4];
+        for (int j = 0; j < 4; j++) {
+            const int left = seen[i] - 16 * j;
+            inside[j] = left >= 16 ? 0xffff : left <= 0 ? 0 : (1u << left) - 1;
+            scores[i][j] = _mm512_mul_ps(scores[i][j], _mm512_set1_ps(scale));
+            best = _mm512_mask_max_ps(best, inside[j], best, scores[i][j]);
+        }
+        const float before = partials[i][0], now = fmaxf(before, _mm512_reduce_max_ps(best));
+        const __m512 fade = exp_of(_mm512_set1_ps(before - now));
+        __m512 sum = _mm512_setzero_ps();
+        for (int j = 0; j < 4; j++) {
+            const __m512 weight = _mm512_maskz_mov_ps(inside[j], exp_of(_mm512_sub_ps(scores[i][j], _mm512_set1_ps(now))));
+            _mm512_store_ps(weights + i * CHUNK + 16 * j, weight);
+            sum = _mm512_add_ps(sum, weight);
+        }
+        partials[i][0] = now;
+        partials[i][1] = partials[i][1] * _mm512_cvtss_f32(fade) + _mm512_reduce_add_ps(sum);
+        for (int d = 0; d < width; d += 16)
+            _mm512_store_ps(partials[i] + 16 + d, _mm512_mul_ps(_mm512_load_ps(partials[i] + 16 + d), fade));
+        most = seen[i] > most ? seen[i] : most;
+    }
+    for (int d = 0; d < width; d += 64) {
+        __m512 sums[TILE][4];
+        for (int i = 0; i < count; i++)
+            for (int j = 0; j < 4; j++)
+                sums[i][j] = _mm512_load_ps(partials[i] + 16 + d + 16 * j);
+        for (int c = 0; c < most; c++) {
+            __m512 value[4];
+            for (int j = 0; j < 4; j++)
+                value[j] = _mm512_load_ps(values + c * width + d + 16 * j);
+#pragma GCC unroll 4
+            for (int i = 0; i < count; i++) {
+                const __m512 weight = _mm512_set1_ps(weights[i * CHUNK + c]);
+#pragma GCC unroll 4
+                for (int j = 0; j < 4; j++)
+                    sums[i][j] = _mm512_fmadd_ps(weight, value[j], sums[i][j]);
+            }
+        }
+        for (int i = 0; i < count; i++)
+            for (int j = 0; j < 4; j++)
+                _mm512_store_ps(partials[i] + 16 + d + 16 * j, sums[i][j]);
+    }
+}
+
+typedef struct {
+    const tensor *t;
+    const sight *sight;
+    part *part;
+    float scale;
+    int width, heads, first, last, segments; /* `first` to `last`: the tokens under way */
+} work;
+
+static float *partial_of(const work *w, int token, int head, int segment)
+{
+    const int64_t row = ((int64_t)(token - w->first) * w->t->src[0]->ne[2] + head) * w->segments + segment;
+    return (float *)w->part->state->shared + row * partial_size(w->width);
+}
+
+/* Chunk `j`, which begins for all these tokens with the cells of group `leader`, of the heads that share `kv`. */
+static void do_chunk(const work *w, int kv, int j, int leader)
+{
+    const tensor *q = w->t->src[0], *k = w->t->src[1], *v = w->t->src[2];
+    const sight *sight = w->sight;
+    float *keys = (float *)w->part->own, *values = keys + CHUNK * w->width, *weights = values + CHUNK * w->width;
+    const float **queries = (const float **)(weights + TILE * CHUNK);
+    float **partials = (float **)(queries + TOKENS * w->heads + TILE);
+    int *seen = (int *)(partials + TOKENS * w->heads + TILE);
+    int rows = 0, most = 0;
+    for (int t = w->first; t < w->last; t++) {
+        const int left = sight->count[t] - j * CHUNK, g = sight->group[t];
+        if (left <= 0 || sight->same[g][j] != leader)
+            continue;
+        for (int h = kv * w->heads; h < (kv + 1) * w->heads; h++, rows++) {
+            queries[rows] = (const float *)(q->data + t * q->nb[1] + h * q->nb[2]);
+            partials[rows] = partial_of(w, t, h, j / PER_SEGMENT);
+            seen[rows] = left < CHUNK ? left : CHUNK;
+            if (j % PER_SEGMENT == 0) {
+                memset(partials[rows], 0, partial_size(w->width) * sizeof(float));
+                partials[rows][0] = -INFINITY;
+            }
+            most = seen[rows] > most ? seen[rows] : most;
+        }
+    }
+    if (rows == 0)
+        return;
+    widen(k->data + kv * k->nb[2], k->nb[1], v->data + kv * v->nb[2], v->nb[1], sight->cells[leader] + j * CHUNK, most,
+          w->width, keys, values);
+    int i = 0;
+    for (; i + TILE <= rows; i += TILE)
+        add_chunk(keys, values, w->width, queries + i, partials + i, seen + i, w->scale, weights, TILE);
+    switch (rows - i) {
+    case 1: add_chunk(keys, values, w->width, queries + i, partials + i, seen + i, w->scale, weights, 1); break;
+    case 2: add_chunk(keys, values, w->width, queries + i, partials + i, seen + i, w->scale, weights, 2); break;
+    case 3: add_chunk(keys, values, w->width, queries + i, partials + i, seen + i, w->scale, weights, 3); break;
+    default: break;
+    }
+}
+
+static void do_segment(const work *w, int kv, int segment)
+{
+    const sight *sight = w->sight;
+    for (int j = segment * PER_SEGMENT; j < (segment + 1) * PER_SEGMENT; j++)
+        for (int t = w->first, before = -1; t < w->last; t++) {
+            const int g = sight->group[t];
+            if (g == before || sight->count[t] <= j * CHUNK)
+                continue;
+            before = g;
+            /* Once for each leader, at the first of its tokens. */
+            const int leader = sight->same[g][j];
+            int first = w->first;
+            while (sight->count[first] <= j * CHUNK || sight->same[sight->group[first]][j] != leader)
+                first++;
+            if (first == t)
+                do_chunk(w, kv, j, leader);
+        }
+}
+
+/* Put together what the segments of one head of a token have come to. */
+static void finish(const work *w, int token, int head)
+{
+    const int segments = segments_of(w->sight->count[token]);
+    float best = -INFINITY, sum = 0;
+    for (int s = 0; s < segments; s++)
+        best = fmaxf(best, partial_of(w, token, head, s)[0]);
+    float *result = (float *)(w->t->data + token * w->t->nb[2] + head * w->t->nb[1]);
+    for (int d = 0; d < w->width; d += 16)
+        _mm512_storeu_ps(result + d, _mm512_setzero_ps());
+    for (int s = 0; s < segments; s++) {
+        const float *partial = partial_of(w, token, head, s);
+        const __m512 factor = exp_of(_mm512_set1_ps(partial[0] - best));
+        sum += partial[1] * _mm512_cvtss_f32(factor);
+        for (int d = 0; d < w->width; d += 16)
+            _mm512_storeu_ps(result + d, _mm512_fmadd_ps(_mm512_load_ps(partial + 16 + d), factor, _mm512_loadu_ps(result + d)));
+    }
+    const __m512 share = _mm512_set1_ps(sum > 0 ? 1.0f / sum : 0.0f);
+    for (int d = 0; d < w->width; d += 16)
+        _mm512_storeu_ps(result + d, _mm512_mul_ps(_mm512_loadu_ps(result + d), share));
+}
+
+void attention(part *part, const tensor *t)
+{
+    const tensor *q = t->src[0], *k = t->src[1];
+    const sight *sight = &part->state->sight;
+    work w = {.t = t, .sight = sight, .part = part, .width = (int)q->ne[0], .heads = (int)(q->ne[2] / k->ne[2])};
+    memcpy(&w.scale, t->op_params, sizeof w.scale);
+    part->quantised = NULL;
+    /* Pieces are numbered through all blocks of tokens. */
+    int done = 0, mine = taken(part);
+    for (w.first = 0; w.first < q->ne[1]; w.first = w.last) {
+        w.last = w.first + TOKENS < q->ne[1] ? w.first + TOKENS : (int)q->ne[1];
+        w.segments = 0;
+        for (int i = w.first; i < w.last; i++)
+            w.segments = segments_of(sight->count[i]) > w.segments ? segments_of(sight->count[i]) : w.segments;
+        const int pieces = w.segments * (int)k->ne[2];
+        for (; mine < done + pieces; mine = taken(part))
+            do_segment(&w, (mine - done) % (int)k->ne[2], (mine - done) / (int)k->ne[2]);
+        done += pieces;
+        meet(part->team);
+        const int rows = (w.last - w.first) * (int)q->ne[2];
+        for (int row = part->index; row < rows; row += part->team->count)
+            finish(&w, w.first + row / (int)q->ne[2], row % (int)q->ne[2]);
+        if (w.last < q->ne[1])
+            meet(part->team);
+    }
+}

@@ -1,0 +1,381 @@
+/* The kernels as llama.cpp sees them: an accelerator beside its CPU, which takes the operations that it can do.
+ *
+ * A graph is computed by one team of threads from its first operation to its last, with a meeting after each. */
+#include "kernels.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdlib.h>
+
+enum { PATIENCE = 20000, ALIGNMENT = 64 };
+
+static enum operation kinds[OPERATIONS];
+
+void meet(team *team)
+{
+    const unsigned phase = atomic_load_explicit(&team->phase, memory_order_acquire);
+    if (atomic_fetch_add(&team->arrived, 1) == team->count - 1) {
+        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+        atomic_fetch_add_explicit(&team->phase, 1, memory_order_release);
+        return;
+    }
+    for (int i = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; i++)
+        /* Where others want the processor, it is better spent on whoever is late. */
+        if (i < PATIENCE)
+            _mm_pause();
+        else
+            sched_yield();
+}
+
+void *grown(void *memory, size_t *size, size_t wanted)
+{
+    if (wanted <= *size)
+        return memory;
+    free(memory);
+    *size = (wanted + wanted / 4 + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    memory = aligned_alloc(ALIGNMENT, *size);
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+/* ------------------------------------------------------------------------------------------------ weights */
+
+static const char *weights_name(buffer_type *type) { return (void)type, "thread"; }
+static size_t weights_alignment(buffer_type *type) { return (void)type, ALIGNMENT; }
+static void weights_free(buffer *buffer) { free(buffer->context); }
+static void *weights_base(buffer *buffer) { return buffer->context; }
+static void weights_clear(buffer *buffer, uint8_t value) { memset(buffer->context, value, buffer->size); }
+
+static void weights_memset(buffer *buffer, tensor *t, uint8_t value, size_t offset, size_t size)
+{
+    (void)buffer;
+    memset(t->data + offset, value, size);
+}
+
+static void weights_put(buffer *buffer, tensor *t, const void *data, size_t offset, size_t size)
+{
+    (void)buffer;
+    if (!packs(t))
+        memcpy(t->data + offset, data, size);
+    else if (offset == 0 && size == t->nb[1] * t->ne[1])
+        pack(t, data);
+    else
+        abort(); /* llama.cpp loads weights as a whole */
+}
+
+static void weights_get(buffer *buffer, const tensor *t, void *data, size_t offset, size_t size)
+{
+    (void)buffer;
+    if (packs(t))
+        abort(); /* nobody reads weights back */
+    memcpy(data, t->data + offset, size);
+}
+
+static buffer *weights_allocate(buffer_type *type, size_t size)
+{
+    void *memory = aligned_alloc(ALIGNMENT, (size + ALIGNMENT) / ALIGNMENT * ALIGNMENT);
+    if (memory == NULL)
+        return NULL;
+    const buffer_i iface = {.free_buffer = weights_free,
+                            .get_base = weights_base,
+                            .memset_tensor = weights_memset,
+                            .set_tensor = weights_put,
+                            .get_tensor = weights_get,
+                            .clear = weights_clear};
+    return ggml_backend_buffer_init(type, iface, memory, size);
+}
+
+static bool is_ours(const tensor *t) { return t->buffer != NULL && t->buffer->buft->iface.get_name == weights_name; }
+
+/* ------------------------------------------------------------------------------------------------ graphs */
+
+static enum operation kind_of(const tensor *t) { return t->op < OPERATIONS ? kinds[t->op] : OTHER; }
+
+static bool all_f32(const tensor *t)
+{
+    for (int i = 0; i < 2; i++)
+        if (t->src[i] != NULL && (t->src[i]->type != TYPE_F32 || t->src[i]->nb[0] != sizeof(float) || is_ours(t->src[i])))
+            return false;
+    return t->type == TYPE_F32 && t->nb[0] == sizeof(float);
+}
+
+static bool supports(const tensor *t, const bool whole)
+{
+    switch (kind_of(t)) {
+    case NOTHING: return true;
+    case MUL_MAT:
+        return is_ours(t->src[0]) && packs(t->src[0]) && t->src[1]->type == TYPE_F32 && t->src[1]->nb[0] == sizeof(float) &&
+               t->src[1]->ne[2] == 1 && t->src[1]->ne[3] == 1 && t->type == TYPE_F32;
+    case ATTENTION: return attends(t);
+    case RMS_NORM: return whole && all_f32(t);
+    case MUL:
+    case ADD: return whole && all_f32(t) && t->src[0]->ne[0] == t->ne[0] && t->src[1]->ne[0] == t->ne[0];
+    case ROPE: return whole && turnable(t);
+    case SET_ROWS:
+        return whole && t->src[0]->type == TYPE_F32 && t->type == TYPE_F16 && rows_of(t->src[0]) == t->src[0]->ne[1] &&
+               (t->src[1]->type == TYPE_I64 || t->src[1]->type == TYPE_I32);
+    case GET_ROWS:
+        return whole && t->src[0]->type == TYPE_F32 && !is_ours(t->src[0]) && t->type == TYPE_F32 &&
+               t->src[1]->type == TYPE_I32 && rows_of(t) == t->ne[1];
+    case GLU: return whole && t->op_params[0] == GLU_SWIGLU && t->src[1] != NULL && all_f32(t);
+    default: return false;
+    }
+}
+
+static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Note where the tokens of a graph will lie in the memory, and at which positions. */
+static void locate(state *state, graph *graph)
+{
+    const tensor *positions = NULL, *places = NULL;
+    int64_t cells = 0;
+    for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
+        const tensor *t = ggml_graph_node(graph, i);
+        if (kind_of(t) == ROPE && positions == NULL)
+            positions = t->src[1];
+        if (kind_of(t) == SET_ROWS && places == NULL && t->src[1]->type == TYPE_I64)
+            places = t->src[1], cells = t->ne[1];
+        if (kind_of(t) == ATTENTION)
+            cells = most(cells, t->src[1]->ne[1]);
+    }
+    if (cells > state->cells) {
+        state->position = realloc(state->position, cells * sizeof(int32_t));
+        if (state->position == NULL)
+            abort();
+        memset(state->position + state->cells, 0xff, (cells - state->cells) * sizeof(int32_t));
+        state->cells = (int)cells;
+    }
+    if (positions == NULL || places == NULL || positions->ne[0] != places->ne[0])
+        return;
+    for (int64_t i = 0; i < places->ne[0]; i++)
+        if (((const int64_t *)places->data)[i] < state->cells)
+            state->position[((const int64_t *)places->data)[i]] = ((const int32_t *)positions->data)[i];
+}
+
+static void prepare(state *state, graph *graph)
+{
+    const int nodes = ggml_graph_n_nodes(graph);
+    size_t shared = 0, own = 0, size = state->next_size * sizeof *state->next;
+    for (int i = 0; i < nodes; i++) {
+        const tensor *t = ggml_graph_node(graph, i);
+        if (kind_of(t) == MUL_MAT)
+            shared = most(shared, matmul_shared(t));
+        if (kind_of(t) == ATTENTION) {
+            shared = most(shared, attention_shared(t));
+            own = most(own, (attention_own(t) + ALIGNMENT) / ALIGNMENT * ALIGNMENT);
+        }
+    }
+    state->shared = grown(state->shared, &state->shared_size, shared);
+    if (own > state->own_size || state->threads > state->own_threads) {
+        size_t had = 0;
+        free(state->own);
+        state->own_size = most(own, state->own_size);
+        state->own_threads = state->threads;
+        state->own = grown(NULL, &had, state->own_size * state->threads);
+    }
+    state->next = grown(state->next, &size, nodes * sizeof *state->next);
+    state->next_size = (int)(size / sizeof *state->next);
+    memset(state->next, 0, nodes * sizeof *state->next);
+    state->sight.mask = NULL;
+    state->turns_tokens = 0;
+    locate(state, graph);
+}
+
+static void compute(part *part, const tensor *t)
+{
+    state *state = part->state;
+    switch (kind_of(t)) {
+    case MUL_MAT: matmul(part, t); break;
+    case ATTENTION:
+        if (part->index == 0 && state->sight.mask != t->src[3])
+            look(&state->sight, t->src[3], state->position, (int)t->src[1]->ne[1], (int)t->src[0]->ne[1]);
+        meet(part->team);
+        attention(part, t);
+        break;
+    case RMS_NORM: rms_norm(part, t); break;
+    case MUL: combine(part, t, true); break;
+    case ADD: combine(part, t, false); break;
+    case ROPE:
+        if (part->index == 0)
+            turn_table(state, t);
+        meet(part->team);
+        rope(part, t);
+        break;
+    case SET_ROWS: set_rows(part, t); break;
+    case GET_ROWS: get_rows(part, t); break;
+    case GLU: glu(part, t); break;
+    default: return;
+    }
+    meet(part->team);
+}
+
+static int compute_graph(backend *backend, graph *graph)
+{
+    state *state = backend->context;
+    const int nodes = ggml_graph_n_nodes(graph);
+    prepare(state, graph);
+    team team = {0};
+#pragma omp parallel num_threads(state->threads)
+    {
+#pragma omp single
+        team.count = omp_get_num_threads();
+        part part = {.state = state, .team = &team, .index = omp_get_thread_num()};
+        part.own = state->own + part.index * state->own_size;
+        for (int i = 0; i < nodes; i++) {
+            part.next = state->next + i;
+            compute(&part, ggml_graph_node(graph, i));
+        }
+    }
+    return STATUS_SUCCESS;
+}
+
+/* ------------------------------------------------------------------------------------------------ registration */
+
+static const char *backend_name(backend *backend) { return (void)backend, "thread"; }
+
+static void backend_free(backend *backend)
+{
+    state *state = backend->context;
+    look_away(&state->sight);
+    free(state->position), free(state->shared), free(state->own), free(state->next), free(state->turns);
+    free(state), free(backend);
+}
+
+static void set_threads(backend *backend, int threads) { ((state *)backend->context)->threads = threads; }
+
+static backend *open_backend(device *device, const char *parameters)
+{
+    static uint8_t identity[16] = "thread kernels";
+    (void)parameters;
+    backend *made = calloc(1, sizeof *made);
+    state *state = calloc(1, sizeof *state);
+    if (made == NULL || state == NULL)
+        return free(made), free(state), NULL;
+    state->threads = 1;
+    made->guid = identity;
+    made->iface.get_name = backend_name, made->iface.free = backend_free, made->iface.graph_compute = compute_graph;
+    made->device = device;
+    made->context = state;
+    return made;
+}
+
+/* One model's accelerator. It is offered to llama.cpp only while the model and its context are made, so that nothing else
+ * in the process meets it. */
+typedef struct {
+    registry registry;
+    device device;
+    buffer_type weights;
+    bool loading; /* a model is being loaded, not a context made */
+    bool whole;   /* the model's operations are done here, not attention alone */
+} accelerator;
+
+static accelerator *of(device *device) { return device->context; }
+
+static const char *device_name(device *device) { return (void)device, "thread"; }
+static const char *device_description(device *device) { return (void)device, "attention over shared memory"; }
+static int device_type(device *device) { return (void)device, DEVICE_ACCEL; }
+static bool device_supports(device *device, const tensor *t) { return supports(t, of(device)->whole); }
+
+static void device_memory(device *device, size_t *available, size_t *total)
+{
+    (void)device;
+    *available = *total = 0;
+}
+
+static void device_describe(device *device, device_props *props)
+{
+    *props = (device_props){.name = device_name(device), .description = device_description(device), .type = DEVICE_ACCEL};
+}
+
+/* llama.cpp asks for one type of buffer, for weights and for all else: while a model is loaded it gets the first. */
+static buffer_type *device_buffers(device *device)
+{
+    return of(device)->loading ? &of(device)->weights : ggml_backend_cpu_buffer_type();
+}
+
+static bool device_takes(device *device, buffer_type *type)
+{
+    return type == &of(device)->weights || ggml_backend_buft_is_host(type);
+}
+
+static const char *registry_name(registry *registry) { return (void)registry, "thread"; }
+static size_t registry_count(registry *registry) { return (void)registry, 1; }
+static device *registry_device(registry *registry, size_t index) { return (void)index, &((accelerator *)registry->context)->device; }
+
+static void *registry_function(registry *registry, const char *name)
+{
+    (void)registry;
+    return strcmp(name, "ggml_backend_set_n_threads") == 0 ? (void *)set_threads : NULL;
+}
+
+static void learn_operations(void)
+{
+    static const struct {
+        const char *name;
+        enum operation kind;
+    } known[] = {
+        {"NONE", NOTHING},       {"RESHAPE", NOTHING},      {"VIEW", NOTHING},
+        {"PERMUTE", NOTHING},    {"TRANSPOSE", NOTHING},    {"MUL_MAT", MUL_MAT},
+        {"RMS_NORM", RMS_NORM},  {"MUL", MUL},              {"ADD", ADD},
+        {"ROPE", ROPE},          {"SET_ROWS", SET_ROWS},    {"GET_ROWS", GET_ROWS},
+        {"GLU", GLU},            {"FLASH_ATTN_EXT", ATTENTION},
+    };
+    for (int op = 0; op < OPERATIONS; op++)
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            if (strcmp(ggml_op_name(op), known[i].name) == 0)
+                kinds[op] = known[i].kind;
+}
+
+/* ------------------------------------------------------------------------------------------------ for Python */
+
+/* Whether this processor has the instructions that the kernels are made of. */
+bool thread_kernels_usable(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
+
+/* An accelerator for one model, to be registered with ggml; NULL where memory is short. */
+registry *thread_kernels_open(void)
+{
+    accelerator *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return NULL;
+    learn_operations();
+    made->registry = (registry){
+        .api_version = API_VERSION,
+        .iface = {registry_name, registry_count, registry_device, registry_function},
+        .context = made,
+    };
+    made->device = (device){
+        .iface = {.get_name = device_name,
+                  .get_description = device_description,
+                  .get_memory = device_memory,
+                  .get_type = device_type,
+                  .get_props = device_describe,
+                  .init_backend = open_backend,
+                  .get_buffer_type = device_buffers,
+                  .supports_op = device_supports,
+                  .supports_buft = device_takes},
+        .reg = &made->registry,
+        .context = made,
+    };
+    made->weights = (buffer_type){
+        .iface = {.get_name = weights_name, .alloc_buffer = weights_allocate, .get_alignment = weights_alignment},
+        .device = &made->device,
+    };
+    return &made->registry;
+}
+
+/* What comes next: a model is loaded, whose weights are kept here as far as they can be, or contexts are made, which have
+ * the `whole` of their operations done here, or attention alone. */
+void thread_kernels_set(registry *registry, bool loading, bool whole)
+{
+    accelerator *accelerator = registry->context;
+    accelerator->loading = loading;
+    accelerator->whole = whole;
+}
+
+/* Free an accelerator whose model and contexts have been freed. */
+void thread_kernels_close(registry *registry) { free(registry->context); }

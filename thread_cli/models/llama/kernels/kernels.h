@@ -1,0 +1,127 @@
+/* What the files of this folder know of each other. */
+#ifndef THREAD_KERNELS_H
+#define THREAD_KERNELS_H
+
+#include "abi.h"
+
+#include <immintrin.h>
+#include <stdatomic.h>
+#include <string.h>
+
+/* Operations, whatever their numbers are in this release of ggml. */
+enum operation { OTHER, NOTHING, MUL_MAT, ATTENTION, RMS_NORM, MUL, ADD, ROPE, SET_ROWS, GET_ROWS, GLU };
+
+/* The threads that compute a graph together. */
+typedef struct {
+    int count;
+    _Atomic int arrived;
+    _Atomic unsigned phase;
+} team;
+
+/* Which cells of the KV memory the tokens of a step see, in the order of their positions. */
+typedef struct sight {
+    const tensor *mask;
+    int tokens;
+    int *group;  /* of each token; the tokens of a group see a beginning of its list each */
+    int *count;  /* cells that each token sees */
+    int groups;
+    int32_t **cells; /* the list of each group */
+    int *length;
+    int *capacity;
+    int **same; /* of each group and chunk of its list: the first group that has the same cells in it */
+    int *same_capacity;
+    int group_capacity, token_capacity;
+    int32_t *scratch;
+    int scratch_capacity;
+} sight;
+
+/* What one context has: kept from one graph to the next. */
+typedef struct {
+    int threads;
+    int32_t *position; /* of what each cell holds; -1 where that is not known */
+    int cells;
+    char *shared; /* memory for the operation under way */
+    size_t shared_size;
+    char *own; /* memory for each thread, `own_size` bytes */
+    size_t own_size;
+    int own_threads;
+    _Atomic int *next; /* of each node: the first piece of work that no thread has taken */
+    int next_size;
+    float *turns;            /* cosines and sines of ROPE: those of the last parameters */
+    int turns_tokens;
+    size_t turns_size;
+    int32_t turns_key[16];
+    const void *turns_positions, *turns_factors;
+    sight sight;
+} state;
+
+/* One thread's part in one operation. */
+typedef struct {
+    state *state;
+    team *team;
+    _Atomic int *next;
+    int index;
+    char *own;
+    const tensor *quantised; /* what `shared` holds for `matmul` */
+} part;
+
+void meet(team *team);
+void *grown(void *memory, size_t *size, size_t wanted);
+
+static inline int taken(part *part) { return atomic_fetch_add_explicit(part->next, 1, memory_order_relaxed); }
+
+static inline int64_t rows_of(const tensor *t) { return t->ne[1] * t->ne[2] * t->ne[3]; }
+
+static inline char *row_of(const tensor *t, int64_t row)
+{
+    int64_t i1 = row % t->ne[1], i2 = row / t->ne[1] % t->ne[2], i3 = row / t->ne[1] / t->ne[2];
+    return t->data + i1 * t->nb[1] + i2 * t->nb[2] + i3 * t->nb[3];
+}
+
+/* e to the power of each; 0 for what is too small. */
+static inline __m512 exp_of(__m512 x)
+{
+    x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f * 0.693147181f));
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+    __m512 p = _mm512_set1_ps(1.0f / 5040);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+/* matmul.c */
+bool packs(const tensor *weight);
+void pack(const tensor *weight, const void *from);
+size_t matmul_shared(const tensor *t);
+void matmul(part *part, const tensor *t);
+
+/* attention.c */
+size_t attention_shared(const tensor *t);
+size_t attention_own(const tensor *t);
+bool attends(const tensor *t);
+void attention(part *part, const tensor *t);
+
+/* sight.c */
+void look(sight *sight, const tensor *mask, const int32_t *position, int cells, int tokens);
+void look_away(sight *sight);
+
+/* rowwise.c */
+bool turnable(const tensor *t);
+void turn_table(state *state, const tensor *t);
+void rms_norm(part *part, const tensor *t);
+void combine(part *part, const tensor *t, bool times);
+void rope(part *part, const tensor *t);
+void set_rows(part *part, const tensor *t);
+void get_rows(part *part, const tensor *t);
+void glu(part *part, const tensor *t);
+
+enum { CHUNK = 64, SEGMENT = 256 }; /* cells that attention takes at once, and that it adds up by themselves */
+
+#endif
