@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # When llama.cpp is compiled, its tool for pictures is left out: nothing here uses it.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
-DECLARED := pyproject.toml constraints.txt
+DECLARED := pyproject.toml constraints.txt $(wildcard thread_cli/models/llama/kernels/*.[ch])
 TORCH := $(shell grep '^torch==' constraints.txt)
 # The build of the planner that ALFWorld needs calls `python`, which not every system has.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -58,11 +58,13 @@ def test_every_kv_type_works_on_the_cpu_and_what_needs_flash_attention_says_so(s
     assert done.text
 
 
-@pytest.mark.parametrize("flash", ["on", "off"])
-def test_what_follows_a_token_does_not_depend_on_how_many_are_evaluated_with_it(tmp_path: Path, flash: str) -> None:
+@pytest.mark.parametrize(("flash", "kernels"), [("on", True), ("on", False), ("off", False)])
+def test_what_follows_a_token_does_not_depend_on_how_many_are_evaluated_with_it(
+    tmp_path: Path, flash: str, kernels: bool
+) -> None:
     rounded = tmp_path / "rounded.gguf"
     quantise(packaged(), rounded, "q8_0", threads=2, left_out=range(2, 30))
-    backend = Backend(rounded, context=1024, sequences=2, batch=128, threads=2, flash_attention=flash)
+    backend = Backend(rounded, context=1024, sequences=2, batch=128, threads=2, flash_attention=flash, kernels=kernels)
     tokens = array("i", range(1000, 1500))
     try:
         for start in range(0, 300, backend.alike):

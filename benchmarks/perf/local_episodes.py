@@ -53,8 +53,8 @@ class Recorder:
         await self._model.close()
 
 
-async def recorded(environment: str, count: int, most: int, vocabulary: Path) -> list[list[Call]]:
-    """The first `count` tasks' episodes, `most` calls of each; tokens are counted by the model file `vocabulary`."""
+async def recorded(environment: str, count: int, vocabulary: Path) -> list[list[Call]]:
+    """Every eighth task's episode, `count` of them; tokens are counted by the model file `vocabulary`."""
     counter: Any = llama_cpp.Llama(str(vocabulary), vocab_only=True, verbose=False)
     config = Config.of(environment=environment, model="teacher")
     stage: Any = environment_for(config)
@@ -62,7 +62,7 @@ async def recorded(environment: str, count: int, most: int, vocabulary: Path) ->
     for task in list(stage.tasks("generated" if environment == "alfworld" else "test"))[: 8 * count : 8]:
         model = Recorder(stage.teacher(task))
         await played(config, stage, task, model)
-        episodes.append(_calls(model.calls[:most], counter))
+        episodes.append(_calls(model.calls, counter))
     await stage.close()
     return episodes
 
@@ -87,13 +87,12 @@ def _calls(recorded_calls: list[tuple[Request, str]], counter: Any) -> list[Call
     return calls
 
 
-async def play(model: Model, episode: list[Call]) -> list[Completion]:
-    """Let a model write an episode's threads."""
+async def play(model: Model, episode: list[Call], done: list[Completion]) -> None:
+    """Let a model write an episode's threads, and put its answers into `done`."""
     ys: dict[str, str] = {}
-    done: list[Completion] = []
     for call in episode:
         y = ys.get(call.thread, "") + call.appended
         request = Request(call.q, call.c, y, (), call.tokens, thread=call.thread, parent=call.parent)
-        done.append(await model.complete(request))
-        ys[call.thread] = y + done[-1].text
-    return done
+        answer = await model.complete(request)
+        done.append(answer)
+        ys[call.thread] = y + answer.text

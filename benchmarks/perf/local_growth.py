@@ -2,7 +2,9 @@
 
 Episodes are those of `local_reuse.py`, whose shape is fixed and whose text the real model writes. Printed are
 
-- seconds a call, for 1 to 64 episodes at once, and for chains of threads 1 to 200 deep: they should not rise;
+- the time of a token that is evaluated, for 1 to 64 episodes at once, and for chains of threads 1 to 200 deep: it
+  should not rise (a thread's name grows with its depth, and its prompt with it, so that calls take longer there);
+- whether an episode writes the same alone, beside seven others, and with every call in an engine that has read nothing;
 - whether a cache of a quarter of what is needed changes what is written, and how much is evaluated twice for it;
 - the memory of the process over 2,000 threads, which should stay where it was after the first quarter.
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 AT_ONCE = (1, 2, 4, 8, 16, 32, 64)
 DEPTHS = (1, 10, 50, 100, 200)
 RISE = 1.25
-"""How much longer a call may take at the end of a row than at its beginning."""
+"""How much longer a token may take at the end of a row than at its beginning."""
 FLAT = 1.05
 """How much memory may grow after the first quarter of the threads."""
 Q = few_shot_prompt(6)
@@ -49,13 +51,13 @@ class Cost:
 
     @property
     def each(self) -> float:
-        return self.seconds / self.calls
+        return self.seconds / self.evaluated
 
 
 class Noting(Episode):
     """An episode whose texts are kept."""
 
-    def __init__(self, model: LlamaModel, fan_out: int) -> None:
+    def __init__(self, model: LlamaModel | Fresh, fan_out: int) -> None:
         super().__init__(model, Q, fan_out, together=False, max_tokens=WRITTEN)
         self.texts: list[str] = []
 
@@ -75,7 +77,7 @@ async def opened(path: Path, context: int) -> AsyncGenerator[LlamaModel]:
         await model.close()
 
 
-async def play(model: LlamaModel, episodes: int, *, depth: int, fan_out: int, first: int = 0) -> Cost:
+async def play(model: LlamaModel | Fresh, episodes: int, *, depth: int, fan_out: int, first: int = 0) -> Cost:
     """Play episodes of other words each, all at once."""
     played = [Noting(model, fan_out) for _ in range(episodes)]
     began = time.perf_counter()
@@ -91,9 +93,9 @@ async def play(model: LlamaModel, episodes: int, *, depth: int, fan_out: int, fi
 async def row(path: Path, name: str, sizes: tuple[int, ...], *, deep: bool) -> bool:
     """One size after the other, each with nothing but the few-shot prompt in the cache.
 
-    Returns whether calls of the last size take no longer than those of the first, and nothing was evaluated twice.
+    Returns whether tokens of the last size take no longer than those of the first, and nothing was evaluated twice.
     """
-    print(f"\n{name:>16}{'calls':>8}{'seconds':>9}{'ms a call':>11}{'evaluated':>11}{'twice':>7}")
+    print(f"\n{name:>16}{'calls':>8}{'seconds':>9}{'ms a token':>11}{'evaluated':>11}{'twice':>7}")
     costs: list[Cost] = []
     for size in sizes:
         async with opened(path, 32768) as model:
@@ -101,7 +103,7 @@ async def row(path: Path, name: str, sizes: tuple[int, ...], *, deep: bool) -> b
             cost = await play(model, 1 if deep else size, depth=size if deep else 1, fan_out=1 if deep else 3)
         costs.append(cost)
         print(
-            f"{size:16}{cost.calls:8}{cost.seconds:9.2f}{1000 * cost.each:11.1f}{cost.evaluated:11}{cost.repeated:7}",
+            f"{size:16}{cost.calls:8}{cost.seconds:9.2f}{1000 * cost.each:11.2f}{cost.evaluated:11}{cost.repeated:7}",
             flush=True,
         )
     return costs[-1].each <= RISE * costs[0].each and not any(cost.repeated for cost in costs)
@@ -120,6 +122,32 @@ async def short(path: Path) -> bool:
         f"{tight.repeated} tokens evaluated twice, {tight.seconds / roomy.seconds:.2f} times the time"
     )
     return same == len(roomy.texts)
+
+
+async def company(path: Path) -> bool:
+    """One episode in three ways."""
+    async with opened(path, 8192) as model:
+        alone = (await play(model, 1, depth=2, fan_out=2)).texts
+    async with opened(path, 32768) as model:
+        beside = (await play(model, 8, depth=2, fan_out=2)).texts[: len(alone)]
+    fresh = (await play(Fresh(path), 1, depth=2, fan_out=2)).texts
+    same = [sum(one == other for one, other in zip(alone, texts, strict=True)) for texts in (beside, fresh)]
+    print(
+        f"\nof {len(alone)} calls of an episode alone, {same[0]} write the same beside seven others, "
+        f"and {same[1]} where each is the first call of an engine"
+    )
+    return same == [len(alone)] * 2
+
+
+class Fresh:
+    """A model that has read nothing before any of its calls."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def complete(self, request: Request) -> Completion:
+        async with opened(self._path, 8192) as model:
+            return await model.complete(request)
 
 
 async def soak(path: Path, threads: int) -> bool:
@@ -154,6 +182,7 @@ async def run(options: argparse.Namespace) -> int:
     fine = await row(path, "episodes at once", AT_ONCE, deep=False)
     fine &= await row(path, "depth", DEPTHS, deep=True)
     fine &= await short(path)
+    fine &= await company(path)
     fine &= await soak(path, options.threads)
     print("\nall limits are kept" if fine else "\nat least one limit is missed")
     return 0 if fine else 1

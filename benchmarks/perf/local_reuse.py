@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from thread_cli.models import Completion, Request, Usage
+from thread_cli.models import Completion, Model, Request, Usage
 from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_path
 
 STOP = ("=>", "#END#")
@@ -39,7 +39,7 @@ def few_shot_prompt(blocks: int) -> str:
 
 @dataclass
 class Episode:
-    model: LlamaModel
+    model: Model
     q: str
     fan_out: int
     together: bool

@@ -1,4 +1,4 @@
-"""llama.cpp's own server, as the package `xllamacpp` brings it; takes the flags of the program that `local.py` gives it."""
+"""llama.cpp's own server as the package `xllamacpp` brings it, with those flags of the program that `local.py` uses."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Guessing ahead: whether what is written stays the same, bit for bit, and how much sooner it is done.
 
-    python benchmarks/perf/local_speculation.py [--episodes 200] [--model FILE.gguf] [--environment textcraft]
+    python benchmarks/perf/local_speculation.py [--episodes 200] [--at-once 8] [--every 8] [--environment textcraft]
 
-The model plays real tasks at temperature 0, every one of them with and without drafts, one right after the other, in
-engines of their own. The episodes are compared call by call; of the seconds, those count in which the model worked.
+The model plays real tasks at temperature 0, so many at once, every one of them with and without drafts, one right after
+the other, in engines of their own. The episodes are compared call by call.
 """
 
 from __future__ import annotations
@@ -23,24 +23,10 @@ from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_pat
 from thread_cli.playing import environment_for
 
 if TYPE_CHECKING:
-    from thread_cli.models import Completion, Request
+    from thread_cli.environments import Task
 
 GAIN = 1.5
 """How many times as fast drafts should make an episode."""
-
-
-class Timed(Recorder):
-    """Notes the answers of an engine and how long it took for them."""
-
-    def __init__(self, engine: LlamaModel) -> None:
-        super().__init__(engine)
-        self.seconds = 0.0
-
-    async def complete(self, request: Request) -> Completion:
-        began = time.perf_counter()
-        done = await super().complete(request)
-        self.seconds += time.perf_counter() - began
-        return done
 
 
 @dataclass
@@ -58,18 +44,23 @@ async def run(options: argparse.Namespace) -> int:
     path: Path = options.model or embedded_model_path(print)
     config = Config.of(environment=options.environment, model="embedded", prompt=options.prompt)
     stage: Any = environment_for(config)
-    guessing, plain = (LlamaModel(LlamaOptions(path, speculate=speculate)) for speculate in (True, False))
+    tasks = list(stage.tasks(options.split))[:: options.every][: options.episodes]
+    await stage.close()
+    guessing, plain = (
+        LlamaModel(LlamaOptions(path, context=options.context, speculate=speculate)) for speculate in (True, False)
+    )
     await guessing.open()
     await plain.open()
     sums = Sums()
-    for task in list(stage.tasks(options.split))[:: options.every][: options.episodes]:
-        pair = Timed(guessing), Timed(plain)
-        for model in pair if sums.episodes % 2 else reversed(pair):
-            await played(config, stage, task, model)
-        _add(sums, task.id, *pair)
+    for first in range(0, len(tasks), options.at_once):
+        group = tasks[first : first + options.at_once]
+        if first // options.at_once % 2:
+            with_drafts, without = await timed(config, group, guessing), await timed(config, group, plain)
+        else:
+            without, with_drafts = await timed(config, group, plain), await timed(config, group, guessing)
+        _add(sums, group, with_drafts, without)
     await guessing.close()
     await plain.close()
-    await stage.close()
     gain = sums.without / sums.seconds
     print(
         f"{sums.same} of {sums.episodes} episodes the same with and without drafts ({sums.calls} calls)\n"
@@ -78,20 +69,38 @@ async def run(options: argparse.Namespace) -> int:
     return 0 if sums.same == sums.episodes and gain >= GAIN else 1
 
 
-def _add(sums: Sums, task: str, guessing: Timed, plain: Timed) -> None:
-    pairs = list(zip_longest(guessing.calls, plain.calls))
-    first = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
-    verdict = "the same" if first is None else f"other text from call {first} on"
+async def timed(config: Config, tasks: list[Task], engine: LlamaModel) -> tuple[float, list[Recorder]]:
+    """Play tasks at once; returns the seconds that it took, and what was asked and answered in each."""
+    notes = [Recorder(engine) for _ in tasks]
+    began = time.perf_counter()
+    await asyncio.gather(*(_play(config, task, model) for task, model in zip(tasks, notes, strict=True)))
+    return time.perf_counter() - began, notes
+
+
+async def _play(config: Config, task: Task, model: Recorder) -> None:
+    stage: Any = environment_for(config)
+    await played(config, stage, task, model)
+    await stage.close()
+
+
+def _add(
+    sums: Sums, tasks: list[Task], guessing: tuple[float, list[Recorder]], plain: tuple[float, list[Recorder]]
+) -> None:
+    for task, drafted, exact in zip(tasks, guessing[1], plain[1], strict=True):
+        pairs = list(zip_longest(drafted.calls, exact.calls))
+        first = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
+        sums.episodes += 1
+        sums.same += first is None
+        sums.calls += len(pairs)
+        if first is not None:
+            print(f"task {task.id}: other text from call {first} on")
+    sums.seconds += guessing[0]
+    sums.without += plain[0]
     print(
-        f"task {task}: {len(pairs)} calls, {verdict}; "
-        f"{guessing.seconds:.1f} s with drafts, {plain.seconds:.1f} s without",
+        f"{sums.same} of {sums.episodes} the same, {sums.calls} calls; "
+        f"{guessing[0]:.1f} s with drafts, {plain[0]:.1f} s without",
         flush=True,
     )
-    sums.episodes += 1
-    sums.same += first is None
-    sums.calls += len(pairs)
-    sums.seconds += guessing.seconds
-    sums.without += plain.seconds
 
 
 def main() -> int:
@@ -101,6 +110,8 @@ def main() -> int:
     parser.add_argument("--split", default="test")
     parser.add_argument("--prompt", default="specialist", help="'default' has examples")
     parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--at-once", type=int, default=1, help="how many to play at the same time")
+    parser.add_argument("--context", type=int, default=32768, help="tokens of each engine's KV memory")
     parser.add_argument("--every", type=int, default=1, help="take every N-th task")
     return asyncio.run(run(parser.parse_args()))
 

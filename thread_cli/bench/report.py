@@ -107,6 +107,9 @@ class LocalWork(_Figures):
     """Calls that a token was drawn for in a step, on average."""
     reading_speed: float | None
     writing_speed: float | None
+    reading_share: float | None = None
+    """Of the speed that was measured when the model was loaded, with an empty cache."""
+    writing_share: float | None = None
 
 
 class Summary(_Figures):
@@ -342,6 +345,8 @@ def _local(results: Sequence[Result]) -> LocalWork | None:
         batch=local.company / local.steps if local.steps else None,
         reading_speed=(tokens.prompt - tokens.cached) / local.reading if local.reading else None,
         writing_speed=tokens.generated / local.writing if local.writing else None,
+        reading_share=local.least_reading / local.reading if local.least_reading else None,
+        writing_share=local.least_writing / local.writing if local.least_writing else None,
     )
 
 

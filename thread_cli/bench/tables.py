@@ -206,22 +206,38 @@ def _spent(arms: Sequence[Arm]) -> Table:
 
 def _local(arms: Sequence[Arm]) -> Table:
     """What models on this machine did."""
-    headings = ("", "read", "written", "read per second", "written per second", "drafted", "right %", "calls per step")
+    headings = (
+        "",
+        "read",
+        "written",
+        "read per second",
+        "% of ceiling",
+        "written per second",
+        "% of ceiling",
+        "drafted",
+        "right %",
+        "calls per step",
+    )
     rows = [
         (
             arm.label,
             _count(local.read),
             _count(arm.summary.tokens.generated),
             _figure(local.reading_speed, ",.0f"),
+            _percent(local.reading_share),
             _figure(local.writing_speed, ",.0f"),
+            _percent(local.writing_share),
             _count(local.drafted),
-            _figure(100 * local.accepted / local.drafted if local.drafted else None, ".0f"),
+            _percent(local.accepted / local.drafted if local.drafted else None),
             _figure(local.batch, ".1f"),
         )
         for arm in arms
         if (local := arm.summary.local) is not None
     ]
-    note = "Tokens that were not cached, by the time that the machine spent on them; drafts are guesses of what comes."
+    note = (
+        "Tokens that were not cached, by the time that the machine spent on them; drafts are guesses of what comes. "
+        "The ceiling is what such steps take with an empty cache, measured when the model was loaded."
+    )
     return Table("On this machine", headings, tuple(rows), (note,))
 
 

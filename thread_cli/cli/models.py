@@ -27,6 +27,11 @@ def models(context: typer.Context) -> None:
     rows = [(kind.spec, "no" if kind.missing else "yes", kind.description) for kind in KINDS.values()]
     remedies = {name: kind.remedy for name, kind in KINDS.items() if kind.missing}
     print_table(("--model", "installed", "what it is"), rows, remedies)
+    if not KINDS["llama"].missing:
+        from thread_cli.models.llama.accelerator import missing
+
+        reason = missing()
+        print(f"\nOur own kernels for local models: {'in use' if reason is None else f'not in use, {reason}'}")
 
 
 @app.command("prepare")

@@ -72,6 +72,9 @@ class Local:
     """Seconds that its prompts took."""
     writing: float = 0.0
     """Seconds that its generated tokens and drafts took."""
+    least_reading: float = 0.0
+    """Seconds that its prompts would have taken at the speeds that were measured when the model was loaded."""
+    least_writing: float = 0.0
 
     def __add__(self, other: Local) -> Local:
         return Local(*map(add, astuple(self), astuple(other)))

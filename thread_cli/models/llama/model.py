@@ -244,6 +244,7 @@ def _load(options: LlamaOptions, work: Work) -> tuple[Backend, Scheduler]:
     try:
         # Only here: the base install has neither numpy nor llama-cpp-python.
         from thread_cli.models.llama.backend import Backend
+        from thread_cli.models.llama.ceilings import Ceilings
         from thread_cli.models.llama.scheduler import Scheduler
     except ImportError as error:
         raise UserError(f"local models need llama-cpp-python ({error}): {remedy('local')}") from None
@@ -270,6 +271,7 @@ def _load(options: LlamaOptions, work: Work) -> tuple[Backend, Scheduler]:
         top_p=options.top_p,
         speculate=options.speculate,
         work=work,
+        ceilings=Ceilings.of(backend),
     )
 
 

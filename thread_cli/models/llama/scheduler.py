@@ -1,10 +1,10 @@
 """Who is evaluated next: continuous batching over the calls under way, on the worker thread.
 
 Every step is one batch. Calls that are decoding give one token each; what room is left goes to prompts, deepest thread
-first. A prompt whose beginning another call is just evaluating waits for it and then shares it. Where the most probable
-tokens are drawn, what another call has drawn after the same text is taken over. A call that is about to draw a token
-has drafts of the next ones verified with it, where that pays. Where cells run short, no drafts are made, the cache drops
-sequences at rest, and then calls of the lowest priority step back and are rebuilt later.
+first. A prompt whose beginning another call is just evaluating waits for it and then shares it; where the most probable
+tokens are drawn, so is what another call has drawn after the same text. A call that is about to draw a token has drafts
+of the next ones verified with it, where that pays. Where cells run short, no drafts are made, the cache drops sequences
+at rest, and then calls of the lowest priority step back and are rebuilt later.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from thread_cli.engine.errors import LimitReached, ModelError, UserError
 from thread_cli.models import Completion, Local, StopReason, Usage
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.cache import CacheFull, PrefixTree, Sequence, common_prefix
+from thread_cli.models.llama.ceilings import Ceilings
 from thread_cli.models.llama.drafts import PHRASES, Drafts
 from thread_cli.models.llama.grammar import Grammar
 from thread_cli.models.llama.sampling import Sampler, Text
@@ -83,6 +84,7 @@ class Scheduler:
         top_p: probability mass to draw from, for requests that do not say.
         speculate: whether to make drafts.
         work: gets what is done added.
+        ceilings: what the machine can do, to compare with.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Scheduler:
         top_p: float = 1.0,
         speculate: bool = True,
         work: Work | None = None,
+        ceilings: Ceilings | None = None,
     ) -> None:
         self.tree = PrefixTree(backend, sequences=sequences, cells=backend.context, whole=backend.whole)
         # What a recurrent model has read cannot be taken back, so that nothing may be tried.
@@ -103,6 +106,7 @@ class Scheduler:
             tokens = [backend.vocabulary.tokenize(text.encode(), first=False, special=False) for text in (lead, phrase)]
             self._drafts.follow(tokens[0] + tokens[1], 0)
         self._backend = backend
+        self._ceilings = ceilings or Ceilings()
         self._vocabulary = backend.vocabulary
         self._transcripts = Transcripts(backend.vocabulary)
         self._size = backend.alike
@@ -296,7 +300,8 @@ class Scheduler:
 
     def _account(self, slices: dict[_Live, Slice], seconds: float) -> None:
         """Note what a step was made of; each token in it counts for the same time."""
-        each = seconds / sum(len(part.tokens) for part in slices.values())
+        tokens = sum(len(part.tokens) for part in slices.values())
+        each, least = seconds / tokens, self._ceilings.of_step(tokens) / tokens
         drawing = sum(part.wanted > 0 for part in slices.values())
         prompt = decoding = 0
         for live, part in slices.items():
@@ -308,7 +313,12 @@ class Scheduler:
             written = len(part.tokens) - read
             prompt, decoding = prompt + read, decoding + written
             live.local += Local(
-                steps=int(draws), company=drawing if draws else 0, reading=each * read, writing=each * written
+                steps=int(draws),
+                company=drawing if draws else 0,
+                reading=each * read,
+                writing=each * written,
+                least_reading=least * read,
+                least_writing=least * written,
             )
         self.work.add(prompt, decoding, drawing, seconds)
 
