@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from weights import adapter, distance, logits, matrices
+from weights import adapter, distance, logits, matrices, tiny
 
 from thread_cli.models import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
@@ -88,6 +88,16 @@ def test_attention_alone_is_done_for_weights_in_other_formats(tmp_path: Path) ->
     tokens = TEXT[:200]
     ours, theirs = (logits(tmp_path / "half.gguf", tokens=tokens, kernels=kernels) for kernels in (True, False))
     assert 0 < distance(theirs, ours) < 0.002
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_models_of_other_shapes_are_computed_as_llama_cpp_does(tmp_path: Path, architecture: str) -> None:
+    """Other numbers of heads, a vocabulary that cannot be packed, norms of heads, and positions turned by halves."""
+    path = tiny(tmp_path / "tiny.gguf", width=256, architecture=architecture)
+    quantise(path, tmp_path / "q8.gguf", "q8_0", threads=2)
+    tokens = [number % 200 for number in range(0, 1500, 7)]
+    ours, theirs = (logits(tmp_path / "q8.gguf", tokens=tokens, kernels=kernels) for kernels in (True, False))
+    assert 0 < distance(theirs, ours) < 0.03
 
 
 def test_tokens_one_by_one_get_the_bits_of_all_at_once(backend: Backend, alone: np.ndarray) -> None:

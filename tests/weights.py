@@ -86,6 +86,8 @@ def tiny(path: Path, *, width: int = 64, layers: int = 2, **fields: Any) -> Path
             tensors[f"blk.{layer}.{name}.weight"] = draw.normal(0, shape[1] ** -0.5, shape)
         for name in ("attn_norm", "ffn_norm"):
             tensors[f"blk.{layer}.{name}.weight"] = np.ones(width)
+        for name in ("attn_q_norm", "attn_k_norm") if fields.get("architecture") == "qwen3" else ():
+            tensors[f"blk.{layer}.{name}.weight"] = draw.normal(1, 0.2, width // 4)
     if "extra" in fields:
         tensors[fields["extra"]] = np.ones(width)
     for name, values in tensors.items():
