@@ -10,7 +10,8 @@ llama.cpp's own server is the program of `--server`, or what is installed here o
 this machine) and `xllamacpp` (part of the `dev` extra).
 
 The floor is what this machine's own speeds allow: prompt tokens that nobody has read before by the speed of prompts,
-plus our decoding steps, each at the time that a batch of its size takes. Speeds are measured first, on the same model.
+plus our decoding steps, each at the time that a batch of its size takes. Speeds are measured on the same model right
+before and right after our run, since those of a machine that others use too change within minutes.
 """
 
 from __future__ import annotations
@@ -95,17 +96,20 @@ async def compare(
     name: str,
     episodes: list[list[Call]],
     contenders: dict[str, Callable[[], AbstractAsyncContextManager[Model]]],
-    ceilings: Ceilings,
+    machine: Machine,
     patience: float,
 ) -> Outcome:
     """Play a load with all contenders and print how they did."""
     print(f"\n{name}: {sum(map(len, episodes))} calls in {len(episodes)} episode(s), load {os.getloadavg()[0]:.1f}")
     print(f"  {'':30}{'seconds':>9}{'ratio':>8}{'ms/token':>10}{'prompt':>9}{'cached':>8}{'twice':>7}{'written':>9}")
     runs: dict[str, Run] = {}
+    before = after = await asyncio.to_thread(measured, machine.model, machine.threads, machine.gpu_layers)
     for contender, opened in contenders.items():
         async with opened() as model:
             limit = patience * runs[OURS].seconds if OURS in runs else None
             run = runs[contender] = await timed(model, episodes, limit)
+        if contender == OURS:
+            after = await asyncio.to_thread(measured, machine.model, machine.threads, machine.gpu_layers)
         ratio = f"{'>' * run.stopped}{run.ratio(runs[OURS]):.2f}"
         twice = str(run.repeated) if run.work else "-"
         print(
@@ -113,6 +117,8 @@ async def compare(
             f"{run.prompt:9}{run.cached:8}{twice:>7}{run.generated:9}{'  stopped' * run.stopped}",
             flush=True,
         )
+    ceilings = before.halfway(after)
+    print(f"  {ceilings}")
     return _judged(name, runs, len(episodes), ceilings)
 
 
@@ -175,15 +181,13 @@ async def run(options: argparse.Namespace) -> int:
     machine = Machine(model, physical_cores(), options.gpu_layers)
     server = shlex.split(options.server) or _installed_server()
     contenders = partial(_contenders, machine, server, options.quick)
-    ceilings = await asyncio.to_thread(measured, model, machine.threads, options.gpu_layers)
     print(f"{model.name}, {machine.threads} CPU threads, {options.gpu_layers} layers on a GPU")
-    print(ceilings)
     outcomes: list[Outcome] = []
     q = ""
     for environment in ("textcraft", "alfworld"):
         episodes = await recorded(environment, AT_ONCE, model)
         q = max(q, episodes[0][0].q, key=len)
-        one = partial(compare, ceilings=ceilings, patience=options.patience)
+        one = partial(compare, machine=machine, patience=options.patience)
         outcomes.append(await one(f"{environment}, one episode", episodes[:1], contenders(8192)))
         several = [episode[:QUICK_CALLS] for episode in episodes] if options.quick else episodes
         outcomes.append(await one(f"{environment}, {AT_ONCE} episodes at once", several, contenders(32768)))

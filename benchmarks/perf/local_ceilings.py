@@ -6,6 +6,7 @@ import time
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 from thread_cli.models.llama.backend import Backend, Slice
@@ -19,6 +20,7 @@ __all__ = ["Ceilings", "measured"]
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 62, 96, 128, 192, 256)
 DEPTH = 2048
 """Tokens before those that are timed, as in an episode."""
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -42,31 +44,34 @@ class Ceilings:
         low, high = known[at - 1], known[at]
         return self.steps[low] + (self.steps[high] - self.steps[low]) * (size - low) / (high - low)
 
+    def halfway(self, other: Ceilings) -> Ceilings:
+        """The means of two measurements."""
+        steps = {size: (seconds + other.steps[size]) / 2 for size, seconds in self.steps.items()}
+        return Ceilings((self.prompt + other.prompt) / 2, steps)
+
     def __str__(self) -> str:
         steps = ", ".join(f"{size}: {1000 * seconds:.1f}" for size, seconds in self.steps.items())
         return f"prompts {self.prompt:.0f} tokens/s; decoding, ms a step by its tokens: {steps}"
 
 
 def measured(model: Path, threads: int, gpu_layers: int) -> Ceilings:
-    """The best of several measurements each: what the machine can do, not what it happened to do."""
+    """The middle of several measurements each."""
     backend = Backend(model, context=DEPTH + 512, sequences=2, batch=512, threads=threads, gpu_layers=gpu_layers)
     tokens = array("i", range(1000, 1000 + DEPTH))
-    speed = 0.0
-    for _ in range(2):
+    speeds: list[float] = []
+    for _ in range(TRIES):
         backend.clear(0, 0)
         began = time.perf_counter()
         for start in range(0, DEPTH, backend.batch):
             part = tokens[start : start + backend.batch]
             backend.evaluate([Slice(0, start, part, int(start + len(part) == DEPTH))])
-        speed = max(speed, DEPTH / (time.perf_counter() - began))
-    steps: dict[int, float] = {}
-    for size in SIZES:
-        taken: list[float] = []
-        for _ in range(10):
-            began = time.perf_counter()
-            backend.evaluate([Slice(0, DEPTH, tokens[:size], size)])
-            taken.append(time.perf_counter() - began)
-            backend.clear(0, DEPTH)
-        steps[size] = min(taken)
+        speeds.append(DEPTH / (time.perf_counter() - began))
+    steps: dict[int, list[float]] = {size: [] for size in SIZES}
+    # In turn, as steps of an episode differ in size too: llama.cpp saves some work where one is like the last.
+    for size in SIZES * TRIES:
+        began = time.perf_counter()
+        backend.evaluate([Slice(0, DEPTH, tokens[:size], size)])
+        steps[size].append(time.perf_counter() - began)
+        backend.clear(0, DEPTH)
     backend.close()
-    return Ceilings(speed, steps)
+    return Ceilings(median(speeds), {size: median(taken) for size, taken in steps.items()})
