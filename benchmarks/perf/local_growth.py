@@ -4,7 +4,7 @@ Episodes are those of `local_reuse.py`, whose shape is fixed and whose text the 
 
 - the time of a token that is evaluated, for 1 to 64 episodes at once, and for chains of threads 1 to 200 deep: it
   should not rise (a thread's name grows with its depth, and its prompt with it, so that calls take longer there);
-- whether an episode writes the same alone, beside seven others, and with every call in an engine that has read nothing;
+- whether an episode writes the same alone, beside seven others, and where nothing is kept from one call to the next;
 - whether a cache of a quarter of what is needed changes what is written, and how much is evaluated twice for it;
 - the memory of the process over 2,000 threads, which should stay where it was after the first quarter.
 
@@ -37,6 +37,7 @@ FLAT = 1.05
 """How much memory may grow after the first quarter of the threads."""
 Q = few_shot_prompt(6)
 WRITTEN = 8
+FORGETFUL = 1500
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Cost:
 class Noting(Episode):
     """An episode whose texts are kept."""
 
-    def __init__(self, model: LlamaModel | Fresh, fan_out: int) -> None:
+    def __init__(self, model: LlamaModel | Forgetful, fan_out: int) -> None:
         super().__init__(model, Q, fan_out, together=False, max_tokens=WRITTEN)
         self.texts: list[str] = []
 
@@ -77,7 +78,7 @@ async def opened(path: Path, context: int) -> AsyncGenerator[LlamaModel]:
         await model.close()
 
 
-async def play(model: LlamaModel | Fresh, episodes: int, *, depth: int, fan_out: int, first: int = 0) -> Cost:
+async def play(model: LlamaModel | Forgetful, episodes: int, *, depth: int, fan_out: int, first: int = 0) -> Cost:
     """Play episodes of other words each, all at once."""
     played = [Noting(model, fan_out) for _ in range(episodes)]
     began = time.perf_counter()
@@ -130,24 +131,25 @@ async def company(path: Path) -> bool:
         alone = (await play(model, 1, depth=2, fan_out=2)).texts
     async with opened(path, 32768) as model:
         beside = (await play(model, 8, depth=2, fan_out=2)).texts[: len(alone)]
-    fresh = (await play(Fresh(path), 1, depth=2, fan_out=2)).texts
-    same = [sum(one == other for one, other in zip(alone, texts, strict=True)) for texts in (beside, fresh)]
+    async with opened(path, FORGETFUL) as model:
+        again = await play(Forgetful(model), 1, depth=2, fan_out=2)
+    same = [sum(one == other for one, other in zip(alone, texts, strict=True)) for texts in (beside, again.texts)]
     print(
         f"\nof {len(alone)} calls of an episode alone, {same[0]} write the same beside seven others, "
-        f"and {same[1]} where each is the first call of an engine"
+        f"and {same[1]} where all is forgotten before each ({again.repeated} tokens evaluated twice)"
     )
     return same == [len(alone)] * 2
 
 
-class Fresh:
-    """A model that has read nothing before any of its calls."""
+class Forgetful:
+    """A model whose cache holds nothing before any of its calls: something else has filled it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, model: LlamaModel) -> None:
+        self._model = model
 
     async def complete(self, request: Request) -> Completion:
-        async with opened(self._path, 8192) as model:
-            return await model.complete(request)
+        await self._model.complete(Request("", "", "one " * (FORGETFUL - 50), (), 1))
+        return await self._model.complete(request)
 
 
 async def soak(path: Path, threads: int) -> bool:
