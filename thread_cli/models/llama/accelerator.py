@@ -54,6 +54,10 @@ class Accelerator:
             finally:
                 self._ggml.ggml_backend_unload(self._registry)
 
+    def complete(self) -> bool:
+        """Whether the context that was made last has none of its operations left to llama.cpp, if it was `whole`."""
+        return bool(self._library.thread_kernels_complete(self._registry))
+
     def close(self) -> None:
         """Free it, after its model and context. May be called twice."""
         if self._registry:
@@ -91,5 +95,6 @@ def _library() -> Any:
     library.thread_kernels_open.restype = ctypes.c_void_p
     library.thread_kernels_set.argtypes = [ctypes.c_void_p, ctypes.c_bool, ctypes.c_bool]
     library.thread_kernels_set.restype = library.thread_kernels_close.restype = None
-    library.thread_kernels_close.argtypes = [ctypes.c_void_p]
+    library.thread_kernels_close.argtypes = library.thread_kernels_complete.argtypes = [ctypes.c_void_p]
+    library.thread_kernels_complete.restype = ctypes.c_bool
     return library

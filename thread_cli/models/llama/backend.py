@@ -87,8 +87,6 @@ class Backend:
                     path, gpu_layers=gpu_layers, split=split, main_gpu=main_gpu, tensor_split=tensor_split
                 )
             packed = not adapters and self.told("general.file_type") == str(file_type("q8_0"))
-            self.own = self._accelerator is not None and packed
-            """Whether all is computed by our own kernels: then what follows a token never depends on its company."""
             self.vocabulary = Vocabulary(self._model)
             if gpu_layers == 0:
                 self._check_memory(context, kv_type)
@@ -96,8 +94,10 @@ class Backend:
             params = _context_params(context, sequences, batch, threads)
             params.flash_attn_type = flash
             params.type_k = params.type_v = _KV_TYPES[kv_type]
-            with self._offered(loading=False, whole=self.own):
+            with self._offered(loading=False, whole=packed):
                 self._context = self._init(path, context, params)
+            self.own = packed and self._accelerator is not None and self._accelerator.complete()
+            """Whether all is computed by our own kernels: then what follows a token never depends on its company."""
             self._adapt(adapters)
         except BaseException:
             self.close()

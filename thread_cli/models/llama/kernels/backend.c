@@ -268,6 +268,7 @@ typedef struct {
     buffer_type weights;
     bool loading; /* a model is being loaded, not a context made */
     bool whole;   /* the model's operations are done here, not attention alone */
+    bool refused; /* one of them cannot be */
 } accelerator;
 
 static accelerator *of(device *device) { return device->context; }
@@ -275,7 +276,15 @@ static accelerator *of(device *device) { return device->context; }
 static const char *device_name(device *device) { return (void)device, "thread"; }
 static const char *device_description(device *device) { return (void)device, "attention over shared memory"; }
 static int device_type(device *device) { return (void)device, DEVICE_ACCEL; }
-static bool device_supports(device *device, const tensor *t) { return supports(t, of(device)->whole); }
+
+static bool device_supports(device *device, const tensor *t)
+{
+    const bool supported = supports(t, of(device)->whole);
+    /* Rows taken out of the vocabulary are copied by llama.cpp; they depend on nothing else. */
+    if (!supported && kind_of(t) != GET_ROWS)
+        of(device)->refused = true;
+    return supported;
+}
 
 static void device_memory(device *device, size_t *available, size_t *total)
 {
@@ -375,7 +384,11 @@ void thread_kernels_set(registry *registry, bool loading, bool whole)
     accelerator *accelerator = registry->context;
     accelerator->loading = loading;
     accelerator->whole = whole;
+    accelerator->refused = false;
 }
+
+/* Whether nothing that llama.cpp has asked for since then was refused, but for the rows of the vocabulary. */
+bool thread_kernels_complete(registry *registry) { return !((accelerator *)registry->context)->refused; }
 
 /* Free an accelerator whose model and contexts have been freed. */
 void thread_kernels_close(registry *registry) { free(registry->context); }
