@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +84,16 @@ def test_what_follows_a_token_does_not_depend_on_how_many_are_evaluated_with_it(
         assert len(set(found)) == 1
     finally:
         backend.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_waiting_threads_leave_the_cores_to_others_unless_told_otherwise(given: dict[str, str], spins: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
+    code = "import os, thread_cli.models.llama; print(os.environ.get('GOMP_SPINCOUNT'))"
+    ran = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == spins
 
 
 def test_layers_on_a_gpu_that_is_not_there_are_refused(opened: Any) -> None:
