@@ -12,7 +12,13 @@ from array import array
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["PHRASES", "Draft", "Drafts", "Trail"]
+from pydantic import TypeAdapter, ValidationError
+
+from thread_cli.engine.errors import UserError
+
+__all__ = ["PHRASES", "Draft", "Drafts", "Trail", "read_phrases"]
+
+_pairs: TypeAdapter[list[tuple[str, str]]] = TypeAdapter(list[tuple[str, str]])
 
 PHRASES: Final = "thread.phrases"
 """JSON: pairs of a text and what came after it."""
@@ -107,3 +113,15 @@ class Trail:
         self._place += len(tokens)
         self._room -= len(tokens)
         self._before = (self._before + tokens)[-_LENGTHS[0] :]
+
+
+def read_phrases(text: str) -> list[tuple[str, str]]:
+    """What a model's file says under `PHRASES`: what it often writes, each with what stands before it.
+
+    Raises:
+        UserError: it says something else.
+    """
+    try:
+        return _pairs.validate_json(text) if text else []
+    except ValidationError:
+        raise UserError(f"the model's file has something else under {PHRASES!r} than pairs of texts") from None

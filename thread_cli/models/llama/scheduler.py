@@ -15,14 +15,12 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
-
-from thread_cli.engine.errors import LimitReached, ModelError, UserError
+from thread_cli.engine.errors import LimitReached, ModelError
 from thread_cli.models import Completion, Local, StopReason, Usage
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.cache import CacheFull, PrefixTree, Sequence, common_prefix
 from thread_cli.models.llama.ceilings import Ceilings
-from thread_cli.models.llama.drafts import PHRASES, Drafts
+from thread_cli.models.llama.drafts import PHRASES, Drafts, read_phrases
 from thread_cli.models.llama.grammar import Grammar
 from thread_cli.models.llama.sampling import Sampler, Text
 from thread_cli.models.llama.speculation import MOST, Speculation
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     from thread_cli.models.llama.drafts import Draft, Trail
 
 __all__ = ["Scheduler"]
-
-_pairs: TypeAdapter[list[tuple[str, str]]] = TypeAdapter(list[tuple[str, str]])
 
 
 @dataclass(eq=False, slots=True)
@@ -102,7 +98,7 @@ class Scheduler:
         self.speculation = Speculation(on=speculate and not backend.whole)
         self.work = work or Work()
         self._drafts = Drafts()
-        for lead, phrase in _phrases(backend) if self.speculation.on else ():
+        for lead, phrase in read_phrases(backend.told(PHRASES)) if self.speculation.on else ():
             tokens = [backend.vocabulary.tokenize(text.encode(), first=False, special=False) for text in (lead, phrase)]
             self._drafts.follow(tokens[0] + tokens[1], 0)
         self._backend = backend
@@ -398,12 +394,3 @@ def _prepares(other: _Live, live: _Live, known: int) -> bool:
     if other.pending > 1:
         return min(shared, len(live.tokens) - 1) > known
     return shared == len(live.tokens) > other.evaluated and live.greedy and other.greedy
-
-
-def _phrases(backend: Backend) -> list[tuple[str, str]]:
-    """What the model's file says that it often writes, each with what stands before it."""
-    text = backend.told(PHRASES)
-    try:
-        return _pairs.validate_json(text) if text else []
-    except ValidationError:
-        raise UserError(f"the model's file has something else under {PHRASES!r} than pairs of texts") from None

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { SEEN = 0, UNSEEN = 0xfc00 /* minus infinity */ };
+enum { UNSEEN = 0xfc00 /* minus infinity */ };
 
 static void *with_room(void *memory, int *room, int wanted, size_t each)
 {
