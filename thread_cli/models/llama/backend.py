@@ -15,7 +15,7 @@ import numpy as np
 from thread_cli.engine.errors import ModelError, UserError
 from thread_cli.models.llama.accelerator import Accelerator, missing
 from thread_cli.models.llama.call import Description
-from thread_cli.models.llama.loading import file_type, last_error, load_model, quiet
+from thread_cli.models.llama.loading import last_error, load_model, quiet
 from thread_cli.models.llama.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
+
+    from thread_cli.models.llama.accelerator import Path as KernelPath
 
 __all__ = ["Backend", "Slice"]
 
@@ -35,6 +37,8 @@ _KV_TYPES: Final = {
 _KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 """Bytes that a key's or a value's number takes."""
 _COMPRESSED: Final = {"q8_0", "q4_0"}
+_WORTH: Final = 0.5
+"""Share of a model's bytes that our kernels must know for them to do the operations between products as well."""
 _ALIKE: Final = 63
 """Tokens of a batch up to which a CPU computes flash attention by the same functions, with the same rounding."""
 
@@ -72,6 +76,7 @@ class Backend:
         kv_type: str = "f16",
         adapters: Sequence[Path] = (),
         kernels: bool = True,
+        kernel_path: KernelPath | None = None,
     ) -> None:
         quiet()
         llama.llama_backend_init()
@@ -79,14 +84,14 @@ class Backend:
         self._model: Any = None
         self._adapters: list[Any] = []
         fits = gpu_layers == 0 and flash_attention != "off" and kv_type == "f16"
-        self._accelerator = Accelerator() if kernels and fits and missing() is None else None
+        self._accelerator = Accelerator(kernel_path) if kernels and fits and missing() is None else None
         try:
             # An adapter's weights would be put where the model's are, which only our own kernels can read.
             with nullcontext() if adapters else self._offered(loading=True):
                 self._model = load_model(
                     path, gpu_layers=gpu_layers, split=split, main_gpu=main_gpu, tensor_split=tensor_split
                 )
-            packed = not adapters and self.told("general.file_type") == str(file_type("q8_0"))
+            packed = self._accelerator is not None and self._accelerator.packed() > _WORTH * path.stat().st_size
             self.vocabulary = Vocabulary(self._model)
             if gpu_layers == 0:
                 self._check_memory(context, kv_type)

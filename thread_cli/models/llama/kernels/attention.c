@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+#include "simd.h"
+
 enum { TOKENS = 32, TILE = 4, PER_SEGMENT = SEGMENT / CHUNK };
 
 bool attends(const tensor *t)
@@ -261,7 +263,7 @@ void attention(part *part, const tensor *t)
     const sight *sight = &part->state->sight;
     work w = {.t = t, .sight = sight, .part = part, .width = (int)q->ne[0], .heads = (int)(q->ne[2] / k->ne[2])};
     memcpy(&w.scale, t->op_params, sizeof w.scale);
-    part->quantised = NULL;
+    part->rounded = NULL;
     /* Pieces are numbered through all blocks of tokens. */
     int done = 0, mine = taken(part);
     for (w.first = 0; w.first < q->ne[1]; w.first = w.last) {

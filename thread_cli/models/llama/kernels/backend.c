@@ -6,6 +6,13 @@
 #include <omp.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+
+#ifdef __x86_64__
+#define PAUSE() __builtin_ia32_pause()
+#else
+#define PAUSE() ((void)0)
+#endif
 
 enum { PATIENCE = 20000, ALIGNMENT = 64 };
 
@@ -22,7 +29,7 @@ void meet(team *team)
     for (int i = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; i++)
         /* Where others want the processor, it is better spent on whoever is late. */
         if (i < PATIENCE)
-            _mm_pause();
+            PAUSE();
         else
             sched_yield();
 }
@@ -40,6 +47,21 @@ void *grown(void *memory, size_t *size, size_t wanted)
 }
 
 /* ------------------------------------------------------------------------------------------------ weights */
+
+/* One model's accelerator. It is offered to llama.cpp only while the model and its context are made, so that nothing else
+ * in the process meets it. */
+typedef struct {
+    registry registry;
+    device device;
+    buffer_type weights;
+    bool loading; /* a model is being loaded, not a context made */
+    bool whole;   /* the model's operations are done here, not attention alone */
+    bool refused; /* one of them cannot be */
+    size_t packed; /* bytes of the file whose weights are kept here */
+    enum path path;
+} accelerator;
+
+static accelerator *of(device *device) { return device->context; }
 
 static const char *weights_name(buffer_type *type) { return (void)type, "thread"; }
 static size_t weights_alignment(buffer_type *type) { return (void)type, ALIGNMENT; }
@@ -59,7 +81,7 @@ static void weights_put(buffer *buffer, tensor *t, const void *data, size_t offs
     if (!packs(t))
         memcpy(t->data + offset, data, size);
     else if (offset == 0 && size == t->nb[1] * t->ne[1])
-        pack(t, data);
+        pack(t, data), of(buffer->buft->device)->packed += size;
     else
         abort(); /* llama.cpp loads weights as a whole */
 }
@@ -72,11 +94,21 @@ static void weights_get(buffer *buffer, const tensor *t, void *data, size_t offs
     memcpy(data, t->data + offset, size);
 }
 
+static size_t weights_size(buffer_type *type, const tensor *t)
+{
+    (void)type;
+    return packs(t) ? packed_size(t) : t->nb[3] * t->ne[3];
+}
+
 static buffer *weights_allocate(buffer_type *type, size_t size)
 {
-    void *memory = aligned_alloc(ALIGNMENT, (size + ALIGNMENT) / ALIGNMENT * ALIGNMENT);
+    enum { PAGE = 1 << 21 };
+    const size_t wanted = (size + PAGE) / PAGE * PAGE;
+    void *memory = aligned_alloc(PAGE, wanted);
     if (memory == NULL)
         return NULL;
+    /* Weights are read from one end to the other at every step: large pages spare looking up where they lie. */
+    madvise(memory, wanted, MADV_HUGEPAGE);
     const buffer_i iface = {.free_buffer = weights_free,
                             .get_base = weights_base,
                             .memset_tensor = weights_memset,
@@ -160,7 +192,7 @@ static void prepare(state *state, graph *graph)
     for (int i = 0; i < nodes; i++) {
         const tensor *t = ggml_graph_node(graph, i);
         if (kind_of(t) == MUL_MAT)
-            shared = most(shared, matmul_shared(t));
+            shared = most(shared, matmul_shared(t, state->path)), own = most(own, product_own());
         if (kind_of(t) == ATTENTION) {
             shared = most(shared, attention_shared(t));
             own = most(own, (attention_own(t) + ALIGNMENT) / ALIGNMENT * ALIGNMENT);
@@ -222,10 +254,12 @@ static int compute_graph(backend *backend, graph *graph)
         team.count = omp_get_num_threads();
         part part = {.state = state, .team = &team, .index = omp_get_thread_num()};
         part.own = state->own + part.index * state->own_size;
+        amx_begin(state->path);
         for (int i = 0; i < nodes; i++) {
             part.next = state->next + i;
             compute(&part, ggml_graph_node(graph, i));
         }
+        amx_end(state->path);
     }
     return STATUS_SUCCESS;
 }
@@ -253,25 +287,13 @@ static backend *open_backend(device *device, const char *parameters)
     if (made == NULL || state == NULL)
         return free(made), free(state), NULL;
     state->threads = 1;
+    state->path = of(device)->path;
     made->guid = identity;
     made->iface.get_name = backend_name, made->iface.free = backend_free, made->iface.graph_compute = compute_graph;
     made->device = device;
     made->context = state;
     return made;
 }
-
-/* One model's accelerator. It is offered to llama.cpp only while the model and its context are made, so that nothing else
- * in the process meets it. */
-typedef struct {
-    registry registry;
-    device device;
-    buffer_type weights;
-    bool loading; /* a model is being loaded, not a context made */
-    bool whole;   /* the model's operations are done here, not attention alone */
-    bool refused; /* one of them cannot be */
-} accelerator;
-
-static accelerator *of(device *device) { return device->context; }
 
 static const char *device_name(device *device) { return (void)device, "thread"; }
 static const char *device_description(device *device) { return (void)device, "attention over shared memory"; }
@@ -338,20 +360,18 @@ static void learn_operations(void)
 
 /* ------------------------------------------------------------------------------------------------ for Python */
 
-/* Whether this processor has the instructions that the kernels are made of. */
-bool thread_kernels_usable(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
-}
+/* The path that this processor is best served by; -1 if it has none. Not to be called before `amx_permitted` may be. */
+int thread_kernels_path(void) { return !has_vnni() ? -1 : amx_permitted() ? PATH_AMX : PATH_VNNI; }
 
-/* An accelerator for one model, to be registered with ggml; NULL where memory is short. */
-registry *thread_kernels_open(void)
+/* An accelerator for one model, whose products one of the paths computes, to be registered with ggml; NULL where memory
+ * is short. */
+registry *thread_kernels_open(int path)
 {
     accelerator *made = calloc(1, sizeof *made);
     if (made == NULL)
         return NULL;
     learn_operations();
+    made->path = path;
     made->registry = (registry){
         .api_version = API_VERSION,
         .iface = {registry_name, registry_count, registry_device, registry_function},
@@ -371,7 +391,8 @@ registry *thread_kernels_open(void)
         .context = made,
     };
     made->weights = (buffer_type){
-        .iface = {.get_name = weights_name, .alloc_buffer = weights_allocate, .get_alignment = weights_alignment},
+        .iface = {.get_name = weights_name, .alloc_buffer = weights_allocate, .get_alignment = weights_alignment,
+                  .get_alloc_size = weights_size},
         .device = &made->device,
     };
     return &made->registry;
@@ -389,6 +410,48 @@ void thread_kernels_set(registry *registry, bool loading, bool whole)
 
 /* Whether nothing that llama.cpp has asked for since then was refused, but for the rows of the vocabulary. */
 bool thread_kernels_complete(registry *registry) { return !((accelerator *)registry->context)->refused; }
+
+/* How many bytes of the model's file are weights that are kept here. */
+size_t thread_kernels_packed(registry *registry) { return ((accelerator *)registry->context)->packed; }
+
+/* For tests and for the check at load: one product, by one of the paths, or by the reference (-1). Weights are as files have
+ * them, activations `tokens` rows of `columns` and results `tokens` rows of `rows`, f32. False where `type` is not known. */
+bool thread_kernels_multiply(int path, int type, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
+                             const float *activations, float *result)
+{
+    const enum kind kind = kind_of_type(type);
+    if (kind == NO_FORMAT || columns % formats[kind].columns)
+        return false;
+    if (path < 0)
+        return reference_multiply(kind, rows, columns, weights, tokens, activations, result), true;
+    product p = {.kind = kind,
+                 .path = path,
+                 .rows = rows,
+                 .columns = columns,
+                 .tokens = tokens,
+                 .activations = (const char *)activations,
+                 .stride = columns * sizeof(float),
+                 .together = together_for(path, tokens),
+                 .rounding = rounding_of(kind, columns),
+                 .result = (char *)result,
+                 .result_stride = rows * sizeof(float)};
+    const int64_t room = (tokens + p.together - 1) / p.together * p.together;
+    size_t sizes[3] = {0};
+    char *packed = grown(NULL, &sizes[0], panels_of(rows) * panel_size(kind, columns));
+    char *own = grown(NULL, &sizes[1], product_own()), *rounded = grown(NULL, &sizes[2], room * p.rounding.size);
+    pack_panels(kind, rows, columns, weights, packed);
+    for (int64_t t = 0; p.rounding.group && t < tokens; t++)
+        round_activation(&p.rounding, activations + t * columns,
+                         rounded + t / p.together * p.together * p.rounding.size, (int)(t % p.together), p.together);
+    p.weights = (const uint8_t *)packed;
+    if (p.rounding.group)
+        p.activations = rounded;
+    amx_begin(path);
+    multiply(&p, 0, panels_of(rows), own);
+    amx_end(path);
+    free(packed), free(own), free(rounded);
+    return true;
+}
 
 /* Free an accelerator whose model and contexts have been freed. */
 void thread_kernels_close(registry *registry) { free(registry->context); }

@@ -3,8 +3,8 @@
 #define THREAD_KERNELS_H
 
 #include "abi.h"
+#include "product.h"
 
-#include <immintrin.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -53,6 +53,7 @@ typedef struct {
     int32_t turns_key[16];
     const void *turns_positions, *turns_factors;
     sight sight;
+    enum path path; /* what computes products */
 } state;
 
 /* One thread's part in one operation. */
@@ -62,7 +63,8 @@ typedef struct {
     _Atomic int *next;
     int index;
     char *own;
-    const tensor *quantised; /* what `shared` holds for `matmul` */
+    const tensor *rounded; /* whose activations `shared` holds, for `matmul` */
+    rounding rounding;     /* and as what */
 } part;
 
 void meet(team *team);
@@ -78,28 +80,11 @@ static inline char *row_of(const tensor *t, int64_t row)
     return t->data + i1 * t->nb[1] + i2 * t->nb[2] + i3 * t->nb[3];
 }
 
-/* e to the power of each; 0 for what is too small. */
-static inline __m512 exp_of(__m512 x)
-{
-    x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f * 0.693147181f));
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-    __m512 p = _mm512_set1_ps(1.0f / 5040);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
-}
-
 /* matmul.c */
 bool packs(const tensor *weight);
+size_t packed_size(const tensor *weight);
 void pack(const tensor *weight, const void *from);
-size_t matmul_shared(const tensor *t);
+size_t matmul_shared(const tensor *t, enum path path);
 void matmul(part *part, const tensor *t);
 
 /* attention.c */

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "simd.h"
+
 void rms_norm(part *part, const tensor *t)
 {
     const tensor *from = t->src[0];

@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#include "simd.h"
+
 enum { UNSEEN = 0xfc00 /* minus infinity */ };
 
 static void *with_room(void *memory, int *room, int wanted, size_t each)

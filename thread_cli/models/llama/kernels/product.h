@@ -1,0 +1,91 @@
+/* What the files that multiply know of each other: activations as they are rounded, and the work of one call. */
+#ifndef THREAD_PRODUCT_H
+#define THREAD_PRODUCT_H
+
+#include "formats.h"
+
+/* What computes products: the same whole numbers, rounded in the same order, so that their results have the same bits. */
+enum path { PATH_VNNI, PATH_AMX, PATH_AMX_EMULATED };
+
+enum { PANELS = 2 /* that are best multiplied at once */, SIXTEEN = 16 /* tokens of a tile of AMX */ };
+
+/* How activations are rounded depends on the format of the weights. The activations of a few tokens lie together, so that
+ * what is multiplied next lies next. Of `n` tokens that do, there are, one after another,
+ * - for each block of 32 columns and each token: 32 numbers, signed, 8 bits, multiples of the scale of a group of blocks;
+ * - for each group and each token: that scale (f32);
+ * - for each group of several blocks and each token: by what a sum is multiplied where the group begins (f32), which is
+ *   the scale before over its own;
+ * - for each part of a block and each token: minus the center of the weights' levels times the sum of its numbers (i32);
+ *   where blocks have minima: the sum of its numbers times their scale (f32); where these are whole numbers, for each
+ *   superblock and each token: the sums of the numbers of its 8 blocks (i16). */
+typedef struct {
+    int group, part, center;
+    enum minima minima;
+    int64_t columns, groups;
+    size_t scales, ratios, offsets, size; /* where these begin, and all that there is: in bytes, for one token */
+} rounding;
+
+rounding rounding_of(enum kind kind, int64_t columns);
+
+/* Whether activations that were rounded for one format serve another as well. */
+static inline bool same_rounding(const rounding *a, const rounding *b)
+{
+    return a->group == b->group && a->part == b->part && a->center == b->center && a->minima == b->minima &&
+           a->columns == b->columns;
+}
+
+/* A product of packed weights with activations. `result` is f32, rows next to each other for each token. */
+typedef struct {
+    enum kind kind;
+    enum path path;
+    int64_t rows, columns, tokens;
+    const uint8_t *weights;
+    const char *activations; /* f32 for F16 and BF16 weights, else rounded */
+    size_t stride;           /* bytes from one token's activation to the next, f32 */
+    int together;            /* rounded activations that lie together; there is room for a multiple of them */
+    rounding rounding;
+    char *result;
+    size_t result_stride;
+} product;
+
+/* The size of a thread's own memory for products. */
+size_t product_own(void);
+
+/* How many activations are to lie together for products of so many tokens. */
+int together_for(enum path path, int64_t tokens);
+
+/* Round one activation, the one at `index` of those `together` at `to`. */
+void round_activation(const rounding *r, const float *from, char *to, int index, int together);
+
+/* The result of panels `first` to `last`. `own` is memory of the thread. */
+void multiply(const product *p, int64_t first, int64_t last, char *own);
+
+/* What a processor can do. */
+bool has_vnni(void);
+bool has_amx(void);
+
+/* AMX (amx.c): whether the system lets this process use it; and to be called by each thread before and after it does. */
+bool amx_permitted(void);
+void amx_begin(enum path path);
+void amx_end(enum path path);
+
+/* Sixteen tokens (`count` of them wanted) times a slice of a panel whose levels are signed. The sums, f32, are at `sums`,
+ * 16 rows for each token. */
+typedef struct {
+    const int8_t *levels;
+    const float *scales;
+    const char *activations; /* 16 that lie together */
+    const rounding *rounding;
+    int64_t first, blocks; /* the slice: blocks of 32 columns */
+    float *sums;
+    int count;
+} tile_work;
+
+void amx_multiply(enum path path, const tile_work *w);
+
+/* reference.c: the same in plain C, a number at a time. */
+void reference_round(const rounding *r, const float *from, char *to, int index, int together);
+void reference_multiply(enum kind kind, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
+                        const float *activations, float *result);
+
+#endif
