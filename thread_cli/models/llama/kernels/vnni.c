@@ -452,6 +452,9 @@ static bool is_few(enum path path, int64_t tokens) { return tokens < FEW || (tok
 
 int together_for(enum path path, int64_t tokens)
 {
+    /* A graph may have products of no tokens at all, where no logits are wanted. */
+    if (tokens == 0)
+        return 1;
     return is_few(path, tokens) ? (int)tokens : path == PATH_VNNI ? TILE : SIXTEEN;
 }
 
@@ -572,7 +575,7 @@ void round_activation(const rounding *r, const float *from, char *to, int index,
 {
     reference_round(r, from, to, index, together);
 }
-int together_for(enum path path, int64_t tokens) { return (void)path, (int)tokens; }
+int together_for(enum path path, int64_t tokens) { return (void)path, tokens ? (int)tokens : 1; }
 void multiply(const product *p, int64_t first, int64_t last, char *own) { (void)p, (void)first, (void)last, (void)own; }
 
 #endif
