@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,16 @@ from weights import adapter, distance, logits, matrices, tiny
 
 from thread_cli.models import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
-from thread_cli.models.llama.accelerator import missing
+from thread_cli.models.llama.accelerator import missing, paths
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.prepare import packaged
 from thread_cli.models.llama.quantising import quantise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from thread_cli.models.llama.accelerator import KernelPath
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"our kernels are not used here: {missing()}")
 
@@ -31,26 +34,48 @@ LENGTH = 700
 TEXT = array("i", np.random.default_rng(0).integers(100, 40_000, 2 * LENGTH).tolist())
 
 
-@pytest.fixture(scope="module")
-def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "small.gguf"
-    quantise(packaged(), path, "q8_0", threads=2, left_out=range(2, 30))
-    return path
+PATHS = paths() if missing() is None else ("none",)
+EACH = [pytest.param((path, name), id=f"{path}-{name}") for path in PATHS for name in ("q8_0", "q4_k_m")]
 
 
 @pytest.fixture(scope="module")
-def backend(rounded: Path) -> Iterator[Backend]:
-    made = Backend(rounded, context=4096, sequences=8, batch=512, threads=2)
+def made_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Two layers of SmolLM2 in a format; Q4_K_M mixes four."""
+    folder = tmp_path_factory.mktemp("models")
+
+    @cache
+    def made(name: str) -> Path:
+        quantise(packaged(), folder / f"{name}.gguf", name, threads=2, left_out=range(2, 30))
+        return folder / f"{name}.gguf"
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def rounded(made_in: Callable[[str], Path]) -> Path:
+    return made_in("q8_0")
+
+
+@pytest.fixture(scope="module", params=EACH)
+def case(request: pytest.FixtureRequest, made_in: Callable[[str], Path]) -> tuple[KernelPath, Path]:
+    path, name = request.param
+    return path, made_in(name)
+
+
+@pytest.fixture(scope="module")
+def backend(case: tuple[KernelPath, Path]) -> Iterator[Backend]:
+    path, file = case
+    made = Backend(file, context=4096, sequences=8, batch=512, threads=2, kernel_path=path)
     assert made.own
     yield made
     made.close()
 
 
 @pytest.fixture(autouse=True)
-def empty(backend: Backend) -> Iterator[None]:
+def empty(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    for sequence in range(8):
-        backend.clear(sequence, 0)
+    for sequence in range(8) if "backend" in request.fixturenames else ():
+        request.getfixturevalue("backend").clear(sequence, 0)
 
 
 def read(backend: Backend, cuts: list[int], sequence: int = 0, *others: Slice) -> np.ndarray:
@@ -66,28 +91,32 @@ def read(backend: Backend, cuts: list[int], sequence: int = 0, *others: Slice) -
 
 
 @pytest.fixture(scope="module")
-def alone(rounded: Path) -> np.ndarray:
+def alone(case: tuple[KernelPath, Path]) -> np.ndarray:
     """What follows each token, a sequence alone in the memory, in the largest pieces, by one thread."""
-    made = Backend(rounded, context=1024, sequences=1, batch=512, threads=1)
+    path, file = case
+    made = Backend(file, context=1024, sequences=1, batch=512, threads=1, kernel_path=path)
     try:
         return read(made, [0, 512, LENGTH])
     finally:
         made.close()
 
 
-def test_they_are_as_near_to_exact_weights_as_llama_cpp_is(rounded: Path, tmp_path: Path) -> None:
-    quantise(rounded, tmp_path / "exact.gguf", "f32", threads=2)
+@pytest.mark.parametrize("name", ["q8_0", "q4_k_m", "q5_k_m", "q6_k", "q4_0", "q5_0", "iq4_nl", "f16", "bf16"])
+def test_they_are_as_near_to_exact_weights_as_llama_cpp_is(
+    made_in: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    file = made_in(name)
+    quantise(file, tmp_path / "exact.gguf", "f32", threads=2)
     tokens = TEXT[:200]
     exact = logits(tmp_path / "exact.gguf", tokens=tokens, kv_type="f32", flash_attention="off")
-    ours, theirs = (distance(exact, logits(rounded, tokens=tokens, kernels=kernels)) for kernels in (True, False))
+    ours, theirs = (distance(exact, logits(file, tokens=tokens, kernels=kernels)) for kernels in (True, False))
     assert 0 < ours < 1.1 * theirs
 
 
-def test_attention_alone_is_done_for_weights_in_other_formats(tmp_path: Path) -> None:
-    quantise(packaged(), tmp_path / "half.gguf", "f16", threads=2, left_out=range(2, 30))
-    tokens = TEXT[:200]
-    ours, theirs = (logits(tmp_path / "half.gguf", tokens=tokens, kernels=kernels) for kernels in (True, False))
-    assert 0 < distance(theirs, ours) < 0.002
+def test_all_paths_have_the_same_bits(made_in: Callable[[str], Path]) -> None:
+    """The tiles of AMX, in plain C where the processor has none, and VNNI."""
+    found = [logits(made_in("q4_k_m"), tokens=TEXT[:60], kernel_path=path) for path in {*PATHS, "amx-emulated", "vnni"}]
+    assert len({each.tobytes() for each in found}) == 1
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
@@ -151,11 +180,14 @@ def test_a_sequence_that_shares_a_prefix_has_the_bits_of_one_alone(
     assert np.array_equal(np.stack(together[1]), alone[shared : shared + 180])
 
 
-async def test_greedy_text_is_the_same_alone_beside_others_after_eviction_and_without_drafts(rounded: Path) -> None:
+async def test_greedy_text_is_the_same_alone_beside_others_after_eviction_and_without_drafts(
+    case: tuple[KernelPath, Path],
+) -> None:
+    path, file = case
     prompts = [f"{'One, two, three, four. ' * 40}{number} {number + 1}" for number in range(8)]
 
     async def written(context: int, at_once: int, **options: bool) -> list[str]:
-        model = LlamaModel(LlamaOptions(rounded, context=context, threads=2, **options))
+        model = LlamaModel(LlamaOptions(file, context=context, threads=2, kernel_path=path, **options))
         texts: list[str] = []
         for start in range(0, len(prompts), at_once):
             asked = (Request("", prompt[:200], prompt[200:], (), 40) for prompt in prompts[start : start + at_once])
@@ -170,8 +202,9 @@ async def test_greedy_text_is_the_same_alone_beside_others_after_eviction_and_wi
     assert alone == await written(400, 8)
 
 
-def test_more_threads_than_cores_change_nothing(rounded: Path, alone: np.ndarray) -> None:
-    made = Backend(rounded, context=1024, sequences=1, batch=64, threads=5)
+def test_more_threads_than_cores_change_nothing(case: tuple[KernelPath, Path], alone: np.ndarray) -> None:
+    path, file = case
+    made = Backend(file, context=1024, sequences=1, batch=64, threads=5, kernel_path=path)
     try:
         assert np.array_equal(read(made, [0, 64, 128]), alone[:128])
     finally:

@@ -1,8 +1,8 @@
 """Our own kernels, in `kernels/`, offered to llama.cpp for a model: attention over memory that threads share, and more.
 
-They are used where the processor has AVX-512 with VNNI (and AMX beside it, where it has that), the package was installed with
-a compiler, and a check finds that ggml's structures and what the kernels compute are as they should be. Elsewhere llama.cpp
-computes everything itself.
+They are used where the processor has AVX-512 with VNNI (and AMX beside it, where it has that), the package was
+installed with a compiler, and a check finds that ggml's structures, and what the kernels compute, are as they should
+be. Elsewhere llama.cpp computes everything itself.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import llama_cpp.llama_cpp as llama
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["PATHS", "Accelerator", "Path", "fault", "library", "missing", "paths"]
+__all__ = ["PATHS", "Accelerator", "KernelPath", "best", "fault", "library", "missing", "paths"]
 
-Path = Literal["vnni", "amx", "amx-emulated"]
+KernelPath = Literal["vnni", "amx", "amx-emulated"]
 """What multiplies: AVX-512 VNNI, AMX, or, for tests, what AMX would compute in plain C. Results have the same bits."""
-PATHS: Final[dict[Path, int]] = {"vnni": 0, "amx": 1, "amx-emulated": 2}
+PATHS: Final[dict[KernelPath, int]] = {"vnni": 0, "amx": 1, "amx-emulated": 2}
 _LIBRARY: Final = "thread_cli.models.llama._kernels"
 _offering = threading.Lock()
 
@@ -31,11 +31,11 @@ _offering = threading.Lock()
 class Accelerator:
     """What computes one model's operations. To be made if nothing is `missing`. `path` None: the processor's best."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: KernelPath | None = None) -> None:
         self._library = library()
         self._ggml: Any = getattr(llama, "_lib")  # noqa: B009 -- not declared
         self._ggml.ggml_backend_register.argtypes = self._ggml.ggml_backend_unload.argtypes = [ctypes.c_void_p]
-        self._registry = ctypes.c_void_p(self._library.thread_kernels_open(PATHS[path or paths()[0]]))
+        self._registry = ctypes.c_void_p(self._library.thread_kernels_open(PATHS[path or best()]))
         if not self._registry:
             raise MemoryError
 
@@ -43,7 +43,7 @@ class Accelerator:
     def offered(self, *, loading: bool, whole: bool = False) -> Generator[None]:
         """Let llama.cpp find it while a model is loaded, or else a context is made.
 
-        With `loading`, weights in the formats that the kernels know are kept in the order in which they are needed. With
+        With `loading`, weights in formats that the kernels know are kept in the order in which they are needed. With
         `whole`, all operations of the context are done here; without it, attention and the products of those weights.
         """
         # ggml has one list of accelerators for the whole process.
@@ -81,11 +81,23 @@ def missing() -> str | None:
         return f"their library cannot be loaded: {error}"
     if not found:
         return "the processor has no AVX-512 with VNNI"
-    return fault(found[0])
+    return None if any(fault(path) is None for path in found) else fault(found[-1])
+
+
+def best() -> KernelPath:
+    """The path to take: the best one that the check finds nothing wrong with.
+
+    Raises:
+        OSError: there is none, which `missing` explains.
+    """
+    found = next((path for path in paths() if fault(path) is None), None)
+    if found is None:
+        raise OSError(missing())
+    return found
 
 
 @cache
-def paths() -> tuple[Path, ...]:
+def paths() -> tuple[KernelPath, ...]:
     """The paths that this processor has, the best one first; those of tests are not among them.
 
     Raises:
@@ -96,10 +108,10 @@ def paths() -> tuple[Path, ...]:
 
 
 @cache
-def fault(path: Path) -> str | None:
+def fault(path: KernelPath) -> str | None:
     """What the check of a path finds wrong, in words; None if nothing is.
 
-    A structure of ggml that lies elsewhere than it should can end the process: what loads a model checks in another one first.
+    A structure of ggml that lies elsewhere than it should can end the process: do this in a child process first.
     """
     llama.llama_backend_init()
     found = library().thread_kernels_check(PATHS[path])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from thread_cli.models.llama.accelerator import Path as KernelPath
+    from thread_cli.models.llama.accelerator import KernelPath
 
 __all__ = ["Backend", "Slice"]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from thread_cli.models import Completion, Request
+    from thread_cli.models.llama.accelerator import KernelPath
     from thread_cli.models.llama.backend import Backend
     from thread_cli.models.llama.call import Description
     from thread_cli.models.llama.scheduler import Scheduler
@@ -61,6 +62,8 @@ class LlamaOptions:
     """Most tokens that are evaluated in one step; on a CPU with flash attention 63, but for few-shot prompts."""
     kernels: bool = True
     """Whether to compute with our own kernels where they can be used."""
+    kernel_path: KernelPath | None = None
+    """What our kernels multiply with. Default: the processor's best; others are for tests and measurements."""
     speculate: bool = True
     """Whether to guess ahead from what threads have read and written, where that pays."""
 
@@ -264,6 +267,7 @@ def _load(options: LlamaOptions, work: Work) -> tuple[Backend, Scheduler]:
         kv_type=options.kv_type,
         adapters=options.adapters,
         kernels=options.kernels,
+        kernel_path=options.kernel_path,
     )
     return backend, Scheduler(
         backend,

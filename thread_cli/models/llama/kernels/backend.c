@@ -254,12 +254,11 @@ static int compute_graph(backend *backend, graph *graph)
         team.count = omp_get_num_threads();
         part part = {.state = state, .team = &team, .index = omp_get_thread_num()};
         part.own = state->own + part.index * state->own_size;
-        amx_begin(state->path);
         for (int i = 0; i < nodes; i++) {
             part.next = state->next + i;
             compute(&part, ggml_graph_node(graph, i));
         }
-        amx_end(state->path);
+        amx_end();
     }
     return STATUS_SUCCESS;
 }
@@ -446,9 +445,8 @@ bool thread_kernels_multiply(int path, int type, int64_t rows, int64_t columns, 
     p.weights = (const uint8_t *)packed;
     if (p.rounding.group)
         p.activations = rounded;
-    amx_begin(path);
     multiply(&p, 0, panels_of(rows), own);
-    amx_end(path);
+    amx_end();
     free(packed), free(own), free(rounded);
     return true;
 }

@@ -64,13 +64,12 @@ void multiply(const product *p, int64_t first, int64_t last, char *own);
 bool has_vnni(void);
 bool has_amx(void);
 
-/* AMX (amx.c): whether the system lets this process use it; and to be called by each thread before and after it does. */
+/* AMX (amx.c): whether the system lets this process use it. A thread that has multiplied by it calls `amx_end` afterwards. */
 bool amx_permitted(void);
-void amx_begin(enum path path);
-void amx_end(enum path path);
+void amx_end(void);
 
-/* Sixteen tokens (`count` of them wanted) times a slice of a panel whose levels are signed. The sums, f32, are at `sums`,
- * 16 rows for each token. */
+/* Tokens (`count` of the 16 that lie together are wanted, the first ones) times a slice of a panel whose levels are signed.
+ * The sums, f32, are at `sums`, 16 rows for each token; there is room for 16 tokens. */
 typedef struct {
     const int8_t *levels;
     const float *scales;

@@ -500,7 +500,7 @@ static void multiply_tiles(const product *p, int64_t panel, int height, int64_t 
         for (int h = 0; h < height; h++) {
             const int count = (int)least(SIXTEEN, p->tokens - t);
             const sums_work w = work_of(p, panel + h, 1, t);
-            _Alignas(64) float sums[SIXTEEN * ROWS];
+            _Alignas(64) float sums[SIXTEEN * ROWS] = {0};
             for (int i = 0; i < count; i++) {
                 const float *from = (const float *)(w.result + i * w.result_stride);
                 _mm512_store_ps(sums + i * ROWS,
