@@ -77,7 +77,7 @@ static void six_bits(const uint8_t *packed, int b, uint8_t *scale, uint8_t *mini
 }
 
 /* The levels of one block of a file. */
-static void levels_of(enum kind kind, const uint8_t *from, uint8_t *levels)
+static void levels_of(enum kind kind, const uint8_t *restrict from, uint8_t *restrict levels)
 {
     switch (kind) {
     case Q4_0:
@@ -104,18 +104,20 @@ static void levels_of(enum kind kind, const uint8_t *from, uint8_t *levels)
         break;
     case Q4_K:
     case Q5_K:
-        for (int b = 0; b < 8; b++)
-            for (int i = 0; i < 32; i++) {
-                const uint8_t *low = from + (kind == Q4_K ? 16 : 48) + b / 2 * 32 + i;
-                const uint8_t high = kind == Q4_K ? 0 : from[16 + i] >> b & 1;
-                levels[b * 32 + i] = (b % 2 ? *low >> 4 : *low & 15) | high << 4;
-            }
+        for (int b = 0; b < 8; b++) {
+            const uint8_t *low = from + (kind == Q4_K ? 16 : 48) + b / 2 * 32, *high = from + 16;
+            for (int i = 0; i < 32; i++)
+                levels[b * 32 + i] = b % 2 ? low[i] >> 4 : low[i] & 15;
+            for (int i = 0; kind == Q5_K && i < 32; i++)
+                levels[b * 32 + i] |= (high[i] >> b & 1) << 4;
+        }
         break;
     case Q6_K:
-        for (int i = 0; i < 256; i++) {
-            const int half = i / 128, quarter = i % 128 / 32, l = i % 32;
-            const uint8_t low = from[half * 64 + quarter % 2 * 32 + l], high = from[128 + half * 32 + l];
-            levels[i] = (quarter < 2 ? low & 15 : low >> 4) | (high >> (2 * quarter) & 3) << 4;
+        for (int quarter = 0; quarter < 8; quarter++) { /* 32 levels each; four make a half of the block */
+            const uint8_t *low = from + quarter / 4 * 64 + quarter % 2 * 32, *high = from + 128 + quarter / 4 * 32;
+            for (int i = 0; i < 32; i++)
+                levels[quarter * 32 + i] =
+                    (quarter % 4 < 2 ? low[i] & 15 : low[i] >> 4) | (high[i] >> (2 * (quarter % 4)) & 3) << 4;
         }
         break;
     default: abort();
@@ -145,36 +147,46 @@ void unpack_row(enum kind kind, int64_t columns, const void *from, uint8_t *leve
     }
 }
 
+/* Four levels at once, as the bytes of a number. */
+static uint32_t four_at(const uint8_t *from)
+{
+    uint32_t value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+static void put_four(uint32_t value, uint8_t *to) { memcpy(to, &value, sizeof value); }
+
 /* Two levels to a byte: those of vectors 2 p and 2 p + 1. */
 static void put_nibbles(const uint8_t *levels, int row, uint8_t *to)
 {
     for (int p = 0; p < 4; p++)
-        for (int i = 0; i < 4; i++)
-            to[p * 64 + row * 4 + i] = (levels[p * 8 + i] & 15) | (uint8_t)(levels[p * 8 + 4 + i] << 4);
+        put_four((four_at(levels + p * 8) & 0x0f0f0f0f) | (four_at(levels + p * 8 + 4) & 0x0f0f0f0f) << 4,
+                 to + p * 64 + row * 4);
 }
 
-/* The fifth bits: a mask of 64 bits for each vector. */
+/* The fifth bits: a mask of 64 bits for each vector, four of them for a row. */
 static void put_fifth(const uint8_t *levels, int row, uint8_t *to)
 {
-    for (int k = 0; k < 8; k++)
-        for (int i = 0; i < 4; i++) {
-            const int bit = row * 4 + i;
-            to[k * 8 + bit / 8] |= (uint8_t)((levels[k * 4 + i] >> 4 & 1) << bit % 8);
-        }
+    for (int k = 0; k < 8; k++) {
+        const uint32_t bits = four_at(levels + k * 4) >> 4 & 0x01010101;
+        to[k * 8 + row / 2] |= (uint8_t)((bits | bits >> 7 | bits >> 14 | bits >> 21) & 15) << (row % 2 * 4);
+    }
 }
 
 /* The upper two bits of six: those of four vectors to a vector. */
 static void put_upper(const uint8_t *levels, int row, uint8_t *to)
 {
-    for (int k = 0; k < 8; k++)
-        for (int i = 0; i < 4; i++)
-            to[k / 4 * 64 + row * 4 + i] |= (uint8_t)((levels[k * 4 + i] >> 4) << (2 * (k % 4)));
+    for (int k = 0; k < 8; k++) {
+        uint8_t *at = to + k / 4 * 64 + row * 4;
+        put_four(four_at(at) | (four_at(levels + k * 4) >> 4 & 0x03030303) << (2 * (k % 4)), at);
+    }
 }
 
 static void put_bytes(const uint8_t *levels, int row, uint8_t *to)
 {
     for (int k = 0; k < 8; k++)
-        memcpy(to + k * 64 + row * 4, levels + k * 4, 4);
+        put_four(four_at(levels + k * 4), to + k * 64 + row * 4);
 }
 
 /* One row's block of 32 columns into its panel. */
