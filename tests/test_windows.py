@@ -165,7 +165,7 @@ def test_a_memory_is_used_to_its_last_cell(memory: Memory) -> None:
 def test_cells_that_llama_cpp_has_given_away_are_never_shared(memory: Memory) -> None:
     memory.begin()
     memory.evaluate({0: TEXT[:60]})
-    raw = llama.llama_get_memory(memory.backend._context)  # noqa: SLF001 -- as llama.cpp would
+    raw = llama.llama_get_memory(memory.backend._context)
     llama.llama_memory_seq_rm(raw, 0, 0, 10)
     with pytest.raises(ModelError, match="given away"):
         memory.backend.share(0, 1, 0, 50)
