@@ -41,6 +41,8 @@ _WORTH: Final = 0.5
 """Share of a model's bytes that our kernels must know for them to do the operations between products as well."""
 _ALIKE: Final = 63
 """Tokens of a batch up to which a CPU computes flash attention by the same functions, with the same rounding."""
+_IDS: Final = 256
+"""Sequence ids that llama.cpp has (`LLAMA_MAX_SEQ`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ class Slice:
 
 class Backend:
     """A model and one context of `context` KV cells, shared by up to `sequences` sequences.
+
+    In layers with a sliding window, llama.cpp gives a cell away once the window of the only sequence that holds it has
+    moved on, so that no other sequence can begin with the same tokens any more. A cell that two sequences hold is kept.
+    Each sequence of such a model therefore has a twin, another id that holds the same cells, and at most 127 are kept.
 
     Raises:
         UserError: the file is no model that llama.cpp can use, an adapter does not fit it, or memory is short.
@@ -93,10 +99,16 @@ class Backend:
                 )
             packed = self._accelerator is not None and self._accelerator.packed() > _WORTH * path.stat().st_size
             self.vocabulary = Vocabulary(self._model)
+            self.whole = bool(llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))
+            """True if sequences can only be copied and dropped as a whole."""
+            # Where sequences are only continued from their end, what their windows have left is not needed again.
+            self._twins = int(llama.llama_model_n_swa(self._model)) > 0 and not self.whole
+            self.sequences = min(sequences, (_IDS - 1) // 2) if self._twins else sequences
+            """Most sequences that it holds; their ids are below this."""
             if gpu_layers == 0:
                 self._check_memory(context, kv_type)
             flash = _flash_attention(flash_attention, kv_type, gpu_layers)
-            params = _context_params(context, sequences, batch, threads)
+            params = _context_params(context, self.sequences * (1 + self._twins) + 1, batch, threads)
             params.flash_attn_type = flash
             params.type_k = params.type_v = _KV_TYPES[kv_type]
             with self._offered(loading=False, whole=packed):
@@ -115,11 +127,9 @@ class Backend:
         self.alike = batch if alike else min(batch, _ALIKE)
         """Most tokens to evaluate at once, if what follows a token is not to depend on its company."""
         self.trained = int(llama.llama_model_n_ctx_train(self._model))
-        self.whole = bool(llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))
-        """True if sequences can only be copied and dropped as a whole."""
-        self._filled = _Batch(batch + 1)
-        self._spare = sequences
+        self._spare = self.sequences
         """A sequence that holds nothing between batches."""
+        self._filled = _Batch(batch + 1, self._spare if self._twins else 0)
         self._shifts = bool(llama.llama_memory_can_shift(self._memory))
         bare = self.whole or self.own or gpu_layers > 0
         self._company = None if bare else Slice(self._spare, 0, array("i", [0]), 0)
@@ -164,17 +174,29 @@ class Backend:
             self._accelerator.close()
 
     def share(self, source: int, target: int, start: int, end: int) -> None:
-        """Let `target` have the cells of `source` at positions `start` to `end` in place of its own."""
+        """Let `target` have the cells of `source` at positions `start` to `end` in place of its own.
+
+        Raises:
+            ModelError: `source` no longer has all of them.
+        """
         if self.whole:
             llama.llama_memory_seq_rm(self._memory, target, -1, -1)
             llama.llama_memory_seq_cp(self._memory, source, target, -1, -1)
             return
-        llama.llama_memory_seq_rm(self._memory, target, start, end)
-        llama.llama_memory_seq_cp(self._memory, source, target, start, end)
+        if self._twins and llama.llama_memory_seq_pos_min(self._memory, source) != 0:
+            raise ModelError("llama.cpp has given away cells of a sliding window that a thread was to share")
+        for twin in self._ids(target):
+            llama.llama_memory_seq_rm(self._memory, twin, start, end)
+            llama.llama_memory_seq_cp(self._memory, source, twin, start, end)
 
     def clear(self, sequence: int, start: int) -> None:
         """Remove what a sequence holds from position `start` on."""
-        llama.llama_memory_seq_rm(self._memory, sequence, start, -1)
+        for twin in self._ids(sequence):
+            llama.llama_memory_seq_rm(self._memory, twin, start, -1)
+
+    def _ids(self, sequence: int) -> tuple[int, ...]:
+        """The ids under which llama.cpp knows a sequence."""
+        return (sequence, self._spare + 1 + sequence) if self._twins and sequence < self._spare else (sequence,)
 
     def evaluate(self, slices: Sequence[Slice]) -> list[list[NDArray[np.float32]]] | None:
         """Evaluate a batch; for each slice the logits after each of its wanted tokens.
@@ -253,12 +275,12 @@ class Backend:
                 raise UserError(f"llama.cpp cannot apply the adapters: {last_error()}")
 
 
-def _context_params(context: int, sequences: int, batch: int, threads: int) -> Any:
+def _context_params(context: int, ids: int, batch: int, threads: int) -> Any:
     params = llama.llama_context_default_params()
     params.n_ctx = context + 1
     # llama.cpp aborts where a batch cannot hold one token of every sequence.
-    params.n_batch = params.n_ubatch = max(batch + 1, sequences + 1)
-    params.n_seq_max = sequences + 1
+    params.n_batch = params.n_ubatch = max(batch + 1, ids)
+    params.n_seq_max = ids
     params.n_threads = params.n_threads_batch = threads
     params.kv_unified = True
     params.swa_full = True
@@ -284,15 +306,19 @@ def _flash_attention(wanted: str, kv_type: str, gpu_layers: int) -> int:
 
 
 class _Batch:
-    """A `llama_batch` whose arrays are numpy's, so that filling it costs a few copies and no loop over tokens."""
+    """A `llama_batch` whose arrays are numpy's, so that filling it costs a few copies and no loop over tokens.
 
-    def __init__(self, size: int) -> None:
+    With `twins`, tokens of a sequence s below it belong to sequence `twins` + 1 + s as well.
+    """
+
+    def __init__(self, size: int, twins: int) -> None:
+        self._twins = twins
         self._tokens = np.zeros(size, np.int32)
         self._positions = np.zeros(size, np.int32)
         self._counts = np.ones(size, np.int32)
-        self._sequences = np.zeros(size, np.int32)
+        self._sequences = np.zeros((size, 2), np.int32)
         base = self._sequences.ctypes.data
-        self._pointers = np.arange(base, base + 4 * size, 4, dtype=np.uintp)
+        self._pointers = np.arange(base, base + 8 * size, 8, dtype=np.uintp)
         self._wanted = np.zeros(size, np.int8)
         self.struct: Any = llama.llama_batch()
         kinds = {str(name): kind for name, kind, *_ in llama.llama_batch._fields_}
@@ -314,7 +340,8 @@ class _Batch:
             end = at + len(part.tokens)
             self._tokens[at:end] = part.tokens
             self._positions[at:end] = np.arange(part.start, part.start + len(part.tokens))
-            self._sequences[at:end] = part.sequence
+            self._sequences[at:end] = part.sequence, self._twins + 1 + part.sequence
+            self._counts[at:end] = 2 if part.sequence < self._twins else 1
             self._wanted[at:end] = 0
             self._wanted[end - part.wanted : end] = 1
             ends.append(end)

@@ -39,7 +39,7 @@ class LlamaOptions:
     context: int = 8192
     """Tokens that the KV memory holds, shared by all threads."""
     sequences: int = 128
-    """Most threads that are kept in it, those that wait included; at most 255."""
+    """Most threads that are kept in it, those that wait included; at most 255, 127 for models with sliding windows."""
     threads: int | None = None
     """CPU threads; by default one per physical core."""
     gpu_layers: int = 0

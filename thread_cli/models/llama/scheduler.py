@@ -93,6 +93,7 @@ class Scheduler:
         work: Work | None = None,
         ceilings: Ceilings | None = None,
     ) -> None:
+        sequences = min(sequences, backend.sequences)
         self.tree = PrefixTree(backend, sequences=sequences, cells=backend.context, whole=backend.whole)
         # What a recurrent model has read cannot be taken back, so that nothing may be tried.
         self.speculation = Speculation(on=speculate and not backend.whole)
@@ -142,18 +143,21 @@ class Scheduler:
         Raises:
             ModelError: llama.cpp failed. All calls have been answered with it, and the cache is empty.
         """
-        self._drop_cancelled()
-        self._admit()
         try:
-            slices = self._plan()
-            if not slices:
-                return
-            drafts = self._speculate(slices)
-            began = monotonic()
-            logits = self._evaluate(slices)
+            self._step()
         except ModelError as error:
             self.fail(error)
             raise
+
+    def _step(self) -> None:
+        self._drop_cancelled()
+        self._admit()
+        slices = self._plan()
+        if not slices:
+            return
+        drafts = self._speculate(slices)
+        began = monotonic()
+        logits = self._evaluate(slices)
         if logits is None:
             return
         seconds = monotonic() - began

@@ -3,11 +3,13 @@
  * A token attends to its cells in the order of their positions, in chunks of 64. Tokens that have a chunk in common, of
  * one sequence or of several with a common prefix, and all heads that share keys, are computed together, so that keys and
  * values are read and widened to 32 bits once. Each 256 cells are added up by themselves, and these sums in order at the
- * end: what comes out for a token is the same, bit for bit, whoever else is computed with it. */
+ * end. Chunks and these segments begin at fixed positions, also where a sliding window begins in the midst of one: what
+ * comes out for a token is the same, bit for bit, whoever else is computed with it. */
 #include "kernels.h"
 
 #include <math.h>
 
+#ifdef __x86_64__
 #include "simd.h"
 
 enum { TOKENS = 32, TILE = 4, PER_SEGMENT = SEGMENT / CHUNK };
@@ -15,19 +17,26 @@ enum { TOKENS = 32, TILE = 4, PER_SEGMENT = SEGMENT / CHUNK };
 bool attends(const tensor *t)
 {
     const tensor *q = t->src[0], *k = t->src[1], *v = t->src[2], *mask = t->src[3];
-    float bias, cap;
+    float bias;
     memcpy(&bias, t->op_params + 1, sizeof bias);
-    memcpy(&cap, t->op_params + 2, sizeof cap);
     return q->type == TYPE_F32 && k->type == TYPE_F16 && v->type == TYPE_F16 && mask != NULL && mask->type == TYPE_F16 &&
-           t->src[4] == NULL && bias == 0 && cap == 0 && q->ne[3] == 1 && k->ne[3] == 1 && mask->ne[2] == 1 &&
-           mask->ne[3] == 1 && k->ne[0] == v->ne[0] && k->ne[0] % 64 == 0 && k->ne[0] <= 256 && k->nb[0] == 2 &&
-           v->nb[0] == 2 && k->ne[2] == v->ne[2] && q->ne[2] % k->ne[2] == 0 && q->nb[0] == 4;
+           t->src[4] == NULL && bias == 0 && q->ne[3] == 1 && k->ne[3] == 1 && mask->ne[2] == 1 && mask->ne[3] == 1 &&
+           k->ne[0] == v->ne[0] && k->ne[0] % 16 == 0 && k->ne[0] <= 256 && k->nb[0] == 2 && v->nb[0] == 2 &&
+           k->ne[2] == v->ne[2] && q->ne[2] % k->ne[2] == 0 && q->nb[0] == 4;
 }
 
 /* What is known of a head of a token after a segment: the largest score, the sum of weights, and the weighted values. */
 static int partial_size(int width) { return 16 + width; }
 
-static int segments_of(int cells) { return (cells + SEGMENT - 1) / SEGMENT; }
+/* Segments that `cells` cells in order lie in, wherever they begin. */
+static int segments_of(int cells) { return (cells + SEGMENT - 1) / SEGMENT + 1; }
+
+/* One row of a chunk: a head of a token, which sees its cells `from` to `until`, at least one. */
+typedef struct {
+    const float *query;
+    float *partial;
+    int from, until;
+} row;
 
 size_t attention_shared(const tensor *t)
 {
@@ -38,7 +47,7 @@ size_t attention_shared(const tensor *t)
 size_t attention_own(const tensor *t)
 {
     const size_t width = t->src[1]->ne[0], heads = t->src[0]->ne[2] / t->src[1]->ne[2];
-    return sizeof(float) * (2 * CHUNK * width + TILE * CHUNK) + (sizeof(float *) * 2 + sizeof(int)) * (TOKENS * heads + TILE);
+    return sizeof(float) * (2 * CHUNK * width + TILE * CHUNK) + sizeof(row) * TOKENS * heads;
 }
 
 static void transpose(__m512 *r)
@@ -94,10 +103,41 @@ static void widen(const char *k, size_t k_stride, const char *v, size_t v_stride
                             _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(v + cells[c] * v_stride + d * 2))));
 }
 
-/* Take a chunk into account in `count` partial results. Row i sees the first `seen[i]` cells of it, at least one. */
+/* Factors of the scores: scale · q·k, or with a cap, cap · tanh(scale · q·k). */
+typedef struct {
+    float scale, cap;
+} scoring;
+
+/* Add to `count` partial results what `lanes` times 16 dimensions of the values come to, from dimension `d` on. */
+__attribute__((always_inline)) static inline void add_values(const float *values, int width, const row *rows, int d, int from,
+                                                             int until, const float *weights, const int count,
+                                                             const int lanes)
+{
+    __m512 sums[TILE][4];
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < lanes; j++)
+            sums[i][j] = _mm512_load_ps(rows[i].partial + 16 + d + 16 * j);
+    for (int c = from; c < until; c++) {
+        __m512 value[4];
+        for (int j = 0; j < lanes; j++)
+            value[j] = _mm512_load_ps(values + c * width + d + 16 * j);
+#pragma GCC unroll 4
+        for (int i = 0; i < count; i++) {
+            const __m512 weight = _mm512_set1_ps(weights[i * CHUNK + c]);
+#pragma GCC unroll 4
+            for (int j = 0; j < lanes; j++)
+                sums[i][j] = _mm512_fmadd_ps(weight, value[j], sums[i][j]);
+        }
+    }
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < lanes; j++)
+            _mm512_store_ps(rows[i].partial + 16 + d + 16 * j, sums[i][j]);
+}
+
+/* Take a chunk into account in the partial results of `count` rows. */
 __attribute__((always_inline)) static inline void add_chunk(const float *keys, const float *values, int width,
-                                                            const float *const *queries, float *const *partials,
-                                                            const int *seen, float scale, float *weights, const int count)
+                                                            const row *rows, scoring scoring, float *weights,
+                                                            const int count)
 {
     __m512 scores[TILE][4];
     for (int i = 0; i < count; i++)
@@ -109,109 +149,114 @@ __attribute__((always_inline)) static inline void add_chunk(const float *keys, c
             key[j] = _mm512_load_ps(keys + d * CHUNK + 16 * j);
 #pragma GCC unroll 4
         for (int i = 0; i < count; i++) {
-            const __m512 query = _mm512_set1_ps(queries[i][d]);
+            const __m512 query = _mm512_set1_ps(rows[i].query[d]);
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++)
                 scores[i][j] = _mm512_fmadd_ps(query, key[j], scores[i][j]);
         }
     }
-    int most = 0;
+    int first = CHUNK, last = 0;
     for (int i = 0; i < count; i++) {
+        const uint64_t seen = (~0ull >> (CHUNK - rows[i].until)) & (~0ull << rows[i].from);
         __m512 best = _mm512_set1_ps(-INFINITY);
-        __mmask16 inside[4];
         for (int j = 0; j < 4; j++) {
-            const int left = seen[i] - 16 * j;
-            inside[j] = left >= 16 ? 0xffff : left <= 0 ? 0 : (1u << left) - 1;
-            scores[i][j] = _mm512_mul_ps(scores[i][j], _mm512_set1_ps(scale));
-            best = _mm512_mask_max_ps(best, inside[j], best, scores[i][j]);
+            scores[i][j] = _mm512_mul_ps(scores[i][j], _mm512_set1_ps(scoring.scale));
+            if (scoring.cap != 0)
+                scores[i][j] = _mm512_mul_ps(tanh_of(scores[i][j]), _mm512_set1_ps(scoring.cap));
+            best = _mm512_mask_max_ps(best, (__mmask16)(seen >> 16 * j), best, scores[i][j]);
         }
-        const float before = partials[i][0], now = fmaxf(before, _mm512_reduce_max_ps(best));
+        float *partial = rows[i].partial;
+        const float before = partial[0], now = fmaxf(before, _mm512_reduce_max_ps(best));
         const __m512 fade = exp_of(_mm512_set1_ps(before - now));
         __m512 sum = _mm512_setzero_ps();
         for (int j = 0; j < 4; j++) {
-            const __m512 weight = _mm512_maskz_mov_ps(inside[j], exp_of(_mm512_sub_ps(scores[i][j], _mm512_set1_ps(now))));
+            const __m512 weight = _mm512_maskz_mov_ps((__mmask16)(seen >> 16 * j),
+                                                      exp_of(_mm512_sub_ps(scores[i][j], _mm512_set1_ps(now))));
             _mm512_store_ps(weights + i * CHUNK + 16 * j, weight);
             sum = _mm512_add_ps(sum, weight);
         }
-        partials[i][0] = now;
-        partials[i][1] = partials[i][1] * _mm512_cvtss_f32(fade) + _mm512_reduce_add_ps(sum);
+        partial[0] = now;
+        partial[1] = partial[1] * _mm512_cvtss_f32(fade) + _mm512_reduce_add_ps(sum);
         for (int d = 0; d < width; d += 16)
-            _mm512_store_ps(partials[i] + 16 + d, _mm512_mul_ps(_mm512_load_ps(partials[i] + 16 + d), fade));
-        most = seen[i] > most ? seen[i] : most;
+            _mm512_store_ps(partial + 16 + d, _mm512_mul_ps(_mm512_load_ps(partial + 16 + d), fade));
+        first = rows[i].from < first ? rows[i].from : first;
+        last = rows[i].until > last ? rows[i].until : last;
     }
-    for (int d = 0; d < width; d += 64) {
-        __m512 sums[TILE][4];
-        for (int i = 0; i < count; i++)
-            for (int j = 0; j < 4; j++)
-                sums[i][j] = _mm512_load_ps(partials[i] + 16 + d + 16 * j);
-        for (int c = 0; c < most; c++) {
-            __m512 value[4];
-            for (int j = 0; j < 4; j++)
-                value[j] = _mm512_load_ps(values + c * width + d + 16 * j);
-#pragma GCC unroll 4
-            for (int i = 0; i < count; i++) {
-                const __m512 weight = _mm512_set1_ps(weights[i * CHUNK + c]);
-#pragma GCC unroll 4
-                for (int j = 0; j < 4; j++)
-                    sums[i][j] = _mm512_fmadd_ps(weight, value[j], sums[i][j]);
-            }
-        }
-        for (int i = 0; i < count; i++)
-            for (int j = 0; j < 4; j++)
-                _mm512_store_ps(partials[i] + 16 + d + 16 * j, sums[i][j]);
-    }
+    int d = 0;
+    for (; d + 64 <= width; d += 64)
+        add_values(values, width, rows, d, first, last, weights, count, 4);
+    for (; d < width; d += 16)
+        add_values(values, width, rows, d, first, last, weights, count, 1);
 }
 
 typedef struct {
     const tensor *t;
     const sight *sight;
     part *part;
-    float scale;
+    scoring scoring;
     int width, heads, first, last, segments; /* `first` to `last`: the tokens under way */
 } work;
 
-static float *partial_of(const work *w, int token, int head, int segment)
+/* The segments that a token's cells lie in, numbered by position. */
+static int first_segment(const sight *sight, int token) { return sight->from[token] / SEGMENT; }
+static int end_segment(const sight *sight, int token)
 {
-    const int64_t row = ((int64_t)(token - w->first) * w->t->src[0]->ne[2] + head) * w->segments + segment;
-    return (float *)w->part->state->shared + row * partial_size(w->width);
+    return sight->until[token] > sight->from[token] ? (sight->until[token] - 1) / SEGMENT + 1 : first_segment(sight, token);
 }
 
-/* Chunk `j`, which begins for all these tokens with the cells of group `leader`, of the heads that share `kv`. */
+static float *partial_of(const work *w, int token, int head, int segment)
+{
+    const int64_t row = ((int64_t)(token - w->first) * w->t->src[0]->ne[2] + head) * w->segments;
+    return (float *)w->part->state->shared + (row + segment - first_segment(w->sight, token)) * partial_size(w->width);
+}
+
+static int largest(int a, int b) { return a > b ? a : b; }
+static int smallest(int a, int b) { return a < b ? a : b; }
+
+/* The group that stands for all that have the same cells in chunk `j` as this token; -1 if the token sees none of it. */
+static int leader_of(const sight *sight, int token, int j)
+{
+    const int g = sight->group[token];
+    if (sight->until[token] <= j * CHUNK || sight->from[token] >= (j + 1) * CHUNK)
+        return -1;
+    return sight->same[g][j - sight->origin[g] / CHUNK];
+}
+
+/* Chunk `j`, for all tokens that have the cells of group `leader` in it, and the heads that share `kv`. */
 static void do_chunk(const work *w, int kv, int j, int leader)
 {
     const tensor *q = w->t->src[0], *k = w->t->src[1], *v = w->t->src[2];
     const sight *sight = w->sight;
     float *keys = (float *)w->part->own, *values = keys + CHUNK * w->width, *weights = values + CHUNK * w->width;
-    const float **queries = (const float **)(weights + TILE * CHUNK);
-    float **partials = (float **)(queries + TOKENS * w->heads + TILE);
-    int *seen = (int *)(partials + TOKENS * w->heads + TILE);
-    int rows = 0, most = 0;
+    row *rows = (row *)(weights + TILE * CHUNK);
+    int count = 0, most = 0;
     for (int t = w->first; t < w->last; t++) {
-        const int left = sight->count[t] - j * CHUNK, g = sight->group[t];
-        if (left <= 0 || sight->same[g][j] != leader)
+        if (leader_of(sight, t, j) != leader)
             continue;
-        for (int h = kv * w->heads; h < (kv + 1) * w->heads; h++, rows++) {
-            queries[rows] = (const float *)(q->data + t * q->nb[1] + h * q->nb[2]);
-            partials[rows] = partial_of(w, t, h, j / PER_SEGMENT);
-            seen[rows] = left < CHUNK ? left : CHUNK;
-            if (j % PER_SEGMENT == 0) {
-                memset(partials[rows], 0, partial_size(w->width) * sizeof(float));
-                partials[rows][0] = -INFINITY;
+        const int from = largest(sight->from[t] - j * CHUNK, 0), until = smallest(sight->until[t] - j * CHUNK, CHUNK);
+        /* Whether it is the first of its segment that the token sees. */
+        const bool begins = j * CHUNK <= largest(sight->from[t], j / PER_SEGMENT * SEGMENT);
+        for (int h = kv * w->heads; h < (kv + 1) * w->heads; h++) {
+            float *partial = partial_of(w, t, h, j / PER_SEGMENT);
+            rows[count++] = (row){(const float *)(q->data + t * q->nb[1] + h * q->nb[2]), partial, from, until};
+            if (begins) {
+                memset(partial, 0, partial_size(w->width) * sizeof(float));
+                partial[0] = -INFINITY;
             }
-            most = seen[rows] > most ? seen[rows] : most;
         }
+        most = largest(most, until);
     }
-    if (rows == 0)
+    if (count == 0)
         return;
-    widen(k->data + kv * k->nb[2], k->nb[1], v->data + kv * v->nb[2], v->nb[1], sight->cells[leader] + j * CHUNK, most,
-          w->width, keys, values);
+    widen(k->data + kv * k->nb[2], k->nb[1], v->data + kv * v->nb[2], v->nb[1],
+          sight->cells[leader] + j * CHUNK - sight->origin[leader], most, w->width, keys, values);
     int i = 0;
-    for (; i + TILE <= rows; i += TILE)
-        add_chunk(keys, values, w->width, queries + i, partials + i, seen + i, w->scale, weights, TILE);
-    switch (rows - i) {
-    case 1: add_chunk(keys, values, w->width, queries + i, partials + i, seen + i, w->scale, weights, 1); break;
-    case 2: add_chunk(keys, values, w->width, queries + i, partials + i, seen + i, w->scale, weights, 2); break;
-    case 3: add_chunk(keys, values, w->width, queries + i, partials + i, seen + i, w->scale, weights, 3); break;
+    for (; i + TILE <= count; i += TILE)
+        add_chunk(keys, values, w->width, rows + i, w->scoring, weights, TILE);
+    switch (count - i) {
+    case 1: add_chunk(keys, values, w->width, rows + i, w->scoring, weights, 1); break;
+    case 2: add_chunk(keys, values, w->width, rows + i, w->scoring, weights, 2); break;
+    case 3: add_chunk(keys, values, w->width, rows + i, w->scoring, weights, 3); break;
     default: break;
     }
 }
@@ -221,14 +266,13 @@ static void do_segment(const work *w, int kv, int segment)
     const sight *sight = w->sight;
     for (int j = segment * PER_SEGMENT; j < (segment + 1) * PER_SEGMENT; j++)
         for (int t = w->first, before = -1; t < w->last; t++) {
-            const int g = sight->group[t];
-            if (g == before || sight->count[t] <= j * CHUNK)
+            const int leader = leader_of(sight, t, j);
+            if (leader < 0 || leader == before)
                 continue;
-            before = g;
+            before = leader;
             /* Once for each leader, at the first of its tokens. */
-            const int leader = sight->same[g][j];
             int first = w->first;
-            while (sight->count[first] <= j * CHUNK || sight->same[sight->group[first]][j] != leader)
+            while (leader_of(sight, first, j) != leader)
                 first++;
             if (first == t)
                 do_chunk(w, kv, j, leader);
@@ -238,14 +282,14 @@ static void do_segment(const work *w, int kv, int segment)
 /* Put together what the segments of one head of a token have come to. */
 static void finish(const work *w, int token, int head)
 {
-    const int segments = segments_of(w->sight->count[token]);
+    const int from = first_segment(w->sight, token), until = end_segment(w->sight, token);
     float best = -INFINITY, sum = 0;
-    for (int s = 0; s < segments; s++)
+    for (int s = from; s < until; s++)
         best = fmaxf(best, partial_of(w, token, head, s)[0]);
     float *result = (float *)(w->t->data + token * w->t->nb[2] + head * w->t->nb[1]);
     for (int d = 0; d < w->width; d += 16)
         _mm512_storeu_ps(result + d, _mm512_setzero_ps());
-    for (int s = 0; s < segments; s++) {
+    for (int s = from; s < until; s++) {
         const float *partial = partial_of(w, token, head, s);
         const __m512 factor = exp_of(_mm512_set1_ps(partial[0] - best));
         sum += partial[1] * _mm512_cvtss_f32(factor);
@@ -260,20 +304,27 @@ static void finish(const work *w, int token, int head)
 void attention(part *part, const tensor *t)
 {
     const tensor *q = t->src[0], *k = t->src[1];
-    const sight *sight = &part->state->sight;
+    const sight *sight = sight_of(part->state, t);
     work w = {.t = t, .sight = sight, .part = part, .width = (int)q->ne[0], .heads = (int)(q->ne[2] / k->ne[2])};
-    memcpy(&w.scale, t->op_params, sizeof w.scale);
+    memcpy(&w.scoring.scale, t->op_params, sizeof w.scoring.scale);
+    memcpy(&w.scoring.cap, t->op_params + 2, sizeof w.scoring.cap);
+    if (w.scoring.cap != 0)
+        w.scoring.scale /= w.scoring.cap;
     part->rounded = NULL;
     /* Pieces are numbered through all blocks of tokens. */
     int done = 0, mine = taken(part);
     for (w.first = 0; w.first < q->ne[1]; w.first = w.last) {
-        w.last = w.first + TOKENS < q->ne[1] ? w.first + TOKENS : (int)q->ne[1];
+        w.last = smallest(w.first + TOKENS, (int)q->ne[1]);
+        int low = INT32_MAX, high = 0;
         w.segments = 0;
-        for (int i = w.first; i < w.last; i++)
-            w.segments = segments_of(sight->count[i]) > w.segments ? segments_of(sight->count[i]) : w.segments;
-        const int pieces = w.segments * (int)k->ne[2];
+        for (int i = w.first; i < w.last; i++) {
+            const int from = first_segment(sight, i), until = end_segment(sight, i);
+            low = smallest(low, from), high = largest(high, until);
+            w.segments = largest(w.segments, until - from);
+        }
+        const int pieces = (high - low) * (int)k->ne[2];
         for (; mine < done + pieces; mine = taken(part))
-            do_segment(&w, (mine - done) % (int)k->ne[2], (mine - done) / (int)k->ne[2]);
+            do_segment(&w, (mine - done) % (int)k->ne[2], low + (mine - done) / (int)k->ne[2]);
         done += pieces;
         meet(part->team);
         const int rows = (w.last - w.first) * (int)q->ne[2];
@@ -283,3 +334,5 @@ void attention(part *part, const tensor *t)
             meet(part->team);
     }
 }
+
+#endif

@@ -124,6 +124,13 @@ static bool is_ours(const tensor *t) { return t->buffer != NULL && t->buffer->bu
 
 static enum operation kind_of(const tensor *t) { return t->op < OPERATIONS ? kinds[t->op] : OTHER; }
 
+static bool is_silu(const tensor *t) { return t->op_params[0] == GLU_SWIGLU; }
+static bool is_gelu(const tensor *t) { return t->op_params[0] == GLU_GEGLU; }
+static bool is_tanh(const tensor *t) { return t->op_params[0] == UNARY_TANH; }
+
+/* Whether a tensor is known before a graph is computed. */
+static bool is_given(const tensor *t) { return kind_of(t) == NOTHING; }
+
 static bool all_f32(const tensor *t)
 {
     for (int i = 0; i < 2; i++)
@@ -143,46 +150,45 @@ static bool supports(const tensor *t, const bool whole)
     case RMS_NORM: return whole && all_f32(t);
     case MUL:
     case ADD: return whole && all_f32(t) && t->src[0]->ne[0] == t->ne[0] && t->src[1]->ne[0] == t->ne[0];
-    case ROPE: return whole && turnable(t);
+    case ROPE: return whole && turnable(t) && is_given(t->src[1]) && (t->src[2] == NULL || is_given(t->src[2]));
     case SET_ROWS:
         return whole && t->src[0]->type == TYPE_F32 && t->type == TYPE_F16 && rows_of(t->src[0]) == t->src[0]->ne[1] &&
                (t->src[1]->type == TYPE_I64 || t->src[1]->type == TYPE_I32);
     case GET_ROWS:
         return whole && t->src[0]->type == TYPE_F32 && !is_ours(t->src[0]) && t->type == TYPE_F32 &&
                t->src[1]->type == TYPE_I32 && rows_of(t) == t->ne[1];
-    case GLU: return whole && t->op_params[0] == GLU_SWIGLU && t->src[1] != NULL && all_f32(t);
+    case GLU: return whole && (is_silu(t) || is_gelu(t)) && t->src[1] != NULL && all_f32(t);
+    case SCALE: return whole && all_f32(t);
+    case UNARY: return whole && is_tanh(t) && all_f32(t);
     default: return false;
     }
 }
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Note where the tokens of a graph will lie in the memory, and at which positions. */
-static void locate(state *state, graph *graph)
+/* Note where the tokens of a graph will lie in the memories, and at which positions. */
+static void locate_all(state *state, graph *graph)
 {
     const tensor *positions = NULL, *places = NULL;
-    int64_t cells = 0;
+    for (int i = 0; i < state->sight_count; i++)
+        state->sights[i].mask = NULL, state->sights[i].looked = false;
+    state->turn_count = 0;
     for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
         const tensor *t = ggml_graph_node(graph, i);
-        if (kind_of(t) == ROPE && positions == NULL)
+        if (kind_of(t) == ROPE) {
+            add_turns(state, t);
             positions = t->src[1];
-        if (kind_of(t) == SET_ROWS && places == NULL && t->src[1]->type == TYPE_I64)
-            places = t->src[1], cells = t->ne[1];
-        if (kind_of(t) == ATTENTION)
-            cells = most(cells, t->src[1]->ne[1]);
+        }
+        if (kind_of(t) == SET_ROWS)
+            places = t->src[1]->type == TYPE_I64 ? t->src[1] : NULL;
+        if (kind_of(t) == ATTENTION) {
+            sight *sight = sight_of(state, t);
+            if (sight->mask == NULL) {
+                sight->mask = t->src[3];
+                locate(sight, places, positions, (int)t->src[1]->ne[1]);
+            }
+        }
     }
-    if (cells > state->cells) {
-        state->position = realloc(state->position, cells * sizeof(int32_t));
-        if (state->position == NULL)
-            abort();
-        memset(state->position + state->cells, 0xff, (cells - state->cells) * sizeof(int32_t));
-        state->cells = (int)cells;
-    }
-    if (positions == NULL || places == NULL || positions->ne[0] != places->ne[0])
-        return;
-    for (int64_t i = 0; i < places->ne[0]; i++)
-        if (((const int64_t *)places->data)[i] < state->cells)
-            state->position[((const int64_t *)places->data)[i]] = ((const int32_t *)positions->data)[i];
 }
 
 static void prepare(state *state, graph *graph)
@@ -209,9 +215,7 @@ static void prepare(state *state, graph *graph)
     state->next = grown(state->next, &size, nodes * sizeof *state->next);
     state->next_size = (int)(size / sizeof *state->next);
     memset(state->next, 0, nodes * sizeof *state->next);
-    state->sight.mask = NULL;
-    state->turns_tokens = 0;
-    locate(state, graph);
+    locate_all(state, graph);
 }
 
 static void compute(part *part, const tensor *t)
@@ -220,23 +224,20 @@ static void compute(part *part, const tensor *t)
     switch (kind_of(t)) {
     case MUL_MAT: matmul(part, t); break;
     case ATTENTION:
-        if (part->index == 0 && state->sight.mask != t->src[3])
-            look(&state->sight, t->src[3], state->position, (int)t->src[1]->ne[1], (int)t->src[0]->ne[1]);
+        if (part->index == 0 && !sight_of(state, t)->looked)
+            look(sight_of(state, t), (int)t->src[1]->ne[1], (int)t->src[0]->ne[1]);
         meet(part->team);
         attention(part, t);
         break;
     case RMS_NORM: rms_norm(part, t); break;
     case MUL: combine(part, t, true); break;
     case ADD: combine(part, t, false); break;
-    case ROPE:
-        if (part->index == 0)
-            turn_table(state, t);
-        meet(part->team);
-        rope(part, t);
-        break;
+    case ROPE: rope(part, t); break;
     case SET_ROWS: set_rows(part, t); break;
     case GET_ROWS: get_rows(part, t); break;
-    case GLU: glu(part, t); break;
+    case GLU: glu(part, t, is_gelu(t)); break;
+    case SCALE: scale(part, t); break;
+    case UNARY: hyperbolic_tangent(part, t); break;
     default: return;
     }
     meet(part->team);
@@ -254,6 +255,8 @@ static int compute_graph(backend *backend, graph *graph)
         team.count = omp_get_num_threads();
         part part = {.state = state, .team = &team, .index = omp_get_thread_num()};
         part.own = state->own + part.index * state->own_size;
+        compute_turns(&part);
+        meet(&team);
         for (int i = 0; i < nodes; i++) {
             part.next = state->next + i;
             compute(&part, ggml_graph_node(graph, i));
@@ -270,8 +273,11 @@ static const char *backend_name(backend *backend) { return (void)backend, "threa
 static void backend_free(backend *backend)
 {
     state *state = backend->context;
-    look_away(&state->sight);
-    free(state->position), free(state->shared), free(state->own), free(state->next), free(state->turns);
+    for (int i = 0; i < state->sight_count; i++)
+        look_away(&state->sights[i]);
+    for (int i = 0; i < state->turn_capacity; i++)
+        free(state->turns[i].values);
+    free(state->sights), free(state->turns), free(state->shared), free(state->own), free(state->next);
     free(state), free(backend);
 }
 
@@ -349,7 +355,8 @@ static void learn_operations(void)
         {"PERMUTE", NOTHING},    {"TRANSPOSE", NOTHING},    {"MUL_MAT", MUL_MAT},
         {"RMS_NORM", RMS_NORM},  {"MUL", MUL},              {"ADD", ADD},
         {"ROPE", ROPE},          {"SET_ROWS", SET_ROWS},    {"GET_ROWS", GET_ROWS},
-        {"GLU", GLU},            {"FLASH_ATTN_EXT", ATTENTION},
+        {"GLU", GLU},            {"FLASH_ATTN_EXT", ATTENTION}, {"SCALE", SCALE},
+        {"UNARY", UNARY},
     };
     for (int op = 0; op < OPERATIONS; op++)
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)

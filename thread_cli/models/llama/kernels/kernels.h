@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Operations, whatever their numbers are in this release of ggml. */
-enum operation { OTHER, NOTHING, MUL_MAT, ATTENTION, RMS_NORM, MUL, ADD, ROPE, SET_ROWS, GET_ROWS, GLU };
+enum operation { OTHER, NOTHING, MUL_MAT, ATTENTION, RMS_NORM, MUL, ADD, ROPE, SET_ROWS, GET_ROWS, GLU, SCALE, UNARY };
 
 /* The threads that compute a graph together. */
 typedef struct {
@@ -18,15 +18,24 @@ typedef struct {
     _Atomic unsigned phase;
 } team;
 
-/* Which cells of the KV memory the tokens of a step see, in the order of their positions. */
+/* Which cells of one KV memory the tokens of a step see, listed in the order of their positions.
+ *
+ * Where these positions follow one another, the place of a cell is its position; else it is its rank among those that a
+ * token sees. Layers with a sliding window have a memory, a mask and a sight of their own. */
 typedef struct sight {
-    const tensor *mask;
+    const void *memory; /* keys of the first layer that has it */
+    const tensor *mask; /* of the graph under way; NULL if that does not use it */
+    bool looked;
+    int32_t *position; /* [known] of what each cell holds; -1 where that is not known */
+    int known;
     int tokens;
-    int *group;  /* of each token; the tokens of a group see a beginning of its list each */
-    int *count;  /* cells that each token sees */
+    int *group;        /* [tokens] of each token; what the tokens of a group see lies in one list */
+    int *from, *until; /* [tokens] places of the first cell that a token sees, and of the one after the last */
     int groups;
-    int32_t **cells; /* the list of each group */
-    int *length;
+    int32_t **cells; /* [groups] cells by place, from place `origin` on */
+    int *length;     /* [groups] of the list */
+    int *origin;     /* [groups] a multiple of SEGMENT */
+    int *head;       /* [groups] place of the first cell that is seen; what the list has before it only fills it up */
     int *capacity;
     int **same; /* of each group and chunk of its list: the first group that has the same cells in it */
     int *same_capacity;
@@ -35,11 +44,17 @@ typedef struct sight {
     int scratch_capacity;
 } sight;
 
+/* Cosines and sines of the angles by which ROPE turns the pairs of each token: for each token all cosines, then all sines. */
+typedef struct {
+    const tensor *positions, *factors;
+    int32_t parameters[16];
+    float *values;
+    size_t size;
+} turns;
+
 /* What one context has: kept from one graph to the next. */
 typedef struct {
     int threads;
-    int32_t *position; /* of what each cell holds; -1 where that is not known */
-    int cells;
     char *shared; /* memory for the operation under way */
     size_t shared_size;
     char *own; /* memory for each thread, `own_size` bytes */
@@ -47,12 +62,10 @@ typedef struct {
     int own_threads;
     _Atomic int *next; /* of each node: the first piece of work that no thread has taken */
     int next_size;
-    float *turns;            /* cosines and sines of ROPE: those of the last parameters */
-    int turns_tokens;
-    size_t turns_size;
-    int32_t turns_key[16];
-    const void *turns_positions, *turns_factors;
-    sight sight;
+    turns *turns; /* [turn_count] those of the graph under way; memory for more is kept */
+    int turn_count, turn_capacity;
+    sight *sights;
+    int sight_count;
     enum path path; /* what computes products */
 } state;
 
@@ -94,18 +107,23 @@ bool attends(const tensor *t);
 void attention(part *part, const tensor *t);
 
 /* sight.c */
-void look(sight *sight, const tensor *mask, const int32_t *position, int cells, int tokens);
+sight *sight_of(state *state, const tensor *attention);
+void locate(sight *sight, const tensor *places, const tensor *positions, int cells);
+void look(sight *sight, int cells, int tokens);
 void look_away(sight *sight);
 
 /* rowwise.c */
 bool turnable(const tensor *t);
-void turn_table(state *state, const tensor *t);
+void add_turns(state *state, const tensor *t);
+void compute_turns(part *part);
 void rms_norm(part *part, const tensor *t);
 void combine(part *part, const tensor *t, bool times);
+void scale(part *part, const tensor *t);
+void hyperbolic_tangent(part *part, const tensor *t);
 void rope(part *part, const tensor *t);
 void set_rows(part *part, const tensor *t);
 void get_rows(part *part, const tensor *t);
-void glu(part *part, const tensor *t);
+void glu(part *part, const tensor *t, bool gelu);
 
 enum { CHUNK = 64, SEGMENT = 256 }; /* cells that attention takes at once, and that it adds up by themselves */
 

@@ -2,7 +2,9 @@
 #include "kernels.h"
 
 #include <math.h>
+#include <stdlib.h>
 
+#ifdef __x86_64__
 #include "simd.h"
 
 void rms_norm(part *part, const tensor *t)
@@ -52,50 +54,115 @@ static float parameter(const tensor *t, int index)
     return value;
 }
 
+/* x · factor + offset. */
+void scale(part *part, const tensor *t)
+{
+    const float factor = parameter(t, 0), offset = parameter(t, 1);
+    for (int64_t row = part->index; row < rows_of(t); row += part->team->count) {
+        const float *x = (const float *)row_of(t->src[0], row);
+        float *y = (float *)row_of(t, row);
+        for (int64_t i = 0; i < t->ne[0]; i++)
+            y[i] = x[i] * factor + offset;
+    }
+}
+
+void hyperbolic_tangent(part *part, const tensor *t)
+{
+    const int64_t width = t->ne[0], piece = 1024, pieces = (width + piece - 1) / piece;
+    for (int64_t i = part->index; i < rows_of(t) * pieces; i += part->team->count) {
+        const int64_t row = i / pieces, last = (i % pieces + 1) * piece < width ? (i % pieces + 1) * piece : width;
+        const float *x = (const float *)row_of(t->src[0], row);
+        float *y = (float *)row_of(t, row);
+        for (int64_t d = i % pieces * piece; d < last; d += 16) {
+            const __mmask16 inside = last - d >= 16 ? 0xffff : (1u << (last - d)) - 1;
+            _mm512_mask_storeu_ps(y + d, inside, tanh_of(_mm512_maskz_loadu_ps(inside, x + d)));
+        }
+    }
+}
+
 /* Pairs of neighbours (mode 0) or of halves (mode 2), without what YaRN adds. */
 bool turnable(const tensor *t)
 {
     const int mode = t->op_params[2];
-    return t->type == TYPE_F32 && t->src[0]->type == TYPE_F32 && t->src[1]->type == TYPE_I32 && (mode == 0 || mode == 2) &&
+    return t->type == TYPE_F32 && t->src[0]->type == TYPE_F32 && t->nb[0] == sizeof(float) &&
+           t->src[0]->nb[0] == sizeof(float) && t->src[1]->type == TYPE_I32 && (mode == 0 || mode == 2) &&
            parameter(t, 7) == 0 && t->op_params[15] == 0 && t->ne[3] == 1 && t->src[1]->ne[0] == t->ne[2] &&
            (t->src[2] == NULL || t->src[2]->type == TYPE_F32);
 }
 
-/* Cosine and sine of each token and pair, computed once for all layers. */
-void turn_table(state *state, const tensor *t)
+static turns *turns_of(const state *state, const tensor *t)
 {
-    const int32_t *positions = (const int32_t *)t->src[1]->data;
-    const float *factors = t->src[2] ? (const float *)t->src[2]->data : NULL;
-    const int pairs = t->op_params[1] / 2, tokens = (int)t->ne[2];
-    if (state->turns_tokens == tokens && state->turns_positions == positions && state->turns_factors == factors &&
-        memcmp(state->turns_key, t->op_params, sizeof state->turns_key) == 0)
+    for (int i = 0; i < state->turn_count; i++) {
+        turns *turns = &state->turns[i];
+        if (turns->positions == t->src[1] && turns->factors == t->src[2] &&
+            memcmp(turns->parameters, t->op_params, sizeof turns->parameters) == 0)
+            return turns;
+    }
+    return NULL;
+}
+
+/* Have room for what a ROPE of the graph needs, unless another one needs the same. */
+void add_turns(state *state, const tensor *t)
+{
+    if (turns_of(state, t) != NULL)
         return;
-    state->turns = grown(state->turns, &state->turns_size, (size_t)tokens * pairs * 2 * sizeof(float));
-    const float step = powf(parameter(t, 5), -2.0f / (float)(2 * pairs));
-    for (int i = 0; i < tokens; i++) {
-        float angle = (float)positions[i];
-        for (int p = 0; p < pairs; p++, angle *= step) {
-            const float turned = parameter(t, 6) * (factors ? angle / factors[p] : angle);
-            state->turns[((size_t)i * pairs + p) * 2] = cosf(turned) * parameter(t, 8);
-            state->turns[((size_t)i * pairs + p) * 2 + 1] = sinf(turned) * parameter(t, 8);
+    if (state->turn_count == state->turn_capacity) {
+        state->turns = realloc(state->turns, (state->turn_capacity + 1) * sizeof *state->turns);
+        if (state->turns == NULL)
+            abort();
+        state->turns[state->turn_capacity++] = (turns){0};
+    }
+    turns *turns = &state->turns[state->turn_count++];
+    turns->positions = t->src[1], turns->factors = t->src[2];
+    memcpy(turns->parameters, t->op_params, sizeof turns->parameters);
+    turns->values = grown(turns->values, &turns->size, (size_t)t->ne[2] * t->op_params[1] * sizeof(float));
+}
+
+/* The angles of this thread's tokens. They add up in 32 bits, as in ggml: angle p is the one before it, times a step. */
+void compute_turns(part *part)
+{
+    for (int n = 0; n < part->state->turn_count; n++) {
+        const turns *turns = &part->state->turns[n];
+        const int32_t *positions = (const int32_t *)turns->positions->data;
+        const float *factors = turns->factors ? (const float *)turns->factors->data : NULL;
+        const int pairs = turns->parameters[1] / 2, tokens = (int)turns->positions->ne[0];
+        float base, frequency, size;
+        memcpy(&base, turns->parameters + 5, sizeof base);
+        memcpy(&frequency, turns->parameters + 6, sizeof frequency);
+        memcpy(&size, turns->parameters + 8, sizeof size);
+        const float step = powf(base, -2.0f / (float)(2 * pairs));
+        for (int i = part->index; i < tokens; i += part->team->count) {
+            float angle = (float)positions[i], *cosines = turns->values + (size_t)i * pairs * 2, *sines = cosines + pairs;
+            for (int p = 0; p < pairs; p++, angle *= step) {
+                const float turned = frequency * (factors ? angle / factors[p] : angle);
+                cosines[p] = cosf(turned) * size;
+                sines[p] = sinf(turned) * size;
+            }
         }
     }
-    state->turns_tokens = tokens, state->turns_positions = positions, state->turns_factors = factors;
-    memcpy(state->turns_key, t->op_params, sizeof state->turns_key);
 }
 
 void rope(part *part, const tensor *t)
 {
-    const int pairs = t->op_params[1] / 2, apart = t->op_params[2] == 0 ? 1 : pairs, wide = t->op_params[2] == 0 ? 2 : 1;
+    const int pairs = t->op_params[1] / 2;
+    const bool halves = t->op_params[2] == 2;
+    const turns *turns = turns_of(part->state, t);
     for (int64_t row = part->index; row < rows_of(t); row += part->team->count) {
         const float *x = (const float *)row_of(t->src[0], row);
-        const float *turns = part->state->turns + row / t->ne[1] * pairs * 2;
+        const float *cosines = turns->values + row / t->ne[1] * pairs * 2, *sines = cosines + pairs;
         float *y = (float *)row_of(t, row);
-        for (int p = 0; p < pairs; p++) {
-            const float a = x[p * wide], b = x[p * wide + apart];
-            y[p * wide] = a * turns[2 * p] - b * turns[2 * p + 1];
-            y[p * wide + apart] = a * turns[2 * p + 1] + b * turns[2 * p];
-        }
+        if (halves)
+            for (int p = 0; p < pairs; p++) {
+                const float a = x[p], b = x[p + pairs];
+                y[p] = a * cosines[p] - b * sines[p];
+                y[p + pairs] = a * sines[p] + b * cosines[p];
+            }
+        else
+            for (int p = 0; p < pairs; p++) {
+                const float a = x[2 * p], b = x[2 * p + 1];
+                y[2 * p] = a * cosines[p] - b * sines[p];
+                y[2 * p + 1] = a * sines[p] + b * cosines[p];
+            }
         for (int64_t i = 2 * pairs; i < t->ne[0]; i++)
             y[i] = x[i];
     }
@@ -124,8 +191,8 @@ void get_rows(part *part, const tensor *t)
         memcpy(t->data + row * t->nb[1], t->src[0]->data + which[row] * t->src[0]->nb[1], t->ne[0] * sizeof(float));
 }
 
-/* silu(x) times y. */
-void glu(part *part, const tensor *t)
+/* x / (1 + e^-z) times y, where z is x (SiLU) or 2·√(2/π)·(x + 0.044715·x³) (GELU, approximated by tanh). */
+void glu(part *part, const tensor *t, bool gelu)
 {
     const int64_t width = t->ne[0], piece = 256, pieces = (width + piece - 1) / piece;
     for (int64_t i = part->index; i < rows_of(t) * pieces; i += part->team->count) {
@@ -135,9 +202,17 @@ void glu(part *part, const tensor *t)
         for (int64_t d = i % pieces * piece; d < last; d += 16) {
             const __mmask16 inside = last - d >= 16 ? 0xffff : (1u << (last - d)) - 1;
             const __m512 value = _mm512_maskz_loadu_ps(inside, x + d);
-            const __m512 grown = exp_of(_mm512_sub_ps(_mm512_setzero_ps(), value));
-            const __m512 silu = _mm512_div_ps(value, _mm512_add_ps(_mm512_set1_ps(1.0f), grown));
-            _mm512_mask_storeu_ps(y + d, inside, _mm512_mul_ps(silu, _mm512_maskz_loadu_ps(inside, gate + d)));
+            __m512 z = _mm512_sub_ps(_mm512_setzero_ps(), value);
+            if (gelu) {
+                const __m512 cubic = _mm512_fmadd_ps(_mm512_mul_ps(value, value), _mm512_set1_ps(0.044715f), _mm512_set1_ps(1.0f));
+                z = _mm512_mul_ps(_mm512_mul_ps(z, _mm512_set1_ps(1.59576912f)), cubic);
+                /* Beyond this the exponential is no longer a finite number. */
+                z = _mm512_min_ps(z, _mm512_set1_ps(88.0f));
+            }
+            const __m512 share = _mm512_div_ps(value, _mm512_add_ps(_mm512_set1_ps(1.0f), exp_of(z)));
+            _mm512_mask_storeu_ps(y + d, inside, _mm512_mul_ps(share, _mm512_maskz_loadu_ps(inside, gate + d)));
         }
     }
 }
+
+#endif

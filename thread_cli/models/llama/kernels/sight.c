@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#ifdef __x86_64__
 #include "simd.h"
 
 enum { UNSEEN = 0xfc00 /* minus infinity */ };
@@ -22,17 +23,60 @@ static void *with_room(void *memory, int *room, int wanted, size_t each)
     return larger;
 }
 
+static void *resized(void *memory, size_t size)
+{
+    void *larger = realloc(memory, size);
+    if (larger == NULL)
+        abort();
+    return larger;
+}
+
+/* The sight of an operation of attention: that of its mask, or else of its layer's memory, or a new one. */
+sight *sight_of(state *state, const tensor *attention)
+{
+    const tensor *mask = attention->src[3];
+    for (int i = 0; i < state->sight_count; i++)
+        if (state->sights[i].mask == mask)
+            return &state->sights[i];
+    for (int i = 0; i < state->sight_count; i++)
+        if (state->sights[i].mask == NULL && state->sights[i].memory == attention->src[1]->data)
+            return &state->sights[i];
+    state->sights = resized(state->sights, (state->sight_count + 1) * sizeof *state->sights);
+    sight *made = &state->sights[state->sight_count++];
+    *made = (sight){.memory = attention->src[1]->data};
+    return made;
+}
+
+/* Note which positions the tokens of a graph have that will lie in `places`, where that is known. */
+void locate(sight *sight, const tensor *places, const tensor *positions, int cells)
+{
+    if (cells > sight->known) {
+        sight->position = resized(sight->position, cells * sizeof(int32_t));
+        memset(sight->position + sight->known, 0xff, (cells - sight->known) * sizeof(int32_t));
+        sight->known = cells;
+    }
+    if (places == NULL || positions == NULL || places->ne[0] != positions->ne[0]) {
+        memset(sight->position, 0xff, sight->known * sizeof(int32_t));
+        return;
+    }
+    for (int64_t i = 0; i < places->ne[0]; i++) {
+        const int64_t place = ((const int64_t *)places->data)[i];
+        if (place < sight->known)
+            sight->position[place] = ((const int32_t *)positions->data)[i];
+    }
+}
+
 static int new_group(sight *sight)
 {
     if (sight->groups == sight->group_capacity) {
         const int more = 2 * sight->group_capacity + 8;
-        sight->cells = realloc(sight->cells, more * sizeof *sight->cells);
-        sight->length = realloc(sight->length, more * sizeof *sight->length);
-        sight->capacity = realloc(sight->capacity, more * sizeof *sight->capacity);
-        sight->same = realloc(sight->same, more * sizeof *sight->same);
-        sight->same_capacity = realloc(sight->same_capacity, more * sizeof *sight->same_capacity);
-        if (!sight->cells || !sight->length || !sight->capacity || !sight->same || !sight->same_capacity)
-            abort();
+        sight->cells = resized(sight->cells, more * sizeof *sight->cells);
+        sight->length = resized(sight->length, more * sizeof *sight->length);
+        sight->origin = resized(sight->origin, more * sizeof *sight->origin);
+        sight->head = resized(sight->head, more * sizeof *sight->head);
+        sight->capacity = resized(sight->capacity, more * sizeof *sight->capacity);
+        sight->same = resized(sight->same, more * sizeof *sight->same);
+        sight->same_capacity = resized(sight->same_capacity, more * sizeof *sight->same_capacity);
         for (int g = sight->group_capacity; g < more; g++) {
             sight->cells[g] = NULL, sight->same[g] = NULL;
             sight->capacity[g] = sight->same_capacity[g] = 0;
@@ -43,55 +87,62 @@ static int new_group(sight *sight)
     return sight->groups++;
 }
 
-static void append(sight *sight, int group, const int32_t *cells, int count)
+static int32_t *more_of(sight *sight, int group, int count)
 {
     const int length = sight->length[group];
     sight->cells[group] = with_room(sight->cells[group], &sight->capacity[group], length + count, sizeof(int32_t));
-    memcpy(sight->cells[group] + length, cells, count * sizeof *cells);
     sight->length[group] = length + count;
+    return sight->cells[group] + length;
 }
 
-/* The one cell that a token sees and the token before it does not; -1 if they differ in any other way. */
-static int one_more(const uint16_t *before, const uint16_t *mask, int cells)
+/* What a token sees and the token before it does not, and the other way round; -1 for none. False if either is more than
+ * one cell. */
+static bool differs_little(const uint16_t *before, const uint16_t *mask, int cells, int *added, int *removed)
 {
-    int found = -1;
+    *added = *removed = -1;
     for (int c = 0; c < cells; c += 32) {
         const __mmask32 inside = cells - c >= 32 ? 0xffffffff : (1u << (cells - c)) - 1;
         const __m512i old = _mm512_maskz_loadu_epi16(inside, before + c), new = _mm512_maskz_loadu_epi16(inside, mask + c);
-        const __mmask32 differ = _mm512_cmpneq_epi16_mask(old, new);
-        if (differ == 0)
-            continue;
-        const int at = c + __builtin_ctz(differ);
-        if (found >= 0 || (differ & (differ - 1)) != 0 || before[at] != UNSEEN)
-            return -1;
-        found = at;
+        for (__mmask32 differ = _mm512_cmpneq_epi16_mask(old, new); differ; differ &= differ - 1) {
+            const int at = c + __builtin_ctz(differ);
+            int *one = before[at] == UNSEEN ? added : removed;
+            if (*one >= 0)
+                return false;
+            *one = at;
+        }
     }
-    return found;
+    return true;
 }
 
-/* List in `scratch` the cells that a token sees; returns how many. */
-static int list(sight *sight, const uint16_t *mask, const int32_t *position, int cells)
+/* List in `scratch` the `count` cells that a token sees; returns the position of the first, or -1 if the order is that of
+ * the memory. */
+static int list(sight *sight, const uint16_t *mask, int cells, int *count)
 {
-    int32_t *found = sight->scratch;
-    int count = 0, last = -1;
+    int32_t *found = sight->scratch, *ordered = found + cells;
+    int first = INT32_MAX, number = 0;
     for (int c = 0; c < cells; c += 32) {
         const __mmask32 inside = cells - c >= 32 ? 0xffffffff : (1u << (cells - c)) - 1;
         __mmask32 seen = _mm512_mask_cmpneq_epi16_mask(inside, _mm512_maskz_loadu_epi16(inside, mask + c),
                                                        _mm512_set1_epi16((short)UNSEEN));
-        for (; seen; seen &= seen - 1)
-            found[count++] = c + __builtin_ctz(seen);
+        for (; seen; seen &= seen - 1) {
+            found[number] = c + __builtin_ctz(seen);
+            if (sight->position[found[number]] < first)
+                first = sight->position[found[number]];
+            number++;
+        }
     }
-    /* In order of position, if these are 0, 1, … as in a whole sequence. */
-    int32_t *ordered = found + cells;
-    memset(ordered, 0xff, count * sizeof *ordered);
-    for (int i = 0; i < count; i++) {
-        last = position[found[i]];
-        if (last < 0 || last >= count || ordered[last] >= 0)
-            return count;
-        ordered[last] = found[i];
+    *count = number;
+    if (number == 0 || first < 0)
+        return -1;
+    memset(ordered, 0xff, number * sizeof *ordered);
+    for (int i = 0; i < number; i++) {
+        const int rank = sight->position[found[i]] - first;
+        if (rank >= number || ordered[rank] >= 0)
+            return -1;
+        ordered[rank] = found[i];
     }
-    memcpy(found, ordered, count * sizeof *found);
-    return count;
+    memcpy(found, ordered, number * sizeof *found);
+    return first;
 }
 
 /* Find out which chunks of the lists have the same cells. */
@@ -102,55 +153,80 @@ static void compare(sight *sight)
         sight->same[g] = with_room(sight->same[g], &sight->same_capacity[g], chunks, sizeof(int));
         for (int j = 0; j < chunks; j++)
             sight->same[g][j] = g;
-        for (int other = 0; other < g; other++)
-            for (int j = 0; (j + 1) * CHUNK <= sight->length[g] && (j + 1) * CHUNK <= sight->length[other]; j++) {
-                if (memcmp(sight->cells[g] + j * CHUNK, sight->cells[other] + j * CHUNK, CHUNK * sizeof(int32_t)) != 0)
-                    break;
-                if (sight->same[g][j] == g)
-                    sight->same[g][j] = sight->same[other][j];
+        for (int other = 0; other < g; other++) {
+            const int *origin = sight->origin, *length = sight->length;
+            const int head = sight->head[g] > sight->head[other] ? sight->head[g] : sight->head[other];
+            for (int place = origin[g] > origin[other] ? origin[g] : origin[other];
+                 place + CHUNK <= origin[g] + length[g] && place + CHUNK <= origin[other] + length[other]; place += CHUNK) {
+                const int mine = place - origin[g], theirs = place - origin[other];
+                if (memcmp(sight->cells[g] + mine, sight->cells[other] + theirs, CHUNK * sizeof(int32_t)) == 0) {
+                    if (sight->same[g][mine / CHUNK] == g)
+                        sight->same[g][mine / CHUNK] = sight->same[other][theirs / CHUNK];
+                } else if (place >= head) {
+                    break; /* what has parted does not meet again */
+                }
             }
+        }
     }
 }
 
-/* Whether a token sees what the one before it sees and the cell that comes next; if so, put it into that one's group. */
-static bool goes_on(sight *sight, int t, const uint16_t *row, const int32_t *position, int cells)
+/* Whether a token sees what the one before it sees and the cell that comes next, and perhaps no longer the first one; if
+ * so, put it into that one's group. */
+static bool goes_on(sight *sight, int t, const uint16_t *row, int cells)
 {
-    const int g = sight->group[t - 1], length = sight->length[g];
-    if (length == 0 || sight->count[t - 1] != length)
+    const int g = sight->group[t - 1], end = sight->origin[g] + sight->length[g];
+    if (sight->length[g] == 0 || sight->until[t - 1] != end)
         return false;
-    const int more = one_more((const uint16_t *)(sight->mask->data + (t - 1) * sight->mask->nb[1]), row, cells);
-    if (more < 0)
+    int added, removed;
+    if (!differs_little((const uint16_t *)(sight->mask->data + (t - 1) * sight->mask->nb[1]), row, cells, &added, &removed) ||
+        added < 0)
         return false;
     const int32_t *known = sight->cells[g];
-    const bool next = position[more] < 0 ? more > known[length - 1] : position[more] == length && position[known[0]] == 0;
-    if (!next)
+    const int position = sight->position[added], first = known[sight->from[t - 1] - sight->origin[g]];
+    const bool next = position < 0 ? added > known[sight->length[g] - 1] && removed < 0
+                                   : position == end && sight->position[first] == sight->from[t - 1];
+    if (!next || (removed >= 0 && removed != first))
         return false;
-    append(sight, g, &more, 1);
-    sight->group[t] = g, sight->count[t] = length + 1;
+    *more_of(sight, g, 1) = added;
+    sight->group[t] = g;
+    sight->from[t] = sight->from[t - 1] + (removed >= 0);
+    sight->until[t] = end + 1;
     return true;
 }
 
-void look(sight *sight, const tensor *mask, const int32_t *position, int cells, int tokens)
+static void begin(sight *sight, int t, const uint16_t *row, int cells)
+{
+    int count;
+    const int first = list(sight, row, cells, &count), g = new_group(sight);
+    sight->head[g] = first < 0 ? 0 : first;
+    sight->origin[g] = sight->head[g] / SEGMENT * SEGMENT;
+    const int before = count > 0 ? sight->head[g] - sight->origin[g] : 0;
+    int32_t *to = more_of(sight, g, before + count);
+    for (int i = 0; i < before; i++)
+        to[i] = sight->scratch[0];
+    memcpy(to + before, sight->scratch, count * sizeof *to);
+    sight->group[t] = g;
+    sight->from[t] = sight->head[g];
+    sight->until[t] = sight->head[g] + count;
+}
+
+void look(sight *sight, int cells, int tokens)
 {
     if (tokens > sight->token_capacity) {
-        sight->group = realloc(sight->group, tokens * sizeof *sight->group);
-        sight->count = realloc(sight->count, tokens * sizeof *sight->count);
+        sight->group = resized(sight->group, tokens * sizeof *sight->group);
+        sight->from = resized(sight->from, tokens * sizeof *sight->from);
+        sight->until = resized(sight->until, tokens * sizeof *sight->until);
         sight->token_capacity = tokens;
-        if (!sight->group || !sight->count)
-            abort();
     }
     sight->scratch = with_room(sight->scratch, &sight->scratch_capacity, 2 * cells, sizeof(int32_t));
-    sight->mask = mask, sight->tokens = tokens, sight->groups = 0;
+    sight->tokens = tokens, sight->groups = 0;
     for (int t = 0; t < tokens; t++) {
-        const uint16_t *row = (const uint16_t *)(mask->data + t * mask->nb[1]);
-        if (t > 0 && goes_on(sight, t, row, position, cells))
-            continue;
-        const int count = list(sight, row, position, cells);
-        const int g = new_group(sight);
-        append(sight, g, sight->scratch, count);
-        sight->group[t] = g, sight->count[t] = count;
+        const uint16_t *row = (const uint16_t *)(sight->mask->data + t * sight->mask->nb[1]);
+        if (t == 0 || !goes_on(sight, t, row, cells))
+            begin(sight, t, row, cells);
     }
     compare(sight);
+    sight->looked = true;
 }
 
 void look_away(sight *sight)
@@ -158,5 +234,8 @@ void look_away(sight *sight)
     for (int g = 0; g < sight->group_capacity; g++)
         free(sight->cells[g]), free(sight->same[g]);
     free(sight->cells), free(sight->same), free(sight->capacity), free(sight->same_capacity), free(sight->length);
-    free(sight->group), free(sight->count), free(sight->scratch);
+    free(sight->origin), free(sight->head), free(sight->position);
+    free(sight->group), free(sight->from), free(sight->until), free(sight->scratch);
 }
+
+#endif
