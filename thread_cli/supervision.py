@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["GOES_ON", "note", "supervised"]
+__all__ = ["GOES_ON", "note", "signal_name", "supervised"]
 
 GOES_ON: Final = "the same command goes on from here"
 """What can be said of work of which all that was finished is kept."""
@@ -82,6 +82,14 @@ def note(**values: Any) -> None:
     """Leave word for the parent, should this process die; None takes a note back. Without a parent, nothing is done."""
     if _notes is not None:
         _notes.change(values)
+
+
+def signal_name(number: int) -> str:
+    """A signal's name, such as `SIGILL`."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 class _Notes:

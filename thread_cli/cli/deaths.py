@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from thread_cli.engine.errors import Status, UserError
 from thread_cli.record.closing import close_log
+from thread_cli.supervision import signal_name
 
-__all__ = ["account", "name_of"]
+__all__ = ["account"]
 
 _NATIVE: Final = (
     "a fault of compiled code: try -o model.kernels=false, another model file, or llama-cpp-python installed anew"
@@ -25,7 +26,7 @@ _CAUSES: Final[dict[int, str]] = {
 
 def account(number: int, asked_for: bool, notes: dict[str, Any]) -> str:
     """One line on a process killed by a signal, after its log is closed; `notes` are what it left (`supervision`)."""
-    name = name_of(number)
+    name = signal_name(number)
     cause = "" if asked_for else f", {_CAUSES.get(number, _NATIVE)}"
     parts = [f"killed by {name}{cause}"]
     if log := notes.get("log"):
@@ -39,11 +40,3 @@ def account(number: int, asked_for: bool, notes: dict[str, Any]) -> str:
     if goes_on := notes.get("goes_on"):
         parts.append(str(goes_on))
     return "; ".join(parts)
-
-
-def name_of(number: int) -> str:
-    """A signal's name, such as `SIGILL`."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"

@@ -15,7 +15,9 @@ import numpy as np
 from thread_cli.engine.errors import ModelError, UserError
 from thread_cli.models.llama.accelerator import Accelerator, missing
 from thread_cli.models.llama.call import Description
-from thread_cli.models.llama.loading import file_type, last_error, load_model, quiet
+from thread_cli.models.llama.door import Door, Passage
+from thread_cli.models.llama.kinds import kinds_in
+from thread_cli.models.llama.loading import check_file, file_type, last_error, load_model, quiet
 from thread_cli.models.llama.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Backend:
     """A model and one context of `context` KV cells, shared by up to `sequences` sequences.
 
     Raises:
-        UserError: the file is no model that llama.cpp can use, an adapter does not fit it, or memory is short.
+        UserError: the file is no model that llama.cpp can use, its weights do not run here, an adapter does not fit it,
+            or memory is short.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Backend:
         kv_type: str = "f16",
         adapters: Sequence[Path] = (),
         kernels: bool = True,
+        passage: Passage | None = None,
     ) -> None:
         quiet()
         llama.llama_backend_init()
@@ -79,12 +83,20 @@ class Backend:
         self._model: Any = None
         self._adapters: list[Any] = []
         fits = gpu_layers == 0 and flash_attention != "off" and kv_type == "f16"
-        self._accelerator = Accelerator() if kernels and fits and missing() is None else None
+        usable = kernels and fits and missing() is None
+        self.passage = passage or _passage([path, *adapters], kernels=usable, gpu=gpu_layers != 0)
+        """How the model is loaded, by what runs on this machine."""
+        self._accelerator = Accelerator() if usable and self.passage.kernels else None
         try:
             # An adapter's weights would be put where the model's are, which only our own kernels can read.
             with nullcontext() if adapters else self._offered(loading=True):
                 self._model = load_model(
-                    path, gpu_layers=gpu_layers, split=split, main_gpu=main_gpu, tensor_split=tensor_split
+                    path,
+                    gpu_layers=gpu_layers,
+                    split=split,
+                    main_gpu=main_gpu,
+                    tensor_split=tensor_split,
+                    extra_buffers=self.passage.extra_buffers,
                 )
             packed = not adapters and self.told("general.file_type") == str(file_type("q8_0"))
             self.vocabulary = Vocabulary(self._model)
@@ -246,6 +258,13 @@ class Backend:
             apply: Any = getattr(llama, "llama_set_adapters_lora")  # noqa: B009 -- its declared type is incomplete
             if apply(self._context, loaded, count, scales) != 0:
                 raise UserError(f"llama.cpp cannot apply the adapters: {last_error()}")
+
+
+def _passage(paths: Sequence[Path], *, kernels: bool, gpu: bool) -> Passage:
+    """How the weights of these files may be loaded, by what the door has found or finds now."""
+    for path in paths:
+        check_file(path)
+    return Door().passage(kinds_in(paths, gpu=gpu and bool(llama.llama_supports_gpu_offload())), kernels=kernels)
 
 
 def _context_params(context: int, sequences: int, batch: int, threads: int) -> Any:
