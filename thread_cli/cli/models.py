@@ -63,7 +63,7 @@ def prepare(
 ) -> None:
     """Bring a local model into the format that runs fastest on this machine, and print the path of the file.
 
-    Exit code: 2 the input is wrong, 130 interrupted.
+    Exit code: 2 the input is wrong, 4 it does not run here or its process was killed, 130 interrupted.
     """
     # Only here: other commands need none of it.
     from thread_cli.models.llama.prepare import prepare as prepared

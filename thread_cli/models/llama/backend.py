@@ -84,7 +84,7 @@ class Backend:
         self._adapters: list[Any] = []
         fits = gpu_layers == 0 and flash_attention != "off" and kv_type == "f16"
         usable = kernels and fits and missing() is None
-        self.passage = passage or _passage([path, *adapters], kernels=usable, gpu=gpu_layers != 0)
+        self.passage = passage or _passage(path, adapters, kernels=usable, gpu=gpu_layers != 0)
         """How the model is loaded, by what runs on this machine."""
         self._accelerator = Accelerator() if usable and self.passage.kernels else None
         try:
@@ -260,11 +260,11 @@ class Backend:
                 raise UserError(f"llama.cpp cannot apply the adapters: {last_error()}")
 
 
-def _passage(paths: Sequence[Path], *, kernels: bool, gpu: bool) -> Passage:
+def _passage(path: Path, adapters: Sequence[Path], *, kernels: bool, gpu: bool) -> Passage:
     """How the weights of these files may be loaded, by what the door has found or finds now."""
-    for path in paths:
-        check_file(path)
-    return Door().passage(kinds_in(paths, gpu=gpu and bool(llama.llama_supports_gpu_offload())), kernels=kernels)
+    check_file(path)
+    offloads = gpu and bool(llama.llama_supports_gpu_offload())
+    return Door().passage(kinds_in([path, *adapters], gpu=offloads), kernels=kernels)
 
 
 def _context_params(context: int, sequences: int, batch: int, threads: int) -> Any:
