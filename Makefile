@@ -19,7 +19,7 @@ run: .venv/.all ## set up, then play a TextCraft task with the embedded model (e
 	@$(BIN)/thread run textcraft --task 40 $(ARGS)
 
 test: .venv/.dev ## set up, then run the tests (ARGS=… goes to pytest)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 50 $(ARGS)
 
 test-slow: .venv/.dev ## run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)

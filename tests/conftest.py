@@ -12,6 +12,7 @@ from benches import SCRIPT
 from games import extracted
 from reported import Edit, Runs, rewritten_copy
 from sessions import SMALL
+from watching import Watch
 
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
     from thread_cli.engine.episode import Episode
     from thread_cli.engine.events import Event
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Watch.of(config))
 
 
 @dataclass

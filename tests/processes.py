@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def thread(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line."""
@@ -20,6 +22,19 @@ def thread(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
         timeout=100,
         check=False,
     )
+
+
+def demand_plain_llama(model: Path) -> None:
+    """Skip the test where llama-cpp-python's own `Llama`, or its server, would die with a model."""
+    from thread_cli.models.llama.door import FormatDies
+    from thread_cli.models.llama.kinds import dies_by_itself
+
+    try:
+        reason = dies_by_itself(model)
+    except FormatDies as death:
+        reason = death.message
+    if reason is not None:
+        pytest.skip(reason)
 
 
 def outputs_under_hash_seeds(script: str) -> set[bytes]:

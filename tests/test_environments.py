@@ -227,7 +227,7 @@ def play_apart(folder: Path, cwd: Path, *arguments: str) -> subprocess.Popen[str
 def worker_of(runner: subprocess.Popen[str]) -> psutil.Process:
     until = time.monotonic() + 20
     while time.monotonic() < until and runner.poll() is None:
-        for child in psutil.Process(runner.pid).children():
+        for child in psutil.Process(runner.pid).children(recursive=True):
             if "thread_cli.environments.worker" in child.cmdline():
                 return child
         time.sleep(0.02)

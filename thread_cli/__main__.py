@@ -1,5 +1,5 @@
 """`python -m thread_cli` is `thread`."""
 
-from thread_cli.cli.app import main
+from thread_cli.cli.main import main
 
 main()

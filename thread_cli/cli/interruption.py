@@ -32,8 +32,10 @@ async def interruptible(work: Coroutine[object, object, _T]) -> _T:
     received: list[int] = []
 
     def end(number: int) -> None:
+        # Once: who asks twice, as a system does that is shut down, must not break off what puts things in order.
+        if not received:
+            task.cancel()
         received.append(number)
-        task.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -28,10 +28,21 @@ def models(context: typer.Context) -> None:
     remedies = {name: kind.remedy for name, kind in KINDS.items() if kind.missing}
     print_table(("--model", "installed", "what it is"), rows, remedies)
     if not KINDS["llama"].missing:
-        from thread_cli.models.llama.accelerator import missing
+        _print_local()
 
-        reason = missing()
-        print(f"\nOur own kernels for local models: {'in use' if reason is None else f'not in use, {reason}'}")
+
+def _print_local() -> None:
+    """Tell of our own kernels, and of the formats that have been tried here."""
+    from thread_cli.models.llama.accelerator import missing
+    from thread_cli.models.llama.door import Door
+
+    reason = missing()
+    print(f"\nOur own kernels for local models: {'in use' if reason is None else f'not in use, {reason}'}")
+    tried = Door().known()
+    if tried:
+        print("\nFormats of weights that have been tried on this machine, each when a model first had it:")
+        rows = [(each.kind, "yes" if each.wanted_kernels else "no", str(each)) for each in tried]
+        print_table(("weights/architecture", "our kernels", "what was found"), rows)
 
 
 @app.command("prepare")
@@ -52,7 +63,7 @@ def prepare(
 ) -> None:
     """Bring a local model into the format that runs fastest on this machine, and print the path of the file.
 
-    Exit code: 2 the input is wrong, 130 interrupted.
+    Exit code: 2 the input is wrong, 4 it does not run here or its process was killed, 130 interrupted.
     """
     # Only here: other commands need none of it.
     from thread_cli.models.llama.prepare import prepare as prepared

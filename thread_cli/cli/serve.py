@@ -36,7 +36,7 @@ def serve(
 ) -> None:
     """Serve a local model over HTTP, as OpenAI's API does, until Ctrl-C.
 
-    Exit code: 2 the input is wrong, 130 interrupted.
+    Exit code: 2 the input is wrong, 4 the model does not run here or its process was killed, 130 interrupted.
     """
     spec = model if model in {EMBEDDED, BASE} or model.startswith("llama:") else f"llama:{model}"
     flags: dict[str, Any] = {

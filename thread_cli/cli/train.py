@@ -18,6 +18,7 @@ from thread_cli.config import at_home
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 from thread_cli.models.embedded import BASE
+from thread_cli.supervision import GOES_ON, note
 from thread_cli.train.rollout import Rollout
 from thread_cli.train.trajectories import Trajectory, read
 
@@ -93,6 +94,7 @@ def sft(
 
     Exit code: 2 the input is wrong, 4 what is made cannot be kept or played, 130 interrupted (it goes on later).
     """
+    note(goes_on=GOES_ON)
     trajectories = _read(data)
     rollout = (
         _rollout(evaluate, base, prompt, quant, limit=limit, seed=seed, concurrency=concurrency) if evaluate else None
@@ -139,6 +141,7 @@ def self_(
     """
     from thread_cli.train.selftrain import SelfTraining
 
+    note(goes_on=GOES_ON)
     rollout = _rollout(
         suite,
         base,

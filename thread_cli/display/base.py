@@ -10,6 +10,8 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 from rich.live import Live
 
+from thread_cli.supervision import note
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
@@ -95,6 +97,7 @@ def redrawn(console: Console, frame: Callable[[], RenderableType], per_second: f
         return
     held = io.StringIO()
     try:
+        note(screen=True)
         _switch(console, _WRAP_OFF)
         with (
             redirect_stderr(held),
@@ -110,6 +113,7 @@ def redrawn(console: Console, frame: Callable[[], RenderableType], per_second: f
             yield
     finally:
         _switch(console, _WRAP_ON)
+        note(screen=None)
         sys.stderr.write(held.getvalue())
 
 

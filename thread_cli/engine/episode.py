@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from thread_cli.engine.thread import Thread
     from thread_cli.environments import Environment, Task
 
-__all__ = ["Episode", "Recorder", "judge", "plain"]
+__all__ = ["Episode", "Recorder", "Sums", "judge", "plain"]
 
 _STATUS_OF = {
     Boundary.model: Status.model_error,
@@ -52,9 +52,7 @@ class Recorder:
         self._sinks = sinks
         self._n = 0
         self._began = time.monotonic()
-        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost"}, 0)
-        self._cost: float | None = 0.0
-        self._local: Local | None = None
+        self._sums = Sums()
 
     def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> int:
         """Emit an event of `thread`; returns its number, which is the cause of the thread's next event."""
@@ -67,7 +65,7 @@ class Recorder:
             time=round(time.monotonic() - self._began, 6),
             **fields,
         )
-        self._add(event)
+        self._sums.add(event)
         thread.cause = self._n
         self._n += 1
         untold: Exception | None = None
@@ -98,12 +96,24 @@ class Recorder:
 
     def totals(self, root: Thread) -> Totals:
         """The sums so far; the critical path is that of `root`."""
-        cost = self._cost if self._sums["calls"] else None
-        return Totals.model_validate(
-            self._sums | {"token_latency": root.token_latency, "cost": cost, "local": self._local}
-        )
+        return self._sums.totals(root.token_latency)
 
-    def _add(self, event: Event) -> None:
+
+class Sums:
+    """Totals over the events of an episode so far."""
+
+    def __init__(self) -> None:
+        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost"}, 0)
+        self._cost: float | None = 0.0
+        self._local: Local | None = None
+
+    def totals(self, token_latency: int) -> Totals:
+        """The sums as they are recorded; the length of the critical path is what they do not know."""
+        cost = self._cost if self._sums["calls"] else None
+        return Totals.model_validate(self._sums | {"token_latency": token_latency, "cost": cost, "local": self._local})
+
+    def add(self, event: Event) -> None:
+        """Count one more event."""
         sums = self._sums
         match event:
             case ThreadStarted():

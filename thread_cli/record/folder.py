@@ -145,7 +145,7 @@ class EpisodeLog:
     """A sink that appends each event to a file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         try:
             self._file: IO[bytes] = path.open("xb", buffering=0)
         except OSError as error:
@@ -156,9 +156,9 @@ class EpisodeLog:
         try:
             written = self._file.write(line)
         except OSError as error:
-            raise _unwritable(self._path, error) from None
+            raise _unwritable(self.path, error) from None
         if written != len(line):
-            raise _unwritable(self._path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            raise _unwritable(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def close(self) -> None:
         """Close the file. May be called twice."""

@@ -19,7 +19,7 @@ import llama_cpp.llama_cpp as llama
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["PATHS", "Accelerator", "KernelPath", "best", "fault", "library", "missing", "paths"]
+__all__ = ["PATHS", "Accelerator", "KernelPath", "fault", "library", "missing", "paths", "usable_path"]
 
 KernelPath = Literal["vnni", "amx", "amx-emulated"]
 """What multiplies: AVX-512 VNNI, AMX, or, for tests, what AMX would compute in plain C. Results have the same bits."""
@@ -29,13 +29,13 @@ _offering = threading.Lock()
 
 
 class Accelerator:
-    """What computes one model's operations. To be made if nothing is `missing`. `path` None: the processor's best."""
+    """What computes one model's operations, by a path that `usable_path` names, or one that is to be tested."""
 
-    def __init__(self, path: KernelPath | None = None) -> None:
+    def __init__(self, path: KernelPath) -> None:
         self._library = library()
         self._ggml: Any = getattr(llama, "_lib")  # noqa: B009 -- not declared
         self._ggml.ggml_backend_register.argtypes = self._ggml.ggml_backend_unload.argtypes = [ctypes.c_void_p]
-        self._registry = ctypes.c_void_p(self._library.thread_kernels_open(PATHS[path or best()]))
+        self._registry = ctypes.c_void_p(self._library.thread_kernels_open(PATHS[path]))
         if not self._registry:
             raise MemoryError
 
@@ -72,28 +72,22 @@ class Accelerator:
 
 @cache
 def missing() -> str | None:
-    """Why our kernels cannot be used here; None if they can."""
+    """Why our kernels cannot be tried here; None if they can. Whether they pass their check is another question."""
     if find_spec(_LIBRARY) is None:
         return "this package was installed without a compiler"
     try:
-        found = paths()
+        return None if paths() else "the processor has no AVX-512 with VNNI"
     except OSError as error:
         return f"their library cannot be loaded: {error}"
-    if not found:
-        return "the processor has no AVX-512 with VNNI"
-    return None if any(fault(path) is None for path in found) else fault(found[-1])
 
 
-def best() -> KernelPath:
-    """The path to take: the best one that the check finds nothing wrong with.
+def usable_path(*, amx: bool = True) -> KernelPath | None:
+    """The best path that the check finds nothing wrong with, AMX only if it may be; None if there is none.
 
     Raises:
-        OSError: there is none, which `missing` explains.
+        OSError: the library cannot be loaded.
     """
-    found = next((path for path in paths() if fault(path) is None), None)
-    if found is None:
-        raise OSError(missing())
-    return found
+    return next((path for path in paths() if (amx or path != "amx") and fault(path) is None), None)
 
 
 @cache

@@ -13,9 +13,11 @@ import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from thread_cli.engine.errors import ModelError, UserError
-from thread_cli.models.llama.accelerator import Accelerator, missing
+from thread_cli.models.llama.accelerator import Accelerator, missing, usable_path
 from thread_cli.models.llama.call import Description
-from thread_cli.models.llama.loading import last_error, load_model, quiet
+from thread_cli.models.llama.door import Door, Passage
+from thread_cli.models.llama.kinds import kinds_in
+from thread_cli.models.llama.loading import check_file, last_error, load_model, quiet
 from thread_cli.models.llama.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ class Backend:
     Each sequence of such a model therefore has a twin, another id that holds the same cells, and at most 127 are kept.
 
     Raises:
-        UserError: the file is no model that llama.cpp can use, an adapter does not fit it, or memory is short.
+        UserError: the file is no model that llama.cpp can use, its weights do not run here, an adapter does not fit it,
+            or memory is short.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Backend:
         adapters: Sequence[Path] = (),
         kernels: bool = True,
         kernel_path: KernelPath | None = None,
+        passage: Passage | None = None,
     ) -> None:
         quiet()
         llama.llama_backend_init()
@@ -90,12 +94,21 @@ class Backend:
         self._model: Any = None
         self._adapters: list[Any] = []
         fits = gpu_layers == 0 and flash_attention != "off" and kv_type == "f16"
-        self._accelerator = Accelerator(kernel_path) if kernels and fits and missing() is None else None
+        usable = kernels and fits and missing() is None
+        self.passage = passage or _passage(path, adapters, kernels=usable, gpu=gpu_layers != 0)
+        """How the model is loaded, by what runs on this machine."""
+        chosen = kernel_path or (usable_path(amx=self.passage.amx) if usable and self.passage.kernels else None)
+        self._accelerator = Accelerator(chosen) if usable and chosen is not None else None
         try:
             # An adapter's weights would be put where the model's are, which only our own kernels can read.
             with nullcontext() if adapters else self._offered(loading=True):
                 self._model = load_model(
-                    path, gpu_layers=gpu_layers, split=split, main_gpu=main_gpu, tensor_split=tensor_split
+                    path,
+                    gpu_layers=gpu_layers,
+                    split=split,
+                    main_gpu=main_gpu,
+                    tensor_split=tensor_split,
+                    extra_buffers=self.passage.extra_buffers,
                 )
             packed = self._accelerator is not None and self._accelerator.packed() > _WORTH * path.stat().st_size
             self.vocabulary = Vocabulary(self._model)
@@ -273,6 +286,13 @@ class Backend:
             apply: Any = getattr(llama, "llama_set_adapters_lora")  # noqa: B009 -- its declared type is incomplete
             if apply(self._context, loaded, count, scales) != 0:
                 raise UserError(f"llama.cpp cannot apply the adapters: {last_error()}")
+
+
+def _passage(path: Path, adapters: Sequence[Path], *, kernels: bool, gpu: bool) -> Passage:
+    """How the weights of these files may be loaded, by what the door has found or finds now."""
+    check_file(path)
+    offloads = gpu and bool(llama.llama_supports_gpu_offload())
+    return Door().passage(kinds_in([path, *adapters], gpu=offloads), kernels=kernels)
 
 
 def _context_params(context: int, ids: int, batch: int, threads: int) -> Any:

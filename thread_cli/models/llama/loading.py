@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Header", "file_type", "last_error", "load_model", "quiet", "read_header"]
+__all__ = ["Header", "check_file", "file_type", "last_error", "load_model", "quiet", "read_header"]
 
 _ERROR: Final = 4  # GGML_LOG_LEVEL_ERROR
 _SPLITS: Final = {
@@ -102,13 +102,17 @@ def load_model(
     main_gpu: int = 0,
     tensor_split: Sequence[float] = (),
     vocabulary_only: bool = False,
+    extra_buffers: bool = True,
 ) -> Any:
     """A `llama_model`, to be freed. `tensor_split` is how much of it each GPU gets, in proportion.
+
+    `extra_buffers`: whether llama.cpp may repack weights for the processor. Only weights that passed the `Door` may be
+    computed with.
 
     Raises:
         UserError: it is no model that llama.cpp can use, or there is no such GPU.
     """
-    _check_file(path)
+    check_file(path)
     if gpu_layers and not llama.llama_supports_gpu_offload():
         raise UserError(
             "llama.cpp finds no GPU: leave --gpu-layers out, or install llama-cpp-python built for the GPU "
@@ -120,6 +124,7 @@ def load_model(
     params = llama.llama_model_default_params()
     params.n_gpu_layers = _ALL if gpu_layers < 0 else gpu_layers
     params.vocab_only = vocabulary_only
+    params.use_extra_bufts = extra_buffers
     if gpu_layers:
         params.split_mode = _SPLITS[split]
         params.main_gpu = main_gpu
@@ -135,7 +140,8 @@ def load_model(
     return model
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise UserError where a path is not that of a GGUF file."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)

@@ -98,7 +98,10 @@ class LlamaModel:
             UserError: it cannot be loaded.
         """
         self._worker.start()
-        return await asyncio.shield(asyncio.wrap_future(self._worker.ready))
+        ready = asyncio.wrap_future(self._worker.ready)
+        # Of several calls that wait, the first to fail may end the others, and nobody looks at their error.
+        ready.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(ready)
 
     async def complete(self, request: Request, told: Callable[[str], None] | None = None) -> Completion:
         """Continue the request's prompt.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
+from thread_cli.supervision import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,5 +66,7 @@ def quantise(
             worker.kill()
             raise
         status = worker.wait()
+    if status < 0:
+        reason = f"its process was killed by {signal_name(-status)}"
     if status:
         raise OSError(errno.EIO, f"llama.cpp: {reason}")

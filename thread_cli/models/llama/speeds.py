@@ -7,13 +7,10 @@ lowest cost, the most precise one is chosen.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thread_cli.distribution import cache_folder
 from thread_cli.engine.errors import UserError
+from thread_cli.models.llama.door import FormatDies
+from thread_cli.models.llama.machine import build, digest_of_text, gpus, processor
 from thread_cli.models.llama.quantising import quantise
 from thread_cli.models.llama.steps import step, written
 
@@ -43,8 +42,6 @@ _ENOUGH: Final = 5.0
 _LARGE: Final = 10**9
 """Bytes above which a model is measured without most of its layers."""
 _TEXT: Final = b"You can craft a chest from eight planks, and four planks from one log of any wood. "
-_KERNELS: Final = "thread_cli.models.llama._kernels"
-_TELLING: Final = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "Features", "CPU part")
 
 
 class _Record(BaseModel):
@@ -80,20 +77,20 @@ class Machine(_Record):
 
     @classmethod
     def here(cls, threads: int, gpu_layers: int = 0) -> Machine:
-        told = _processor()
+        told = processor()
         return cls(
             processor=told.get("model name") or platform.processor() or platform.machine(),
-            features=_digest(repr(sorted(told.items()))),
+            features=digest_of_text(repr(sorted(told.items()))),
             threads=threads,
-            build=_build(),
+            build=build(),
             gpu_layers=gpu_layers,
-            gpus=_gpus() if gpu_layers else (),
+            gpus=gpus() if gpu_layers else (),
         )
 
     @property
     def file(self) -> Path:
         """Where its speeds are kept."""
-        return cache_folder() / "speeds" / f"{_digest(self.model_dump_json())}.json"
+        return cache_folder() / "speeds" / f"{digest_of_text(self.model_dump_json())}.json"
 
 
 class Measured(_Record):
@@ -149,18 +146,21 @@ def measured(
     known = None if anew else recall(machine)
     if known is not None and known.complete:
         return known
+    _tell_of_a_busy_machine(tell)
     resumed = known is not None and known.digest == digest
     found = known if known is not None and resumed else Measured(machine=machine, model=path.name, digest=digest)
     layers = found.layers or _layers(path, header)
     left_out = range(layers or header.layers, header.layers)
-    busy = os.getloadavg()[0]
-    if busy > (os.cpu_count() or 1):
-        tell(f"the machine is busy (load {busy:.1f}), so figures will be low: --force measures again when it is not")
+    deadly: list[FormatDies] = []
     for name in CANDIDATES:
         if name in found.speeds:
             continue
         try:
             speed = _candidate(path, name, left_out, machine, tell)
+        except FormatDies as death:
+            tell(f"{name} is left out: {death.message}")
+            deadly.append(death)
+            continue
         except (OSError, UserError):
             if not left_out:
                 raise
@@ -170,7 +170,15 @@ def measured(
         found = found.model_copy(update={"layers": layers, "speeds": {**found.speeds, name: speed}})
         with written(machine.file) as part:
             part.write_text(found.model_dump_json(indent=1), "utf-8")
+    if not found.speeds:
+        raise deadly[0]
     return found
+
+
+def _tell_of_a_busy_machine(tell: Callable[[str], None]) -> None:
+    busy = os.getloadavg()[0]
+    if busy > (os.cpu_count() or 1):
+        tell(f"the machine is busy (load {busy:.1f}), so figures will be low: --force measures again when it is not")
 
 
 def _layers(path: Path, header: Header) -> int | None:
@@ -230,37 +238,3 @@ def _quickest(work: Callable[[], None], times: int) -> float:
         if time.monotonic() > ends:
             break
     return best
-
-
-def _processor() -> dict[str, str]:
-    """What the system says of the first processor."""
-    try:
-        first = Path("/proc/cpuinfo").read_text("utf-8", "replace").split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs if name.strip() in _TELLING}
-
-
-def _gpus() -> tuple[str, ...]:
-    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    lines = (line for path in told for line in path.read_text("utf-8", "replace").splitlines())
-    return tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
-
-
-def _build() -> str:
-    try:
-        number = version("llama-cpp-python")
-    except PackageNotFoundError:
-        number = "unknown"
-    found = find_spec("llama_cpp")
-    folders = list(found.submodule_search_locations or ()) if found is not None else []
-    libraries = sorted((path.name, path.stat().st_size) for each in folders for path in Path(each, "lib").glob("*"))
-    kernels = find_spec(_KERNELS)
-    if kernels is not None and kernels.origin is not None:
-        libraries.append((_KERNELS, Path(kernels.origin).stat().st_size))
-    return f"{number} {_digest(repr(libraries))}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

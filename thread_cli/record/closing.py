@@ -1,0 +1,99 @@
+"""The log of an episode whose process was killed, closed by whoever is left."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from thread_cli.engine.episode import Sums
+from thread_cli.engine.errors import Boundary, Status
+from thread_cli.engine.events import (
+    EpisodeEnded,
+    Event,
+    Failed,
+    Generated,
+    Joined,
+    ThreadEnded,
+    ThreadStarted,
+)
+from thread_cli.record.folder import read_events
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["close_log"]
+
+
+def close_log(path: Path, message: str, status: Status) -> bool:
+    """End the episode that a log breaks off in; False where it has its end already.
+
+    Of a line that was being written nothing is kept. All threads that had not ended have failed.
+
+    Raises:
+        OSError: the file cannot be written.
+        UserError: it cannot be read, or has no event.
+    """
+    events = read_events(path)
+    if isinstance(events[-1], EpisodeEnded):
+        return False
+    lines = b"".join(event.model_dump_json().encode() + b"\n" for event in _end(events, message, status))
+    with path.open("r+b") as file:
+        whole = len(b"\n".join(file.read().split(b"\n")[: len(events)]))
+        file.truncate(whole)
+        file.seek(whole)
+        file.write(b"\n" + lines)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def _end(events: list[Event], message: str, status: Status) -> list[Event]:
+    """The events that an episode lacks to its end."""
+    sums, alive, newest = Sums(), dict[str, ThreadStarted](), dict[str, int]()
+    latency, longest = defaultdict[str, int](int), defaultdict[str | None, int](int)
+    """Tokens generated one after the other in a thread, and in its longest child of the fork under way."""
+
+    def close_fork(thread: str, parent: str | None) -> None:
+        latency[thread] += longest.pop(thread, 0)
+        longest[parent] = max(longest[parent], latency[thread])
+
+    for event in events:
+        sums.add(event)
+        newest[event.thread] = event.n
+        match event:
+            case ThreadStarted():
+                alive[event.thread] = event
+                latency[event.thread] = 0
+            case Generated():
+                latency[event.thread] += event.generated_tokens
+            case Joined():
+                latency[event.thread] += longest.pop(event.thread, 0)
+            case ThreadEnded():
+                close_fork(event.thread, event.parent)
+                alive.pop(event.thread, None)
+            case _:
+                pass
+    told: list[Event] = []
+
+    def tell(kind: type[Event], thread: str, parent: str | None, **fields: Any) -> None:
+        event: Event = kind(
+            episode=events[0].episode,
+            n=events[-1].n + 1 + len(told),
+            thread=thread,
+            parent=parent,
+            cause=newest.get(thread),
+            time=max(event.time for event in events),
+            **fields,
+        )
+        newest[thread] = event.n
+        told.append(event)
+
+    root = events[0].thread
+    tell(Failed, root, None, boundary=Boundary.engine, failure="process killed", message=message)
+    for thread in sorted(alive.values(), key=lambda thread: -thread.depth):
+        close_fork(thread.thread, thread.parent)
+        tell(ThreadEnded, thread.thread, thread.parent, result=None, failed=True)
+    totals = sums.totals(latency[root])
+    tell(EpisodeEnded, root, None, status=status, reward=None, message=message, totals=totals)
+    return told
