@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from array import array
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llama_cpp.llama_cpp as llama
@@ -24,7 +26,6 @@ from thread_cli.models.llama.quantising import quantise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from thread_cli.models import Completion
 
@@ -212,3 +213,29 @@ async def _afresh(path: Path, prompt: str, *, kernels: bool) -> list[str]:
     done = await model.complete(Request("", prompt[:100], prompt[100:], (), 60))
     await model.close()
     return [done.text]
+
+
+def test_a_real_gemma_shares_what_its_windows_have_left() -> None:
+    name = "gemma-3-270m-q4_k_m.gguf"
+    file = Path(os.environ.get("THREAD_MODELS") or Path.home() / ".cache" / "thread-models") / name
+    if not file.is_file():
+        pytest.skip(f"{file} is not there; THREAD_MODELS names the folder that has {name}")
+    backend = Backend(file, context=2048, sequences=2, batch=63, threads=2)
+
+    def read(sequence: int, start: int, end: int) -> np.ndarray:
+        for at in range(start, end, 60):
+            rows = backend.evaluate([Slice(sequence, at, text[at : min(at + 60, end)], 1)])
+        assert rows is not None
+        return rows[0][0].copy()
+
+    try:
+        words = " ".join(f"{number} boats came in with {number * 37 % 101} herring." for number in range(120))
+        text = backend.vocabulary.tokenize(words.encode(), first=True, special=False)
+        assert (len(text) > 900, llama.llama_model_n_swa(backend._model)) == (True, 512)
+        alone = read(0, 0, 700)
+        read(0, 700, 900)
+        backend.share(0, 1, 0, 640)
+        after = read(1, 640, 700)
+        assert distance(alone, after) <= (0 if backend.own else 0.03)
+    finally:
+        backend.close()
