@@ -89,7 +89,7 @@ def copied(folder: Path) -> Path:
 
 def test_a_command_that_prints_nothing_is_told_of_all_the_same(tmp_path) -> None:
     lines = told(tmp_path, [sys.executable, "-c", "import time; time.sleep(1.5)"])
-    assert len(lines) >= 4
+    assert len(lines) >= 3
     assert all(re.fullmatch(r"It, \d s: starting", line) for line in lines[:-1])
 
 
@@ -110,21 +110,29 @@ def test_ten_seconds_never_pass_without_a_line_unless_told_otherwise(tmp_path) -
         ("Collecting numpy>=1.26", "looking up numpy"),
         ("Building wheel for jericho (pyproject.toml): started", "building jericho"),
         ("Installing collected packages: a, b, c", "unpacking 3 packages"),
+        (
+            "Collecting slow\n  Collecting setuptools\n  Running command Getting requirements to build wheel\n  [ 41%] cc",
+            "building slow, step 41 of 100",
+        ),
     ],
 )
 def test_what_pip_and_the_build_print_says_how_far_they_are(tmp_path, printed, said) -> None:
-    code = f"import time; print({printed!r}, flush=True); time.sleep(0.7)"
-    lines = told(tmp_path, [sys.executable, "-c", code], unit="compiling")
+    code = f"import time; print({printed!r}, flush=True); time.sleep(1)"
+    lines = told(tmp_path, [sys.executable, "-c", code], unit="" if "building" in said else "compiling")
     assert re.match(rf"It, \d s: {re.escape(said)}", lines[-2])
 
 
-def test_steps_at_an_even_pace_tell_how_long_the_others_take(tmp_path) -> None:
-    code = "import time\nfor n in range(1, 11): print(f'[{n}/40] c++', flush=True); time.sleep(0.3)\ntime.sleep(0.5)"
+def test_after_a_tenth_of_the_steps_it_is_told_how_long_the_others_take(tmp_path) -> None:
+    code = "import time\nfor n in range(1, 11): print(f'[{n}/40] c++', flush=True); time.sleep(0.3)\ntime.sleep(1)"
     lines = told(tmp_path, [sys.executable, "-c", code], unit="compiling")
-    assert re.fullmatch(r"It, \d s: compiling, step 1 of 40", lines[0])
-    left = re.fullmatch(r"It, \d s: compiling, step 10 of 40, about (\d+) s left", lines[-2])
-    assert left is not None
-    assert 8 <= int(left[1]) <= 20  # 30 steps of 0.3 s, on a machine that may be busy
+    steps = [
+        found
+        for line in lines
+        if (found := re.search(r"compiling, step (\d+) of 40(?:, about (\d+) (s|min) left)?$", line))
+    ]
+    assert steps[-1][1] == "10"
+    assert all((step[2] is not None) == (int(step[1]) >= 5) for step in steps)
+    assert steps[-1][3] == "min" or int(steps[-1][2]) >= 9  # 30 steps of at least 0.3 s
 
 
 def test_all_output_of_a_command_is_kept_and_its_status_told(tmp_path) -> None:

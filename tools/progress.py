@@ -19,6 +19,8 @@ __all__ = ["Ran", "Teller", "duration"]
 
 _STEP: Final = re.compile(r"\s*\[\s*(?:(\d+)/(\d+)|(\d+)%)\]")
 """How far ninja (`[3/70]`) or make (`[ 12%]`) is."""
+_PACKAGE: Final = re.compile(r"Collecting ([\w.-]+)")
+"""Which package comes next; what is indented belongs to the environments that packages are built in."""
 _DOING: Final = (
     (re.compile(r"\s*WARNING: Retrying \("), "the package index does not answer, pip tries again"),
     (re.compile(r"\s*Collecting ([\w.-]+)"), "looking up {0}"),
@@ -28,7 +30,8 @@ _DOING: Final = (
     ),
     (re.compile(r"\s*Using cached ([\w.+-]+?)(?:\.whl|\.tar\.gz) "), "taking {0} from pip's cache"),
     (re.compile(r"\s*Running command (?:Building|Preparing) \w+ for ([\w.-]+)"), "building {0}"),
-    (re.compile(r"\s*Running command Preparing metadata"), "reading what a package needs"),
+    # Some packages compile as early as when they are asked what they need; pip does not say whose turn that is.
+    (re.compile(r"\s*Running command (?:Getting requirements|Preparing metadata)"), "building {package}"),
     (re.compile(r"\s*Building wheels? for (?:collected packages: )?([\w.-]+)"), "building {0}"),
     (
         re.compile(r"\s*Running command (?:pip subprocess to )?[Ii]nstall(?:ing)? build dependencies"),
@@ -152,6 +155,7 @@ class _State:
         self._title = title
         self._doing = doing
         self._unit = unit
+        self._package = "this project"
         self._began = time.monotonic()
         self._step: tuple[int, int] | None = None
         self._first: tuple[float, int] | None = None
@@ -164,11 +168,14 @@ class _State:
             self._step = (int(percent), 100) if percent else (int(done), int(total))
             self._first = self._first or (time.monotonic(), self._step[0])
             return
+        if package := _PACKAGE.match(line):
+            self._package = package[1]
         for pattern, meaning in _DOING:
             if found := pattern.match(line):
                 self._step = self._first = None
                 count = found.group(0).count(",") + 1
-                self._doing = meaning.format(*found.groups(), count=f"{count} package{'s' if count > 1 else ''}")
+                packages = f"{count} package{'s' if count > 1 else ''}"
+                self._doing = meaning.format(*found.groups(), count=packages, package=self._package)
                 return
 
     def __str__(self) -> str:
