@@ -120,7 +120,7 @@ def advise(lines: Sequence[str]) -> Advice:
             if found := sign.search(line):
                 named = next((group for group in found.groups() if group), "")
                 return Advice(_around(lines, number), cause.format(named))
-    errors = [number for number, line in enumerate(lines) if re.search(r"error\b", line, re.IGNORECASE)]
+    errors = [number for number, line in enumerate(lines) if re.search(r"error:", line, re.IGNORECASE)]
     return Advice(_around(lines, errors[0] if errors else len(lines)), _UNKNOWN)
 
 

@@ -10,7 +10,6 @@ It needs Python's standard library only. Everything that the commands print is k
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import platform
@@ -180,9 +179,8 @@ def main() -> int:
     os.chdir(ROOT)
     log = ROOT / "build" / "setup.log"
     # What pip and compilers print may be more than a terminal can show.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    teller = Teller(log, sys.stdout)
+    out = open(sys.stdout.fileno(), "w", encoding=sys.stdout.encoding, errors="replace", closefd=False)  # noqa: SIM115
+    teller = Teller(log, out)
     try:
         log.parent.mkdir(exist_ok=True)
         log.write_text("")
