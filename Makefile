@@ -1,22 +1,20 @@
 # `make run` and `make test` do everything on a fresh machine: they set up what they need first.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-# When llama.cpp is compiled, its tool for pictures is left out: nothing here uses it.
-export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 DECLARED := pyproject.toml constraints.txt $(wildcard thread_cli/models/llama/kernels/*.[ch])
-TORCH := $(shell grep '^torch==' constraints.txt)
 # The build of the planner that ALFWorld needs calls `python`, which not every system has.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format types wheel perf clean
+.PHONY: help run install test test-slow lint format types wheel perf clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: .venv/.all ## set up, then play a TextCraft task with the embedded model (exit 1: the model did not solve it)
+run: .venv/.local ## set up, then play a TextCraft task with the embedded model (exit 1: the model did not solve it)
 	@$(BIN)/thread run textcraft --task 40 $(ARGS)
+
+install: .venv/.all ## set up every environment
 
 test: .venv/.dev ## set up, then run the tests (ARGS=… goes to pytest)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 50 $(ARGS)
@@ -49,16 +47,7 @@ perf: .venv/.dev ## print what the engine and the interpreters cost beside the m
 clean: ## remove what was built and installed here
 	rm -rf .venv build dist *.egg-info
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "thread needs Python 3.11 or newer"; exit 1; }
-	$(PYTHON) -m venv .venv
-
-.venv/.all: .venv/bin/python $(DECLARED)
-	$(PIP) install -q -c constraints.txt -e '.[all]'
-	@touch $@
-
-# Torch first and by its version: the tests of training need no GPU, whose libraries would come with it otherwise.
-.venv/.dev: .venv/bin/python $(DECLARED)
-	$(PIP) install -q $(TORCH)
-	$(PIP) install -q -c constraints.txt -e '.[all,train,dev]'
-	@touch $@ .venv/.all
+# It tells what it installs and compiles, and how far it is; without a change to what is declared it is not called.
+.venv/.local .venv/.all .venv/.dev: $(DECLARED)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "thread needs Python 3.11 or newer: name one by PYTHON=…"; exit 1; }
+	@$(PYTHON) tools/install.py $(@:.venv/.%=%)
