@@ -16,7 +16,7 @@ from thread_cli.models.llama import accelerator
 if TYPE_CHECKING:
     from thread_cli.models.llama.accelerator import KernelPath
 
-NAMES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "F16", "BF16")
+NAMES = accelerator.KNOWN
 FORMATS = [GGMLQuantizationType[name] for name in NAMES]
 SCALES = {"Q6_K": (208,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q4_1": (0, 2), "Q5_1": (0, 2)}
 """Where a block has its scale and its minimum, in 16 bits; elsewhere at the beginning."""

@@ -17,6 +17,7 @@ from thread_cli.models.registry import KINDS
 __all__ = ["app"]
 
 app = typer.Typer(invoke_without_command=True)
+_PATHS = {"vnni": "AVX-512 VNNI", "amx": "AMX and AVX-512 VNNI"}
 
 
 @app.callback()
@@ -33,11 +34,21 @@ def models(context: typer.Context) -> None:
 
 def _print_local() -> None:
     """Tell of our own kernels, and of the formats that have been tried here."""
-    from thread_cli.models.llama.accelerator import missing
-    from thread_cli.models.llama.door import Door
+    from thread_cli.models.llama.accelerator import KNOWN, missing
+    from thread_cli.models.llama.door import Door, checked
 
     reason = missing()
-    print(f"\nOur own kernels for local models: {'in use' if reason is None else f'not in use, {reason}'}")
+    faults = checked() if reason is None else {}
+    usable = next((path for path, fault in faults.items() if not fault), None)
+    if usable is not None:
+        print(f"\nOur own kernels for local models: in use, by {_PATHS[usable]}")
+        print(f"They compute weights in {', '.join(KNOWN)}; others are computed by llama.cpp.")
+    else:
+        reason = reason or next(iter(faults.values()))
+        print(f"\nOur own kernels for local models: not in use, {reason}; llama.cpp computes everything.")
+    for path, fault in faults.items():
+        if fault and usable is not None:
+            print(f"Not by {_PATHS[path]}: {fault}")
     tried = Door().known()
     if tried:
         print("\nFormats of weights that have been tried on this machine, each when a model first had it:")

@@ -19,11 +19,13 @@ import llama_cpp.llama_cpp as llama
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["PATHS", "Accelerator", "KernelPath", "fault", "library", "missing", "paths", "usable_path"]
+__all__ = ["KNOWN", "PATHS", "Accelerator", "KernelPath", "fault", "library", "missing", "paths", "usable_path"]
 
 KernelPath = Literal["vnni", "amx", "amx-emulated"]
 """What multiplies: AVX-512 VNNI, AMX, or, for tests, what AMX would compute in plain C. Results have the same bits."""
 PATHS: Final[dict[KernelPath, int]] = {"vnni": 0, "amx": 1, "amx-emulated": 2}
+KNOWN: Final = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K", "F16", "BF16")
+"""The formats of weights that the kernels multiply, by ggml's names; `kernels/formats.c` has them."""
 _LIBRARY: Final = "thread_cli.models.llama._kernels"
 _offering = threading.Lock()
 
@@ -98,7 +100,8 @@ def paths() -> tuple[KernelPath, ...]:
         OSError: the library cannot be loaded.
     """
     best = int(library().thread_kernels_path())
-    return {-1: (), PATHS["vnni"]: ("vnni",), PATHS["amx"]: ("amx", "vnni")}[best]
+    order: tuple[KernelPath, ...] = ("amx", "vnni")
+    return tuple(path for path in order if PATHS[path] <= best)
 
 
 @cache

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from thread_cli.distribution import cache_folder
 from thread_cli.engine.errors import UserError
+from thread_cli.models.llama.accelerator import missing, paths
 from thread_cli.models.llama.machine import installed
 from thread_cli.models.llama.steps import written
 from thread_cli.supervision import signal_name
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["Death", "Door", "FormatDies", "Kind", "Passage", "Tried"]
+    from thread_cli.models.llama.accelerator import KernelPath
+
+__all__ = ["Death", "Door", "FormatDies", "Kind", "Passage", "Tried", "checked"]
 
 _PROBE: Final = (sys.executable, "-P", "-m", "thread_cli.models.llama.probe")
 _PATIENCE: Final = 60.0
@@ -241,6 +244,34 @@ class Door:
         return lived, signal_name(-status) if status < 0 and -status not in _SENT else ""
 
 
+def checked() -> dict[KernelPath, str]:
+    """The paths of our kernels here, each with what a check in a child finds wrong; an empty text if nothing is.
+
+    Raises:
+        OSError: the kernels' library cannot be loaded.
+    """
+    return {path: _checked(path) for path in paths()}
+
+
+def _checked(path: KernelPath) -> str:
+    with subprocess.Popen(  # noqa: S603 -- this very program
+        [*_PROBE, f"--check={path}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as child:
+        try:
+            output, _ = child.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            return f"its check did not end within {_PATIENCE:.0f} s"
+    if child.returncode < 0:
+        return f"its check died ({signal_name(-child.returncode)})"
+    return output.strip() if child.returncode == 0 else "its check could not be run"
+
+
 def _ways(kernels: bool) -> list[Passage]:
     """The ways to load a model, the fastest first; AMX is a more likely cause of death than all else."""
     if not kernels:
@@ -253,8 +284,6 @@ def _ways(kernels: bool) -> list[Passage]:
 @cache
 def _has_amx() -> bool:
     """Whether this processor has AMX, and our kernels know how to use it."""
-    from thread_cli.models.llama.accelerator import missing, paths
-
     return missing() is None and "amx" in paths()
 
 

@@ -1,7 +1,8 @@
 """Tries kinds of weights with tiny models, in a process of its own: it may die of it.
 
-Called with `--extra-buffers=0` or `1`, `--kernels=0` or `1`, where there is AMX `--amx=0` or `1`, and kinds as `door.Kind` writes them. Each that ran is
-told in a line on stdout; the first one that is missing is what the process died of.
+Called with `--extra-buffers=0` or `1`, `--kernels=0` or `1`, where there is AMX `--amx=0` or `1`, and kinds as
+`door.Kind` writes them. Each that ran is told in a line on stdout; the first one that is missing is what the process
+died of. With `--check=PATH` alone, it is told what the check of a path of our kernels finds wrong.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from array import array
 from pathlib import Path
 from typing import Final
 
+from thread_cli.models.llama.accelerator import PATHS, fault
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.door import Kind, Passage
 from thread_cli.models.llama.specimen import specimen
@@ -42,11 +44,14 @@ def _run(path: Path, kind: Kind, passage: Passage) -> None:
 
 def _main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--extra-buffers", type=int, required=True)
-    parser.add_argument("--kernels", type=int, required=True)
+    parser.add_argument("--check", choices=PATHS)
+    parser.add_argument("--extra-buffers", type=int, default=1)
+    parser.add_argument("--kernels", type=int, default=1)
     parser.add_argument("--amx", type=int, default=1)
-    parser.add_argument("kinds", nargs="+", type=Kind.read)
+    parser.add_argument("kinds", nargs="*", type=Kind.read)
     options = parser.parse_args()
+    if options.check:
+        sys.stdout.write(fault(options.check) or "")
     passage = Passage(bool(options.extra_buffers), bool(options.kernels), bool(options.amx))
     with tempfile.TemporaryDirectory() as folder:
         for kind in options.kinds:
