@@ -128,7 +128,7 @@ def library() -> Any:
     # The kernels call ggml, which Python loads for llama_cpp alone.
     ctypes.CDLL(getattr(llama, "_lib")._name, mode=ctypes.RTLD_GLOBAL)  # noqa: B009
     loaded = ctypes.CDLL(spec.origin)
-    handle, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
+    handle, number, size, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
     for name, result, arguments in (
         ("path", number, []),
         ("open", handle, [number]),
@@ -138,6 +138,8 @@ def library() -> Any:
         ("close", None, [handle]),
         ("check", ctypes.c_char_p, [number]),
         ("multiply", ctypes.c_bool, [number, number, size, size, handle, size, handle, handle]),
+        ("read", real, [handle, size, number]),
+        ("peak", real, [number, number, size]),
     ):
         function = getattr(loaded, f"thread_kernels_{name}")
         function.restype, function.argtypes = result, arguments
