@@ -141,6 +141,9 @@ def library() -> Any:
         ("read", real, [handle, size, number]),
         ("peak", real, [number, number, size]),
     ):
-        function = getattr(loaded, f"thread_kernels_{name}")
+        try:
+            function = getattr(loaded, f"thread_kernels_{name}")
+        except AttributeError:
+            raise OSError("it was compiled from another version: install the package again") from None
         function.restype, function.argtypes = result, arguments
     return loaded

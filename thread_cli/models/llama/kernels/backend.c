@@ -8,6 +8,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #ifdef __x86_64__
 #define PAUSE() __builtin_ia32_pause()
 #else
@@ -18,20 +24,46 @@ enum { PATIENCE = 20000, ALIGNMENT = 64 };
 
 static enum operation kinds[OPERATIONS];
 
+/* Sleep until the phase is another one, and wake those who do. */
+static void sleep_while(team *team, unsigned phase)
+{
+#ifdef __linux__
+    atomic_fetch_add(&team->sleeping, 1);
+    while (atomic_load(&team->phase) == phase)
+        syscall(SYS_futex, &team->phase, FUTEX_WAIT_PRIVATE, phase, NULL, NULL, 0);
+    atomic_fetch_sub(&team->sleeping, 1);
+#else
+    while (atomic_load(&team->phase) == phase)
+        sched_yield();
+#endif
+}
+
+static void wake(team *team)
+{
+#ifdef __linux__
+    if (atomic_load(&team->sleeping) > 0)
+        syscall(SYS_futex, &team->phase, FUTEX_WAKE_PRIVATE, team->count, NULL, NULL, 0);
+#else
+    (void)team;
+#endif
+}
+
 void meet(team *team)
 {
     const unsigned phase = atomic_load_explicit(&team->phase, memory_order_acquire);
     if (atomic_fetch_add(&team->arrived, 1) == team->count - 1) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&team->phase, 1, memory_order_release);
+        atomic_fetch_add(&team->phase, 1);
+        wake(team);
         return;
     }
-    for (int i = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; i++)
-        /* Where others want the processor, it is better spent on whoever is late. */
-        if (i < PATIENCE)
-            PAUSE();
-        else
-            sched_yield();
+    for (int i = 0; i < PATIENCE; i++) {
+        if (atomic_load_explicit(&team->phase, memory_order_acquire) != phase)
+            return;
+        PAUSE();
+    }
+    /* Where others want the processor, it is better spent on whoever is late. */
+    sleep_while(team, phase);
 }
 
 void *grown(void *memory, size_t *size, size_t wanted)

@@ -16,6 +16,7 @@ typedef struct {
     int count;
     _Atomic int arrived;
     _Atomic unsigned phase;
+    _Atomic int sleeping; /* who wait for the next phase, and no longer spin */
 } team;
 
 /* Which cells of one KV memory the tokens of a step see, listed in the order of their positions.
