@@ -45,7 +45,7 @@ def _as_text(value: Any) -> Any:
 
 
 class PriceConfig(_Section):
-    """US dollars per million tokens. A cost is `unknown` without it."""
+    """US dollars per million tokens. Without it the provider's published price counts, if `genai-prices` knows one."""
 
     prompt: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
@@ -64,6 +64,8 @@ class ModelConfig(_Section):
     """Seconds before the first retry; doubled, with jitter, for each further one."""
     timeout: float = Field(default=120, gt=0)
     """Seconds without a token after which an API call counts as hung."""
+    extra: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """What else each call of an API model sends, such as `{reasoning_effort = "low"}`."""
     gpu_layers: int = Field(default=0, ge=-1)
     """Layers of a local model that are computed on the GPU; -1 for all."""
     split: Literal["layer", "row", "none"] = "layer"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]
 
 _DIGITS: Final = 20
-_OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "price", "flash_attention", "kv_type")
+_OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "extra", "price", "flash_attention", "kv_type")
 _OF_THE_CONFIG: Final = ("on_failure", "child_limits", "limits", "unsafe_python", "seed")
 _OF_FILES: Final = ("llama", "scripted", "replay")
 _NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reserved", "method", "limits")

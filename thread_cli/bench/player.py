@@ -21,7 +21,7 @@ from thread_cli.bench.methods import method, with_examples, without_variables
 from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, selected
 from thread_cli.bench.suite import tasks_of
 from thread_cli.engine.errors import Status, ThreadFailure, UserError
-from thread_cli.engine.events import EpisodeEnded, Generated, Totals
+from thread_cli.engine.events import EpisodeEnded, Failed, Generated, Totals
 from thread_cli.environments import Computes
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.playing import Models, environment_for, executor_for, interpreter_for, require_price
@@ -275,5 +275,6 @@ class _Meter:
         self._spent = spent
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Generated):
+        lost = isinstance(event, Failed) and event.prompt_tokens + event.generated_tokens > 0
+        if isinstance(event, Generated) or (isinstance(event, Failed) and lost):
             self._spent(event.prompt_tokens + event.generated_tokens, event.cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from thread_cli.environments import Environment, Task
     from thread_cli.models import Model
 
-__all__ = ["KINDS", "Kind", "innermost", "open_model"]
+__all__ = ["KINDS", "Kind", "innermost", "open_model", "priced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +111,36 @@ def innermost(spec: str) -> str:
     return spec
 
 
+def priced(config: ModelConfig) -> bool:
+    """Whether the cost of a call is known: from settings, or from the provider's published prices."""
+    kind, _, rest = innermost(config.spec).partition(":")
+    if config.price is not None or kind != "openai":
+        return config.price is not None
+    from thread_cli.models.openai_client import OPENAI_URL
+    from thread_cli.models.prices import published_price_known
+
+    name, *urls = _parts(rest)
+    return published_price_known(name, urls[0] if urls else os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+
+
+def _parts(rest: str) -> list[str]:
+    """NAME and, where it is given, BASE_URL."""
+    return re.split(r"@(?=\w+://)", rest, maxsplit=1)
+
+
 def _openai(config: ModelConfig, rest: str) -> Model:
     from thread_cli.models.limiter import limiter_for
     from thread_cli.models.openai import OpenAIModel, Price
     from thread_cli.models.retry import Retrying
 
-    name, *urls = re.split(r"@(?=\w+://)", rest, maxsplit=1)
+    name, *urls = _parts(rest)
     if not name or (not urls and re.search(r".@(localhost\b|[\w.-]+:\d+|[\w.-]+/)", rest)):
         raise UserError(
             f"openai:{rest}: write the base URL with its scheme, as in openai:NAME@http://localhost:8000/v1"
         )
     priced = config.price
     price = priced and Price(priced.prompt, priced.prompt if priced.cached is None else priced.cached, priced.generated)
-    model = OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout)
+    model = OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout, extra=config.extra)
     return Retrying(
         model, attempts=config.attempts, wait_initial=config.retry_wait, limiter=limiter_for(model.endpoint)
     )
