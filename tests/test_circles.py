@@ -36,7 +36,7 @@ def test_circles_of_every_length_are_seen(text):
         "",
         PROSE,
         PROSE * 2,
-        "commands = [\n" + "".join(f"    'craft {n} {name}',\n" for n, name in enumerate("planks sticks table pick axe".split())) + "]",
+        "commands = [\n" + "".join(f"    'craft {n} {name}',\n" for n, name in enumerate(["planks", "sticks", "table", "pick", "axe"])) + "]",
         "> get 1 log\n" * 5,
         ", ".join(str(n * n) for n in range(120)),
         "x = [0, 0, 0, 0, 0, 0, 0, 0]\n",
