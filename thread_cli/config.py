@@ -7,6 +7,7 @@ and what `--config` names. Environment variables are `THREAD_` and the key with 
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -177,13 +178,22 @@ def _from_environment() -> dict[str, Any]:
 
 
 def _value(text: str, key: str) -> Any:
-    """A value as TOML would read it; what is not TOML is a string, and so is whatever is to be one."""
+    """A value as TOML, or a JSON object; what is neither is a string, and so is whatever is to be one."""
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        return _json_object(text)
     wanted_as_text = key in _TEXTS and type(value) not in {str, dict}
     return text if wanted_as_text else value
+
+
+def _json_object(text: str) -> Any:
+    """A JSON object, which a table may be given as; any other text as it is."""
+    try:
+        value = json.loads(text) if text.lstrip().startswith("{") else text
+    except ValueError:
+        return text
+    return value
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:

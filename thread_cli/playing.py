@@ -12,7 +12,7 @@ from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.models import Opens
-from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest
+from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest, unfamiliar
 from thread_cli.models.registry import innermost, open_model, priced
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
@@ -74,6 +74,8 @@ async def play(
         task = task_of(environment, config.environment, config.task)
         prompt = prompt_for(config, environment, task)
         require_price(config)
+        if tell and (line := unfamiliar(innermost(config.model.spec), config.environment)):
+            tell(f"thread: {line}")
         models = Models(config.model, tell)
         stack.push_async_callback(models.close)
         model = await stack.enter_async_context(models.use(environment, task))

