@@ -3,7 +3,7 @@
 import pytest
 from endpoints import REQUEST as REQUEST_OF_ONE
 from endpoints import ask, failure
-from servers import Answer, Server, completion, text_event
+from servers import Answer, Server, completion, text_event, usage_event
 
 from thread_cli.engine.errors import LimitReached, Withheld
 from thread_cli.models.limiter import Limiter
@@ -63,9 +63,28 @@ async def test_a_context_that_is_full_in_the_middle_of_an_answer_is_a_limit_of_t
 
 
 async def test_done_is_an_end_without_any_finish_reason():
-    with Server(lambda _: Answer(events=[text_event("a"), text_event("b")])) as server:
+    told = Answer(events=[text_event("a"), text_event("b"), usage_event(9, 2)])
+    with Server(lambda _: told) as server:
         done = await ask(server)
     assert (done.text, done.stop) == ("ab", "stop")
+
+
+async def test_a_server_that_never_gives_a_reason_is_believed_at_the_third_try_and_ever_after():
+    with Server(lambda _: Answer(events=[text_event("a"), text_event("b")])) as server:
+        model = Retrying(OpenAIModel("m", server.url), wait_initial=0.01, limiter=Limiter())
+        first, second = [await model.complete(REQUEST_OF_ONE) for _ in range(2)]
+        await model.close()
+    assert (first.text, first.stop, first.retries) == ("ab", "stop", 2)
+    assert (second.text, second.retries) == ("ab", 0)
+
+
+async def test_a_server_that_gives_reasons_and_ends_without_one_was_interrupted():
+    answers = [completion("whole"), Answer(events=[text_event("ha")]), completion("again")]
+    with Server(lambda _: answers.pop(0)) as server:
+        model = Retrying(OpenAIModel("m", server.url), wait_initial=0.01, limiter=Limiter())
+        done = [await model.complete(REQUEST_OF_ONE) for _ in range(2)]
+        await model.close()
+    assert [(each.text, each.retries) for each in done] == [("whole", 0), ("again", 1)]
 
 
 @pytest.mark.parametrize(

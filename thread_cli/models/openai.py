@@ -27,6 +27,7 @@ from thread_cli.models.openai_ends import End
 from thread_cli.models.openai_errors import Failure, lasting, rejected_parameter, told_in_stream, translate
 from thread_cli.models.openai_shapes import CONTINUED, Shape, checked_extra, payload, well_formed
 from thread_cli.models.prices import Price, published
+from thread_cli.models.retry import current_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ __all__ = ["Learnt", "OpenAIModel", "Price"]
 
 _CUT: Final = Failure("the stream ended before the answer did", fault="cut_stream")
 _DISPENSABLE: Final = ("stop", "seed", "stream_options", "temperature")
+_TRIES_OF_A_BARE_END: Final = 2
 _LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 
@@ -51,6 +53,8 @@ class Learnt:
     """Parameters that the server does not take, or that do harm there."""
     reasons: bool = False
     """Whether the model has been seen to reason."""
+    finishes: bool | None = None
+    """Whether its streams say why they end before they say that they do; None while that is not known."""
     room: Room = field(default_factory=Room)
     troubles: int = 0
     """Answers with status 500 in a row, while nothing has worked yet."""
@@ -261,6 +265,10 @@ class OpenAIModel:
 
     def _read(self, answer: Answer) -> Completion | Failure:
         usage = answer.counted(self._price)
+        if answer.finish is not None:
+            self.learnt.finishes = True
+        elif answer.cut is None and answer.done and self._doubtful(answer):
+            return replace(_CUT, usage=answer.lost(self._price))
         match answer.end:
             case End.stop | End.length:
                 return Completion(
@@ -276,6 +284,17 @@ class OpenAIModel:
                 return Failure(words, fault="abnormal_end", usage=answer.lost(self._price))
             case None:
                 return replace(_CUT, usage=answer.lost(self._price))
+
+    def _doubtful(self, answer: Answer) -> bool:
+        """Whether a stream that ended without a reason, though by the protocol, has been cut off all the same.
+
+        Some servers never give a reason. llama-cpp-python's always does, except where another call interrupts the
+        stream, which it then ends as if it were whole: so a bare end is believed at the third try, and ever after.
+        """
+        learnt = self.learnt
+        if learnt.finishes is None and (answer.usage is not None or current_attempt() > _TRIES_OF_A_BARE_END):
+            learnt.finishes = False
+        return learnt.finishes is not False
 
     async def _streamed(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> Failure | None:
         try:
@@ -345,12 +364,17 @@ class OpenAIModel:
 
     # --- what is known before
 
-    async def _require_room(self, request: Request) -> None:
-        """Look up the context once, where the server lists it, and refuse what cannot fit; raises LimitReached."""
+    async def context(self) -> int | None:
+        """Tokens that a prompt and its answer may have together, where the server lists them; asked for once."""
         if self._listing is None:
             self._listing = asyncio.ensure_future(listed_context(self._client(), self.endpoint, self.name))
+        self.learnt.room.tokens = await asyncio.shield(self._listing)
+        return self.learnt.room.tokens
+
+    async def _require_room(self, request: Request) -> None:
+        """Refuse what surely cannot fit; raises LimitReached."""
+        await self.context()
         room = self.learnt.room
-        room.tokens = await asyncio.shield(self._listing)
         if room.surely_too_small(request):
             raise LimitReached(
                 "context", f"the thread no longer fits into the context of {self.name}, {room.tokens:,} tokens"

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from thread_cli.config import ModelConfig
     from thread_cli.environments import Environment, Task
     from thread_cli.models import Model
+    from thread_cli.models.openai import OpenAIModel
 
-__all__ = ["KINDS", "Kind", "innermost", "local_file", "open_model", "priced"]
+__all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "open_model", "priced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +158,21 @@ def _parts(rest: str) -> list[str]:
 
 def _openai(config: ModelConfig, rest: str) -> Model:
     from thread_cli.models.limiter import limiter_for
-    from thread_cli.models.openai import OpenAIModel, Price
     from thread_cli.models.retry import Retrying
+
+    model = api_model(config, rest)
+    return Retrying(
+        model, attempts=config.attempts, wait_initial=config.retry_wait, limiter=limiter_for(model.endpoint)
+    )
+
+
+def api_model(config: ModelConfig, rest: str) -> OpenAIModel:
+    """The model `NAME[@BASE_URL]` at a server, each call made once.
+
+    Raises:
+        UserError: the URL is unusable, or a key is missing.
+    """
+    from thread_cli.models.openai import OpenAIModel, Price
 
     name, *urls = _parts(rest)
     if not name or (not urls and re.search(r".@(localhost\b|[\w.-]+:\d+|[\w.-]+/)", rest)):
@@ -167,10 +181,7 @@ def _openai(config: ModelConfig, rest: str) -> Model:
         )
     priced = config.price
     price = priced and Price(priced.prompt, priced.prompt if priced.cached is None else priced.cached, priced.generated)
-    model = OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout, extra=config.extra)
-    return Retrying(
-        model, attempts=config.attempts, wait_initial=config.retry_wait, limiter=limiter_for(model.endpoint)
-    )
+    return OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout, extra=config.extra)
 
 
 def _llama(config: ModelConfig, path: Path | None, tell: Callable[[str], None] | None) -> Model:
