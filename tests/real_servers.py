@@ -125,7 +125,12 @@ def started(command: list[str], name: str, patience: float = 90) -> Iterator[Ser
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/v1"
-    quiet = {"DO_NOT_TRACK": "1", "LITELLM_TELEMETRY": "False", "HF_HUB_OFFLINE": "1"}
+    quiet = {
+        "DO_NOT_TRACK": "1",
+        "LITELLM_TELEMETRY": "False",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        "HF_HUB_OFFLINE": "1",
+    }
     environ = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")} | quiet
     with subprocess.Popen(
         [part.replace("{port}", str(port)) for part in command],

@@ -28,7 +28,7 @@ class Answer:
     """`events` are streamed as server-sent events; without them `body` is sent as it is.
 
     `events` that are bytes are sent as they are. `end`: "done" finishes properly, "silent" closes the stream without `[DONE]`, "drop" cuts the connection in the
-    middle of an event, "hang" never sends another byte.
+    middle of an event, "interrupted" after `[DONE]` and before the end of the body, "hang" never sends another byte.
     """
 
     status: int = 200
@@ -198,8 +198,11 @@ class Server:
                 if self._gone(handler):
                     raise BrokenPipeError
             return
-        if answer.end == "done":
+        if answer.end in ("done", "interrupted"):
             self._chunk(handler, b"data: [DONE]\n\n")
+        if answer.end == "interrupted":
+            handler.close_connection = True
+            return
         self._chunk(handler, b"")
 
     @staticmethod

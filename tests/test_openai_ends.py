@@ -69,22 +69,14 @@ async def test_done_is_an_end_without_any_finish_reason():
     assert (done.text, done.stop) == ("ab", "stop")
 
 
-async def test_a_server_that_never_gives_a_reason_is_believed_at_the_third_try_and_ever_after():
-    with Server(lambda _: Answer(events=[text_event("a"), text_event("b")])) as server:
-        model = Retrying(OpenAIModel("m", server.url), wait_initial=0.01, limiter=Limiter())
-        first, second = [await model.complete(REQUEST_OF_ONE) for _ in range(2)]
-        await model.close()
-    assert (first.text, first.stop, first.retries) == ("ab", "stop", 2)
-    assert (second.text, second.retries) == ("ab", 0)
-
-
-async def test_a_server_that_gives_reasons_and_ends_without_one_was_interrupted():
-    answers = [completion("whole"), Answer(events=[text_event("ha")]), completion("again")]
+async def test_a_stream_that_is_interrupted_for_another_call_is_no_whole_one_and_calls_at_once_become_fewer():
+    answers = [Answer(events=[text_event("ha")], end="interrupted"), completion("whole")]
+    limiter = Limiter(initial=8)
     with Server(lambda _: answers.pop(0)) as server:
-        model = Retrying(OpenAIModel("m", server.url), wait_initial=0.01, limiter=Limiter())
-        done = [await model.complete(REQUEST_OF_ONE) for _ in range(2)]
+        model = Retrying(OpenAIModel("m", server.url), wait_initial=0.01, limiter=limiter)
+        done = await model.complete(REQUEST_OF_ONE)
         await model.close()
-    assert [(each.text, each.retries) for each in done] == [("whole", 0), ("again", 1)]
+    assert (done.text, done.retries, limiter.limit) == ("whole", 1, 4)
 
 
 @pytest.mark.parametrize(

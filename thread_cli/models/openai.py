@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,10 +27,9 @@ from thread_cli.models.openai_ends import End
 from thread_cli.models.openai_errors import Failure, lasting, rejected_parameter, told_in_stream, translate
 from thread_cli.models.openai_shapes import CONTINUED, Shape, checked_extra, payload, well_formed
 from thread_cli.models.prices import Price, published
-from thread_cli.models.retry import current_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from thread_cli.models.retry import Transient
 
@@ -38,7 +37,7 @@ __all__ = ["Learnt", "OpenAIModel", "Price"]
 
 _CUT: Final = Failure("the stream ended before the answer did", fault="cut_stream")
 _DISPENSABLE: Final = ("stop", "seed", "stream_options", "temperature")
-_TRIES_OF_A_BARE_END: Final = 2
+_PATIENCE: Final = 1.0  # seconds
 _LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 
@@ -53,8 +52,6 @@ class Learnt:
     """Parameters that the server does not take, or that do harm there."""
     reasons: bool = False
     """Whether the model has been seen to reason."""
-    finishes: bool | None = None
-    """Whether its streams say why they end before they say that they do; None while that is not known."""
     room: Room = field(default_factory=Room)
     troubles: int = 0
     """Answers with status 500 in a row, while nothing has worked yet."""
@@ -265,10 +262,6 @@ class OpenAIModel:
 
     def _read(self, answer: Answer) -> Completion | Failure:
         usage = answer.counted(self._price)
-        if answer.finish is not None:
-            self.learnt.finishes = True
-        elif answer.cut is None and answer.done and self._doubtful(answer):
-            return replace(_CUT, usage=answer.lost(self._price))
         match answer.end:
             case End.stop | End.length:
                 return Completion(
@@ -285,21 +278,12 @@ class OpenAIModel:
             case None:
                 return replace(_CUT, usage=answer.lost(self._price))
 
-    def _doubtful(self, answer: Answer) -> bool:
-        """Whether a stream that ended without a reason, though by the protocol, has been cut off all the same.
-
-        Some servers never give a reason. llama-cpp-python's always does, except where another call interrupts the
-        stream, which it then ends as if it were whole: so a bare end is believed at the third try, and ever after.
-        """
-        learnt = self.learnt
-        if learnt.finishes is None and (answer.usage is not None or current_attempt() > _TRIES_OF_A_BARE_END):
-            learnt.finishes = False
-        return learnt.finishes is not False
-
     async def _streamed(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> Failure | None:
         try:
             return await self._stream(shape, body, answer)
         except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
+            if answer.done:
+                return Failure("the server broke off the answer for another call", fault="interrupted")
             return Failure.of(error, self._key.get_secret_value(), started=answer.started)
 
     async def _stream(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> Failure | None:
@@ -323,6 +307,8 @@ class OpenAIModel:
                 async for event in events:
                     if event.data.strip().startswith("[DONE]"):
                         answer.done = True
+                        if answer.finish is None and answer.cut is None:
+                            await _ended_properly(events)
                         return None
                     failure = self._event(event.data, answer)
                     if failure is not None or (answer.cut is not None and answer.finish is None):
@@ -385,6 +371,20 @@ class OpenAIModel:
         if self._shared is None or self._shared.loop is not loop:
             self._shared = SharedClient.on(loop, self.endpoint, self._key)
         return self._shared.client
+
+
+async def _ended_properly(events: AsyncIterator[Any]) -> None:
+    """Wait for the end of a stream that has given no reason for it.
+
+    llama-cpp-python's server says `[DONE]` too where another call interrupts a stream, and then drops the connection.
+
+    Raises:
+        httpx2.TransportError: the connection was dropped.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            async for _ in events:
+                pass
 
 
 def _sum(usage: Usage, lost: Usage | None) -> Usage:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_RETRY_AFTER", "Fault", "Retrying", "Transient", "current_attempt"]
 
-Fault = Literal["rate_limit", "server", "timeout", "connection", "cut_stream", "abnormal_end"]
+Fault = Literal["rate_limit", "server", "timeout", "connection", "cut_stream", "abnormal_end", "interrupted"]
 
 LONGEST_RETRY_AFTER = 600.0
 """Seconds. A server that asks for a longer pause is not waited for: the call fails at once."""
@@ -152,7 +152,7 @@ class Retrying:
             try:
                 completion = await self._timed(request, attempt, account)
             except Transient as transient:
-                if transient.kind == "rate_limit":
+                if transient.kind in ("rate_limit", "interrupted"):
                     permit.rate_limited()
                 elif transient.kind in ("server", "timeout", "abnormal_end"):
                     permit.struggled()
