@@ -74,12 +74,7 @@ def litellm(folder: Path) -> Iterator[Served]:
         behind = stack.enter_context(thread_serve(folder))
         config = folder / "litellm.yaml"
         parameters = f"{{model: openai/{behind.name}, api_base: {behind.url}, api_key: none}}"
-        completion = parameters.replace("openai/", "text-completion-openai/")
-        config.write_text(
-            "model_list:\n"
-            f"  - {{model_name: raw, litellm_params: {completion}}}\n"
-            f"  - {{model_name: small, litellm_params: {parameters}}}\n"
-        )
+        config.write_text(f"model_list:\n  - {{model_name: small, litellm_params: {parameters}}}\n")
         binary = str(environment("litellm", "litellm[proxy]").parent / "litellm")
         command = [binary, "--config", str(config), "--port", "{port}", "--host", "127.0.0.1"]
         yield stack.enter_context(started(command, "small", patience=180))
