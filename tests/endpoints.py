@@ -3,7 +3,7 @@
 import pytest
 from servers import Server, error
 
-from thread_cli.engine.errors import LimitReached, ModelError
+from thread_cli.engine.errors import ThreadFailure
 from thread_cli.models import Request
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.retry import Transient
@@ -21,7 +21,7 @@ async def ask(server: Server | str, request: Request = REQUEST, **options):
 
 
 async def failure(plan, **options) -> Exception:
-    with Server(plan) as server, pytest.raises((Transient, ModelError, LimitReached)) as raised:
+    with Server(plan) as server, pytest.raises((Transient, ThreadFailure)) as raised:
         await ask(server, **options)
     assert "\n" not in str(raised.value)
     return raised.value

@@ -27,14 +27,14 @@ class Seen:
 class Answer:
     """`events` are streamed as server-sent events; without them `body` is sent as it is.
 
-    `end`: "done" finishes properly, "silent" closes the stream without `[DONE]`, "drop" cuts the connection in the
-    middle of an event, "hang" never sends another byte.
+    `events` that are bytes are sent as they are. `end`: "done" finishes properly, "silent" closes the stream without `[DONE]`, "drop" cuts the connection in the
+    middle of an event, "interrupted" after `[DONE]` and before the end of the body, "hang" never sends another byte.
     """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
-    events: list[dict | str] | None = None
+    events: list[dict | str | bytes] | None = None
     end: str = "done"
     delay: float = 0.0
 
@@ -54,6 +54,12 @@ def chat_event(text: str, finish: str | None = None, **extra) -> dict:
     return {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
 
 
+def thought_event(thought: str, name: str = "reasoning_content", **extra) -> dict:
+    event = chat_event("", **extra)
+    event["choices"][0]["delta"] = {"content": None, name: thought}
+    return event
+
+
 def usage_event(prompt: int, generated: int, cached: int | None = None) -> dict:
     usage = {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
     if cached is not None:
@@ -69,8 +75,11 @@ def completion(*pieces: str, finish: str = "stop", usage: dict | None = None, **
 class Server:
     """Answers each request with what `plan` makes of it."""
 
-    def __init__(self, plan: Callable[[Seen], Answer]):
+    def __init__(self, plan: Callable[[Seen], Answer], listed: dict[str, dict] | None = None):
         self.plan = plan
+        self.listed = listed or {}
+        """What is answered to GET, by path."""
+        self.looked_up: list[str] = []
         self.seen: list[Seen] = []
         self.under_way = 0
         self.most_at_once = 0
@@ -87,6 +96,11 @@ class Server:
             def setup(self):
                 super().setup()
                 outer._connections.append(self.connection)
+
+            def do_GET(self):
+                outer.looked_up.append(self.path)
+                found = outer.listed.get(self.path)
+                outer._plain(self, Answer(404 if found is None else 200, body=json.dumps(found or {})))
 
             def do_POST(self):
                 outer._serve(self)
@@ -165,6 +179,9 @@ class Server:
             handler.send_header(name, value)
         handler.end_headers()
         for event in answer.events or []:
+            if isinstance(event, bytes):
+                self._chunk(handler, event)
+                continue
             data = event if isinstance(event, str) else json.dumps(event)
             self._chunk(handler, f"data: {data}\n\n".encode())
         if answer.end == "drop":
@@ -181,8 +198,11 @@ class Server:
                 if self._gone(handler):
                     raise BrokenPipeError
             return
-        if answer.end == "done":
+        if answer.end in ("done", "interrupted"):
             self._chunk(handler, b"data: [DONE]\n\n")
+        if answer.end == "interrupted":
+            handler.close_connection = True
+            return
         self._chunk(handler, b"")
 
     @staticmethod

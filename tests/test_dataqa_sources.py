@@ -24,7 +24,7 @@ from thread_envs.dataqa import icu_stays
 from thread_envs.dataqa.datacommons import DataCommons
 from thread_envs.dataqa.icu import ICU
 from thread_envs.dataqa.icu_generated import generated_folder
-from thread_envs.dataqa.instance import Place, read_instance
+from thread_envs.dataqa.instance import Instance, Place, read_instance
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +164,55 @@ def test_what_could_be_read_in_two_ways_is_not_asked_about(written):
         assert environment._instance.find_place(full) == place
 
 
+SOURCES = {
+    "percent": {"importName": "A", "unit": "Percent", "scalingFactor": "100"},
+    "share": {"importName": "B"},
+    "scaled": {"importName": "C", "scalingFactor": 100},
+    "named": {"importName": "D", "unit": "Percent"},
+    "plain": {"importName": "E", "scalingFactor": "1"},
+}
+
+
+def by_sources(*sources):
+    """Series of a place for each source, such that all of them could be asked about."""
+    found = {}
+    for place, source in enumerate(sources):
+        points = [{"date": str(2010 + year), "value": (place + 1) * (10 + year)} for year in range(9)]
+        found[f"geoId/0{place + 1}"] = {"orderedFacets": [{"facetId": source, "observations": points}]}
+    variable = {"Percent_Person_WithAsthma": {"byEntity": found}}
+    places = [{"dcid": dcid, "name": f"Place{dcid[-1]}", "type": "State"} for dcid in found]
+    return {"byVariable": variable, "facets": SOURCES}, places
+
+
+@pytest.mark.parametrize(
+    ("sources", "compared"),
+    [
+        (("percent", "share"), False),
+        (("percent", "named"), False),
+        (("scaled", "share"), False),
+        (("percent", "percent"), True),
+        (("share", "plain"), True),
+    ],
+)
+def test_series_that_differ_in_unit_or_scaling_factor_are_never_compared(tmp_path, sources, compared):
+    response, places = by_sources(*sources)
+    (tmp_path / "seen.json").write_text(json.dumps(response))
+    (tmp_path / "places.json").write_text(json.dumps(places))
+    asked = DataCommons(observations=str(tmp_path / "seen.json")).tasks("test")
+    assert asked
+    assert any(len(task.data["places"]) == 2 for task in asked) == compared
+
+
+async def test_unit_and_scaling_factor_are_shown_with_the_values(tmp_path):
+    response, places = by_sources("percent", "share")
+    (tmp_path / "seen.json").write_text(json.dumps(response))
+    (tmp_path / "places.json").write_text(json.dumps(places))
+    environment = DataCommons(observations=str(tmp_path / "seen.json"))
+    for place, told in (("geoId/01", "geoId/01 (Percent, scaling factor 100)"), ("geoId/02", "geoId/02")):
+        outcome = await in_session(environment, f"print(observations({place!r}, 'Percent_Person_WithAsthma'))")
+        assert f"Name: {told}, dtype" in outcome.printed
+
+
 # --- Data Commons over HTTP
 
 
@@ -225,6 +274,17 @@ def recorded(task_data):
 @pytest.fixture
 def options(task_data, tmp_path):
     return {"places": str(task_data / "datacommons" / "places.json"), "cache": str(tmp_path / "cache")}
+
+
+def test_a_scaling_factor_comes_through_the_client(options, tmp_path):
+    response, places = by_sources("percent", "share")
+    options["places"] = str(tmp_path / "places.json")
+    (tmp_path / "places.json").write_text(json.dumps(places))
+    known = Instance(response, [Place(place["dcid"], place["name"], place["type"]) for place in places])
+    with serving(known) as server:
+        remote = DataCommons(url=server.url, **options)._instance
+    assert remote.measure("Percent_Person_WithAsthma", "geoId/01") == ("Percent", "100")
+    assert remote.measure("Percent_Person_WithAsthma", "geoId/02") == ("", "")
 
 
 async def test_an_instance_by_url_gives_questions_and_series(recorded, options, monkeypatch, tmp_path):

@@ -164,3 +164,34 @@ def test_a_join_fills_in_what_the_parent_has_not_bound(inherited: Any, own: Any,
         else:
             later = [bound[name] for bound in children if name in bound]
             assert value == (later[-1] if later else inherited[name])
+
+
+@pytest.mark.parametrize("name", ["task", "observation"])
+def test_the_engines_own_names_are_the_engines_in_every_other_thread(name: str) -> None:
+    parent = Namespace()
+    parent.tell("task", "the task")
+    parent.tell("observation", "the task")
+    child, sibling = parent.child(), parent.child()
+    child.bind({name: "a loop variable", "found": 1})
+    grandchild = child.child()
+    assert child.values[name] == "a loop variable"
+    assert grandchild.values[name] == sibling.values[name] == "the task"
+    child.join([grandchild])
+    parent.join([child, sibling])
+    assert parent.values == {"task": "the task", "observation": "the task", "found": 1}
+    assert parent.told(name) == "the task"
+
+
+def test_the_newest_observation_travels_upwards_past_what_a_child_calls_so() -> None:
+    parent = Namespace()
+    parent.tell("observation", "first")
+    child = parent.child()
+    child.tell("observation", "second")
+    child.bind({"observation": "third"})
+    parent.join([child])
+    assert parent.values["observation"] == "second"
+    parent.bind({"observation": "mine"})
+    other = parent.child()
+    other.tell("observation", "fourth")
+    parent.join([other])
+    assert (parent.values["observation"], parent.told("observation")) == ("mine", "fourth")

@@ -42,7 +42,9 @@ async def test_a_model_that_only_chats_continues_an_answer_begun():
     system, user, assistant = server.seen[1].body["messages"]
     assert system["role"] == "system"
     assert user == {"role": "user", "content": "examples\ncontext\n"}
-    assert assistant == {"role": "assistant", "content": "begun "}
+    assert assistant == {"role": "assistant", "content": "begun ", "prefix": True}
+    assert server.seen[1].body["continue_final_message"] is True
+    assert "continue_final_message" not in server.seen[2].body
     assert [message["role"] for message in server.seen[2].body["messages"]] == ["system", "user"]
 
 
@@ -61,12 +63,12 @@ async def test_refusals_that_mean_chat_only_lead_to_chat(status, message):
         assert (await ask(server)).text == "x"
 
 
-async def test_a_missing_model_is_not_looked_for_in_chat():
+async def test_a_missing_model_is_looked_for_once_at_each_endpoint():
     asked = []
     raised = await failure(lambda seen: asked.append(seen.path) or error(404, "The model `m` does not exist"))
     assert "HTTP 404: The model `m` does not exist;" in str(raised)
     assert "/v1/models lists" in str(raised)
-    assert asked == ["/v1/completions"]
+    assert asked == ["/v1/completions", "/v1/chat/completions"]
 
 
 async def test_where_neither_endpoint_exists_the_base_url_is_blamed():
@@ -174,7 +176,6 @@ async def test_usage_is_still_read_where_the_piece_with_the_stop_string_is_the_l
     [
         ("length", {}, "length"),
         ("stop", {}, "stop"),
-        ("content_filter", {}, "end"),
         ("stop", {"stop_reason": "=>"}, "listen"),
         ("stop", {"stop_reason": "#END#"}, "end"),
         ("stop", {"stop_reason": None}, "end"),

@@ -21,7 +21,7 @@ from servers import Answer, Server, completion, error, text_event
 
 from thread_cli.engine.errors import LimitReached, ModelError, UserError
 from thread_cli.models import Model, Request
-from thread_cli.models import openai as backend
+from thread_cli.models import openai_client as backend
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.retry import Retrying

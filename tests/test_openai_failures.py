@@ -13,6 +13,7 @@ from endpoints import REQUEST, failure
 from servers import Answer, Server, completion, error, text_event, usage_event
 
 from thread_cli.engine.errors import LimitReached, ModelError
+from thread_cli.models import estimated_tokens
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.retry import Retrying, Transient
@@ -36,7 +37,7 @@ async def test_passing_statuses_are_transient(status, kind):
     assert f"HTTP {status}: come back" in raised.message
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 async def test_lasting_statuses_are_model_errors(status):
     raised = await failure(lambda _: error(status, "wrong\n  in\x1b[31m many ways"))
     assert isinstance(raised, ModelError)
@@ -73,8 +74,8 @@ async def test_a_senseless_retry_after_is_none(value):
     assert raised.retry_after is None
 
 
-@pytest.mark.parametrize("end", ["drop", "silent", "done"])
-async def test_a_stream_without_a_finish_reason_is_cut(end):
+@pytest.mark.parametrize("end", ["drop", "silent"])
+async def test_a_stream_without_any_end_is_cut(end):
     raised = await failure(lambda _: Answer(events=[text_event("a"), text_event("b")], end=end))
     assert isinstance(raised, Transient)
     assert raised.kind == "cut_stream"
@@ -177,7 +178,9 @@ async def test_a_call_survives_every_passing_fault_and_starts_again_from_nothing
         model = Retrying(OpenAIModel("m", server.url), wait_initial=0.01, limiter=Limiter())
         done = await model.complete(REQUEST)
         await model.close()
-    assert (done.text, done.retries, done.usage.generated) == ("answer", 4, 1)
+    # The two answers that broke off have taken a token each, as far as anybody knows.
+    assert (done.text, done.retries, done.usage.generated) == ("answer", 4, 1 + 2)
+    assert done.usage.prompt == 5 + 2 * estimated_tokens(REQUEST.prompt)
     assert done.waited >= 0.1
     assert all(seen.body == server.seen[0].body for seen in server.seen)
 

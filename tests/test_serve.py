@@ -16,7 +16,7 @@ import openai
 import pytest
 from processes import thread
 
-from thread_cli.engine.errors import LimitReached, UserError
+from thread_cli.engine.errors import LimitReached
 from thread_cli.models import Request
 from thread_cli.models.llama.call import Description
 from thread_cli.models.openai import OpenAIModel
@@ -254,13 +254,17 @@ def test_a_template_runs_in_a_sandbox_and_what_it_refuses_is_the_clients_fault()
         return ChatTemplate(Description(text, rest.get("begin", ""), "</s>", bool(rest), 100))
 
     user = [{"role": "user", "content": "hi"}]
-    assert template("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}", begin="<s>").render(user) == "hi</s>"
-    assert template(None).render(user) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert (
+        template("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}", begin="<s>").render(user).text == "hi</s>"
+    )
+    assert template(None).render(user).text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     for text in ("{{ raise_exception('no') }}", "{{ ''.__class__.__mro__ }}", "{{ messages[7].content.x }}"):
         with pytest.raises(Refused, match="does not take these messages"):
             template(text).render(user)
-    with pytest.raises(UserError, match="cannot be read"):
-        template("{% if %}")
+    broken = template("{% if %}")
+    assert "cannot be read" in broken.trouble
+    with pytest.raises(Refused, match=r"cannot be read.*; /v1/completions works"):
+        broken.render(user)
 
 
 @pytest.mark.slow

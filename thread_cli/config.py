@@ -7,6 +7,7 @@ and what `--config` names. Environment variables are `THREAD_` and the key with 
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -45,7 +46,7 @@ def _as_text(value: Any) -> Any:
 
 
 class PriceConfig(_Section):
-    """US dollars per million tokens. A cost is `unknown` without it."""
+    """US dollars per million tokens. Without it the provider's published price counts, if `genai-prices` knows one."""
 
     prompt: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
@@ -64,6 +65,8 @@ class ModelConfig(_Section):
     """Seconds before the first retry; doubled, with jitter, for each further one."""
     timeout: float = Field(default=120, gt=0)
     """Seconds without a token after which an API call counts as hung."""
+    extra: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """What else each call of an API model sends, such as `{reasoning_effort = "low"}`."""
     gpu_layers: int = Field(default=0, ge=-1)
     """Layers of a local model that are computed on the GPU; -1 for all."""
     split: Literal["layer", "row", "none"] = "layer"
@@ -175,13 +178,22 @@ def _from_environment() -> dict[str, Any]:
 
 
 def _value(text: str, key: str) -> Any:
-    """A value as TOML would read it; what is not TOML is a string, and so is whatever is to be one."""
+    """A value as TOML, or a JSON object; what is neither is a string, and so is whatever is to be one."""
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        return _json_object(text)
     wanted_as_text = key in _TEXTS and type(value) not in {str, dict}
     return text if wanted_as_text else value
+
+
+def _json_object(text: str) -> Any:
+    """A JSON object, which a table may be given as; any other text as it is."""
+    try:
+        value = json.loads(text) if text.lstrip().startswith("{") else text
+    except ValueError:
+        return text
+    return value
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.models import Opens
-from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest
-from thread_cli.models.registry import innermost, open_model
+from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest, unfamiliar
+from thread_cli.models.registry import innermost, open_model, priced
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
 from thread_cli.supervision import note
@@ -75,6 +75,8 @@ async def play(
         task = task_of(environment, config.environment, config.task)
         prompt = prompt_for(config, environment, task)
         require_price(config)
+        if tell and (line := unfamiliar(innermost(config.model.spec), config.environment)):
+            tell(f"thread: {line}")
         models = Models(config.model, tell)
         stack.push_async_callback(models.close)
         model = await stack.enter_async_context(models.use(environment, task))
@@ -163,9 +165,9 @@ def executor_for(
 def require_price(config: Config) -> None:
     """Make sure that a limit of cost can be kept; raises UserError where it cannot."""
     limited = [limits for limits in (config.limits, config.child_limits) if limits and limits.cost is not None]
-    if limited and config.model.price is None:
+    if limited and not priced(config.model):
         raise UserError(
-            "a cost limit needs prices, in dollars per million tokens: "
+            "a cost limit needs prices, and none is published for this model; in dollars per million tokens: "
             "-o model.price.prompt=… -o model.price.generated=…"
         )
 

@@ -95,10 +95,12 @@ class _Drawing:
             if self._nation is None or not variable.startswith("Percent"):
                 return None
             b = self._nation
+        alone = template.form == "sign" and template.statistic == "slope"
+        if not alone and self._instance.measure(variable, a.dcid) != self._instance.measure(variable, b.dcid):
+            return None
         one = self._series[variable][a]
         other = self._series[variable].get(b) or self._instance.series(variable, b.dcid)
         years = sorted(one.keys() & other.keys())
-        alone = template.form == "sign" and template.statistic == "slope"
         span = self._span(sorted(one) if alone else years, template.statistic == "value")
         if span is None:
             return None

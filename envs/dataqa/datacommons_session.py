@@ -31,10 +31,16 @@ def find_variable(description: str) -> str:
 
 
 def observations(place: str, variable: str, start: int | None = None, end: int | None = None) -> pd.Series:
-    """Values by year, from `start` to `end`, as a Series."""
-    seen = collect_data_commons1(place, variable) or []
+    """Values by year, from `start` to `end`, as a Series. Its name tells the unit and the scaling factor, if any."""
+    response = datacommons_observe([variable], [place])
+    facets = response["byVariable"][variable]["byEntity"][place].get("orderedFacets") or [{}]
+    told = response["facets"].get(str(facets[0].get("facetId"))) or {}
+    measure = [str(told["unit"])] if told.get("unit") else []
+    measure += [f"scaling factor {told['scalingFactor']}"] if told.get("scalingFactor") else []
+    name = f"{place} ({', '.join(measure)})" if measure else place
+    seen = facets[0].get("observations") or []
     values = {int(one["date"]): one["value"] for one in seen if len(one["date"]) == 4}
-    series = pd.Series(values, dtype=float, name=place).rename_axis("year").sort_index()
+    series = pd.Series(values, dtype=float, name=name).rename_axis("year").sort_index()
     return series.loc[start:end]
 
 

@@ -74,6 +74,16 @@ class Instance:
         observations: list[Any] = facets[0]["observations"] if facets else []
         return {int(seen["date"]): float(seen["value"]) for seen in observations if len(seen["date"]) == 4}
 
+    def measure(self, variable: str, place: str) -> tuple[str, str]:
+        """Unit and scaling factor of the values that `series` has, both empty where the facet tells none.
+
+        Values told as `Percent`, or scaled by 100, are no shares of one: series that differ in either do not compare.
+        """
+        facets: Any = self._by_variable.get(variable, {}).get("byEntity", {}).get(place, {}).get("orderedFacets")
+        told: Mapping[str, Any] = (self._facets.get(str(facets[0].get("facetId"))) or {}) if facets else {}
+        factor = str(told.get("scalingFactor") or "").strip()
+        return str(told.get("unit") or "").strip(), "" if _is_one(factor) else factor
+
     def observe(self, variables: Sequence[str], entities: Sequence[str]) -> dict[str, Any]:
         """The answer of REST v2's `observation`; what is not known is there without values, as in the original.
 
@@ -163,6 +173,14 @@ def _points(observations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if math.isfinite(value) and _DATE.match(date):
             points.append({**seen, "date": date, "value": value})
     return points
+
+
+def _is_one(factor: str) -> bool:
+    """Whether a scaling factor changes nothing."""
+    try:
+        return float(factor) == 1
+    except ValueError:
+        return False
 
 
 def _names(places: Iterable[Place]) -> Iterable[tuple[str, str]]:

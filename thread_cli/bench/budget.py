@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from thread_cli.engine.errors import UserError
+from thread_cli.models.registry import priced
 
 if TYPE_CHECKING:
     from thread_cli.config import Config
@@ -34,9 +35,9 @@ class Allowance:
 
     def require_price(self, config: Config) -> None:
         """Make sure that a budget of cost can be kept; raises UserError where it cannot."""
-        if self.cost is not None and config.model.price is None:
+        if self.cost is not None and not priced(config.model):
             raise UserError(
-                "--max-cost needs prices, in dollars per million tokens: "
+                "--max-cost needs prices, and none is published for this model; in dollars per million tokens: "
                 "-o model.price.prompt=… -o model.price.generated=…"
             )
 

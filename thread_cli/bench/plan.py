@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]
 
 _DIGITS: Final = 20
-_OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "price", "flash_attention", "kv_type")
+_OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "extra", "price", "flash_attention", "kv_type")
 _OF_THE_CONFIG: Final = ("on_failure", "child_limits", "limits", "unsafe_python", "seed")
 _OF_FILES: Final = ("llama", "scripted", "replay")
 _NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reserved", "method", "limits")
@@ -258,7 +258,9 @@ def _anywhere(spec: str) -> str:
     if kind == "faulty":
         faults, plus, inner = rest.partition("+")
         return f"{kind}:{faults}{plus}{_anywhere(inner)}"
-    return f"{kind}:{at_home(Path(rest)).absolute()}" if rest and kind in _OF_FILES else f"{kind}{colon}{rest}"
+    named = kind == "llama" and rest.startswith("hf:")
+    of_file = bool(rest) and kind in _OF_FILES and not named
+    return f"{kind}:{at_home(Path(rest)).absolute()}" if of_file else f"{kind}{colon}{rest}"
 
 
 def _given(limits: Limits) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from thread_cli.bench.methods import method, with_examples, without_variables
 from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, selected
 from thread_cli.bench.suite import tasks_of
 from thread_cli.engine.errors import Status, ThreadFailure, UserError
-from thread_cli.engine.events import EpisodeEnded, Generated, Totals
+from thread_cli.engine.events import EpisodeEnded, Failed, Generated, Totals
 from thread_cli.environments import Computes
 from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.models.embedded import unfamiliar
+from thread_cli.models.registry import innermost
 from thread_cli.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.record import EpisodeLog
 
@@ -108,6 +110,7 @@ class Player:
 
     def __init__(self, plan: Plan, tell: Callable[[str], None] | None = None) -> None:
         self._plan = plan
+        self._tell = tell
         self._models = Models(plan.config.model, tell)
         self._variables = MontyInterpreter()
         self._idle: defaultdict[int, list[Environment]] = defaultdict(list)
@@ -120,6 +123,7 @@ class Player:
             UserError: tasks or prompts are not there, or not such as the suite says.
         """
         require_price(self._plan.config)
+        self._warn()
         items: list[Item] = []
         prompts: defaultdict[str, set[str]] = defaultdict(set)
         played: dict[str, str] = {}
@@ -201,6 +205,14 @@ class Player:
             raise
         idle.append(environment)
 
+    def _warn(self) -> None:
+        """Say which environments the model was not made for, once each."""
+        spec = innermost(self._plan.config.model.spec)
+        names = dict.fromkeys(part.environment for part in self._plan.suite.parts)
+        for line in filter(None, (unfamiliar(spec, name) for name in names)):
+            if self._tell:
+                self._tell(f"thread: {line}")
+
     def _opened(self, part: int) -> Environment:
         return environment_for(self._config(part, None))
 
@@ -275,5 +287,6 @@ class _Meter:
         self._spent = spent
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Generated):
+        lost = isinstance(event, Failed) and event.prompt_tokens + event.generated_tokens > 0
+        if isinstance(event, Generated) or (isinstance(event, Failed) and lost):
             self._spent(event.prompt_tokens + event.generated_tokens, event.cost)

@@ -13,6 +13,7 @@ from thread_cli.bench.journal import Journal
 from thread_cli.bench.player import Player
 from thread_cli.bench.progress import Progress
 from thread_cli.bench.runner import Ending, Runner
+from thread_cli.models.registry import priced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,7 @@ async def join(folder: Path, settings: Settings | None = None) -> Outcome:
 
 async def _play(plan: Plan, items: list[Item], journal: Journal, player: Player, settings: Settings) -> Outcome:
     settings.allowance.require_price(plan.config)
-    progress = Progress(len(items))
+    progress = Progress(len(items), priced=priced(plan.config.model))
     async with aclosing(settings.elsewhere(plan, settings.concurrency) if settings.elsewhere else player) as players:
         runner = Runner(
             plan,

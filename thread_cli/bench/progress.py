@@ -55,6 +55,8 @@ class Progress:
     calls: int = 0
     tokens: int = 0
     cost: float | None = 0.0
+    priced: bool = False
+    """Whether the price of a call is known before any is made."""
     retries: int = 0
     """Of calls of the model."""
     attempts: int = 0
@@ -65,6 +67,11 @@ class Progress:
     before: int = 0
     """Results that were there when this runner began."""
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def known_cost(self) -> float | None:
+        """US dollars spent so far; None where a price is unknown, from the first moment on."""
+        return self.cost if self.calls or self.priced else None
 
     def add(self, result: Result, part: str) -> None:
         """Count a result, once."""

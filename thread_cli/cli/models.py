@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table
-from thread_cli.cli.options import GpuLayers
-from thread_cli.config import at_home
+from thread_cli.cli.options import GpuLayers, Override
+from thread_cli.config import ModelConfig, at_home, resolve
+from thread_cli.display.text import clean
+from thread_cli.engine.errors import ThreadFailure, UserError
 from thread_cli.models.embedded import BASE, EMBEDDED
-from thread_cli.models.registry import KINDS
+from thread_cli.models.registry import KINDS, Kind, api_model, local_file, open_model
+from thread_cli.models.retry import Transient
 
 __all__ = ["app"]
 
@@ -21,11 +27,23 @@ _PATHS = {"vnni": "AVX-512 VNNI", "amx": "AMX and AVX-512 VNNI"}
 
 
 @app.callback()
-def models(context: typer.Context) -> None:
-    """List the kinds of models, how --model names them, and what is missing."""
+def models(
+    context: typer.Context,
+    *,
+    probe: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="Ask openai:NAME[@URL] what it takes and tells, and print that.")
+    ] = None,
+    override: Override = None,
+) -> None:
+    """List the kinds of models, how --model names them, and what is missing.
+
+    Exit code: 2 the input is wrong, 4 the probed model cannot be used, 130 interrupted.
+    """
     if context.invoked_subcommand:
         return
-    rows = [(kind.spec, "no" if kind.missing else "yes", kind.description) for kind in KINDS.values()]
+    if probe is not None:
+        raise typer.Exit(_interruptible(_probed(_settings(probe, override))))
+    rows = [(kind.spec, "no" if kind.missing else "yes", _told(kind)) for kind in KINDS.values()]
     remedies = {name: kind.remedy for name, kind in KINDS.items() if kind.missing}
     print_table(("--model", "installed", "what it is"), rows, remedies)
     if not KINDS["llama"].missing:
@@ -56,9 +74,22 @@ def _print_local() -> None:
         print_table(("weights/architecture", "our kernels", "what was found"), rows)
 
 
+@app.command("check")
+def check_model(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="As --model names it.")],
+    *,
+    override: Override = None,
+) -> None:
+    """Put a backend to the conformance suite.
+
+    Exit code: 0 all checks that apply are passed, 1 some fail, 2 the input is wrong, 130 interrupted.
+    """
+    raise typer.Exit(_interruptible(_checked(_settings(spec, override))))
+
+
 @app.command("prepare")
 def prepare(
-    model: Annotated[str, typer.Argument(help="A GGUF file, embedded, or embedded:base.")],
+    model: Annotated[str, typer.Argument(help="A GGUF file, hf:OWNER/REPO[:QUANT], embedded, or embedded:base.")],
     *,
     adapter: Annotated[
         list[Path] | None, typer.Option(help="LoRA adapter (GGUF) to merge into the weights; may be repeated.")
@@ -79,7 +110,7 @@ def prepare(
     # Only here: other commands need none of it.
     from thread_cli.models.llama.prepare import prepare as prepared
 
-    path = None if model in {EMBEDDED, BASE} else at_home(Path(model.removeprefix("llama:")))
+    path = None if model in {EMBEDDED, BASE} else local_file(model.removeprefix("llama:"), _tell)
     print(
         prepared(
             path,
@@ -92,6 +123,72 @@ def prepare(
             force=force,
         )
     )
+
+
+def _settings(spec: str, override: list[str] | None) -> ModelConfig:
+    return resolve({"model": {"spec": spec}}, overrides=tuple(override or ())).model
+
+
+def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    try:
+        return asyncio.run(interruptible(work))
+    except Terminated as end:
+        return end.exit_code
+
+
+async def _probed(settings: ModelConfig) -> int:
+    from thread_cli.models.probe import probed
+
+    kind, _, rest = settings.spec.partition(":")
+    if kind != "openai":
+        raise UserError(f"only servers are probed: write openai:NAME@URL, not {settings.spec!r}")
+    model = api_model(settings, rest)
+    try:
+        async for name, found in probed(model):
+            print(f"{name + ':':<24}{clean(found)}", flush=True)
+    except (Transient, ThreadFailure) as failure:
+        print(f"thread: {clean(failure.message)}", file=sys.stderr)
+        return 4
+    finally:
+        await model.close()
+    return 0
+
+
+async def _checked(settings: ModelConfig) -> int:
+    from thread_cli.models.conformance import check
+
+    failed: list[str] = []
+    passed = 0
+    async for verdict in check(lambda: open_model(settings, None, None, _tell), longest=await _longest(settings)):
+        passed += verdict.outcome == "passed"
+        failed += [verdict.check] * (verdict.outcome == "failed")
+        sign = {"passed": "ok", "failed": "FAILED", "does not apply": "-"}[verdict.outcome]
+        print(f"{sign:<7}{verdict.check}" + (f": {clean(verdict.why)}" if verdict.why else ""), flush=True)
+    more = f", {len(failed)} failed ({', '.join(failed)})" if failed else ""
+    print(f"{settings.spec}: {passed} passed{more}")
+    return bool(failed)
+
+
+async def _longest(settings: ModelConfig) -> int | None:
+    """Tokens that the model can read, where that is known before."""
+    from thread_cli.models.llama import LlamaModel
+
+    kind, _, rest = settings.spec.partition(":")
+    if kind == "openai":
+        model = api_model(settings, rest)
+        try:
+            return await model.context()
+        finally:
+            await model.close()
+    opened = open_model(settings, None, None, _tell)
+    try:
+        return (await opened.describe()).longest if isinstance(opened, LlamaModel) else None
+    finally:
+        await opened.close()
+
+
+def _told(kind: Kind) -> str:
+    return f"{kind.description}. Plays {kind.knows}" if kind.knows else kind.description
 
 
 def _tell(line: str) -> None:

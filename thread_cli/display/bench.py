@@ -166,7 +166,7 @@ def _times(progress: Progress) -> Text:
 
 
 def _spent(progress: Progress) -> Text:
-    cost = "unknown" if progress.cost is None else f"${progress.cost:,.2f}"
+    cost = "unknown" if progress.known_cost is None else f"${progress.known_cost:,.2f}"
     parts = [f"{compact(progress.calls)} calls", f"{compact(progress.tokens)} tokens", f"cost {cost}"]
     if progress.retries:
         parts.append(f"{progress.retries:,} calls repeated")

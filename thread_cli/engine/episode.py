@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Episode", "Recorder", "Sums", "judge", "plain"]
 
+_TOKENS = ("prompt_tokens", "cached_tokens", "repeated_tokens", "generated_tokens", "reasoning_tokens")
 _STATUS_OF = {
     Boundary.model: Status.model_error,
     Boundary.environment: Status.environment_error,
@@ -80,7 +81,13 @@ class Recorder:
 
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:
         """Emit the failure of a thread."""
-        self.emit(Failed, thread, boundary=failure.boundary, failure=failure.kind, message=plain(failure.message))
+        usage = failure.usage
+        spent = {} if usage is None else {
+            "prompt_tokens": usage.prompt, "generated_tokens": usage.generated, "cost": usage.cost
+        }  # fmt: skip
+        self.emit(
+            Failed, thread, boundary=failure.boundary, failure=failure.kind, message=plain(failure.message), **spent
+        )
 
     def end(self, root: Thread, episode: Episode) -> None:
         """Emit the end of the episode."""
@@ -122,18 +129,24 @@ class Sums:
             case Generated():
                 sums["calls"] += 1
                 sums["retries"] += event.retries
-                for kind in ("prompt_tokens", "cached_tokens", "repeated_tokens", "generated_tokens"):
+                for kind in _TOKENS:
                     sums[kind] += getattr(event, kind)
                 if event.local is not None:
                     self._local = (self._local or Local()) + event.local
-                known = self._cost is not None and event.cost is not None
-                self._cost = (self._cost or 0.0) + event.cost if known and event.cost is not None else None
+                self._pay(event.cost)
+            case Failed() if event.prompt_tokens or event.generated_tokens:
+                sums["prompt_tokens"] += event.prompt_tokens
+                sums["generated_tokens"] += event.generated_tokens
+                self._pay(event.cost)
             case Acted():
                 sums["actions"] += 1
             case Repaired():
                 sums["repairs"] += 1
             case _:
                 pass
+
+    def _pay(self, cost: float | None) -> None:
+        self._cost = None if self._cost is None or cost is None else self._cost + cost
 
 
 def judge(

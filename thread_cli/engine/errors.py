@@ -7,7 +7,10 @@ infrastructure did wrong is retried where it is caught, and reported apart from 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from thread_cli.models import Usage
 
 __all__ = [
     "Boundary",
@@ -18,11 +21,13 @@ __all__ = [
     "LimitReached",
     "MalformedOutput",
     "ModelError",
+    "OnlyReasoning",
     "Repetition",
     "ReturnedNothing",
     "Status",
     "ThreadFailure",
     "UserError",
+    "Withheld",
 ]
 
 
@@ -70,6 +75,8 @@ class ThreadFailure(Exception):
         super().__init__(message)
         self.message = message
         self.partial = partial
+        self.usage: Usage | None = None
+        """What a failed call of the model took all the same."""
 
     @property
     def kind(self) -> str:
@@ -94,6 +101,18 @@ class ReturnedNothing(ThreadFailure):
     """A child ended without anything for its parent."""
 
     boundary = Boundary.protocol
+
+
+class OnlyReasoning(ThreadFailure):
+    """A model reasoned and wrote no text."""
+
+    boundary = Boundary.model
+
+
+class Withheld(ThreadFailure):
+    """A filter of the server keeps an answer back."""
+
+    boundary = Boundary.model
 
 
 class ChildFailed(ThreadFailure):

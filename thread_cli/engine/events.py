@@ -50,6 +50,8 @@ class Totals(BaseModel):
     cached_tokens: int = 0
     repeated_tokens: int = 0
     generated_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Those of the generated tokens that were reasoning."""
     actions: int = 0
     repairs: int = 0
     depth: int = 0
@@ -110,6 +112,12 @@ class Generated(_Event):
     waited: float
     retries: int
     local: Local | None = None
+    reasoning: str = ""
+    """What the model thought before it wrote the text; no part of Y."""
+    reasoning_tokens: int = 0
+    """Those of the generated tokens that were reasoning."""
+    note: str = ""
+    """How a server's numbers were read that contradict each other, or why they are unknown."""
 
 
 class CodeRan(_Event):
@@ -172,6 +180,10 @@ class Failed(_Event):
     failure: str
     """The failure's name, as `ThreadFailure.kind`."""
     message: str
+    prompt_tokens: int = 0
+    """Of a call of the model that failed: what its lost answers took."""
+    generated_tokens: int = 0
+    cost: float | None = None
 
 
 class ThreadEnded(_Event):

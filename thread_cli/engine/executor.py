@@ -20,6 +20,7 @@ from thread_cli.engine.errors import (
     LimitReached,
     MalformedOutput,
     ModelError,
+    OnlyReasoning,
     Repetition,
     ReturnedNothing,
     ThreadFailure,
@@ -42,6 +43,7 @@ from thread_cli.environments import Step
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import Code, find_code, parse
 from thread_cli.models import Request, estimated_tokens
+from thread_cli.models.circles import goes_round
 from thread_cli.protocols import Act, End, Result, Spawn
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from thread_cli.engine.thread import Thread
     from thread_cli.environments import Environment, Task
     from thread_cli.interpreters import Interpreter
-    from thread_cli.models import Completion, Model
+    from thread_cli.models import Completion, Model, Usage
     from thread_cli.protocols import Protocol
     from thread_cli.protocols.prompt import Prompt
 
@@ -182,17 +184,21 @@ class Executor:
         self._recorder.emit(Generating, thread)
         thread.budget.charge("calls", 1)
         started = time.monotonic()
-        async with before(thread.deadline):
-            with blaming(ModelError):
-                written = await self._model.complete(request)
+        try:
+            async with before(thread.deadline):
+                with blaming(ModelError):
+                    written = await self._model.complete(request)
+        except ThreadFailure as failure:
+            if failure.usage is not None:
+                self._charge(thread, failure.usage, failure.usage.prompt)
+            raise
         seconds = time.monotonic() - started
         usage, text = written.usage, plain(written.text)
         thread.write(text)
         thread.token_latency += usage.generated
         prompt_tokens = usage.prompt or (estimated_tokens(request.prompt) if usage.generated else 0)
-        thread.budget.charge("generated_tokens", usage.generated)
-        thread.budget.charge("total_tokens", prompt_tokens + usage.generated)
-        thread.budget.charge("cost", usage.cost or 0)
+        thread.counted = (len(request.prompt), prompt_tokens)
+        self._charge(thread, usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
         self._recorder.emit(
             Generated,
@@ -208,22 +214,41 @@ class Executor:
             seconds=round(seconds, 6),
             waited=written.waited,
             retries=written.retries,
+            reasoning=plain(written.reasoning),
+            reasoning_tokens=usage.reasoning,
+            note=usage.note,
         )
         if usage.cost is None and thread.budget.left("cost") < float("inf"):
             raise LimitReached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
+        if (written.reasoning.strip() or usage.reasoning) and not text.strip():
+            _refuse_reasoning(request, written)
         if written.stop == "length":
-            _refuse_cut_off(text, request.max_tokens)
+            _refuse_cut_off(text, request.max_tokens, self._limits.max_tokens)
         return written
+
+    @staticmethod
+    def _charge(thread: Thread, usage: Usage, prompt_tokens: int) -> None:
+        """Charge a thread with what a call took."""
+        thread.budget.charge("generated_tokens", usage.generated)
+        thread.budget.charge("total_tokens", prompt_tokens + usage.generated)
+        thread.budget.charge("cost", usage.cost or 0)
 
     def _request(self, thread: Thread) -> Request:
         """What the model is asked: to go on with the thread's Y."""
-        budgets = map(thread.budget.left, ("generated_tokens", "total_tokens"))
+        c = self._protocol.open(thread.context)
+        prompt = thread.prompt_tokens(self._prompt.q + c)
+        left = min(thread.budget.left("generated_tokens"), thread.budget.left("total_tokens") - prompt)
+        if left <= 0:
+            thread.budget.demand("total_tokens", prompt + 1)
+        max_tokens = int(max(1, min(self._limits.max_tokens, left)))
         return Request(
             q=self._prompt.q,
-            c=self._protocol.open(thread.context),
+            c=c,
             y=thread.y,
             stop=self._protocol.stop,
-            max_tokens=int(min(self._limits.max_tokens, *budgets)),
+            max_tokens=max_tokens,
+            max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left - max_tokens))),
+            until_circles=True,
             temperature=self._temperature,
             seed=self._seed,
             thread=thread.path,
@@ -308,7 +333,7 @@ class Executor:
 
     def _phi(self, thread: Thread, line: str) -> str:
         """ϕ: the context of the child that a thread spawns with a line."""
-        task = str(thread.names.values.get("task", ""))
+        task = str(thread.names.told("task") or "")
         return plain(self._phi_of(Spawning(line, thread.y, task, thread.names, self._protocol.stop[0])))
 
     def _so_far(self, thread: Thread) -> str:
@@ -374,9 +399,26 @@ class Executor:
         return children, results
 
 
-def _refuse_cut_off(text: str, max_tokens: int) -> NoReturn:
-    """Raise what a generation that did not come to an end deserves."""
+def _refuse_reasoning(request: Request, written: Completion) -> None:
+    """Raise what an answer of reasoning alone deserves; a thread may well end without another word."""
+    count = f"{written.usage.reasoning or estimated_tokens(written.reasoning)} tokens of reasoning and no text"
+    if written.stop == "length":
+        budget = request.max_tokens + request.max_reasoning
+        raise LimitReached(
+            "max_reasoning_tokens",
+            f"the model wrote {count} within {budget} tokens; -o limits.max_reasoning_tokens=… allows more, "
+            "-o model.extra={…} sends what switches the server's reasoning off",
+        )
+    if not request.y.strip():
+        raise OnlyReasoning(
+            f"the model wrote {count}; -o model.extra={{…}} sends what switches the server's reasoning off"
+        )
+
+
+def _refuse_cut_off(text: str, max_tokens: int, setting: int) -> NoReturn:
+    """Raise what a generation that did not come to an end deserves; `setting` is what the limit is set to."""
     lines = [line for line in text.split("\n") if line.strip()]
-    if len(lines) >= 4 and len(set(lines[-4:])) <= 2:
-        raise Repetition(f"the thread wrote the same lines again and again, for {max_tokens} tokens")
-    raise LimitReached("max_tokens", f"{max_tokens} tokens were generated without a line that listens or an end")
+    if goes_round(text) or (len(lines) >= 4 and len(set(lines[-4:])) <= 2):
+        raise Repetition("the thread wrote the same lines again and again")
+    more = f" (-o limits.max_tokens=… allows more than {setting})" if max_tokens == setting else ""
+    raise LimitReached("max_tokens", f"{max_tokens} tokens were generated without a line that listens or an end{more}")

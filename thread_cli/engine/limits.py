@@ -62,8 +62,10 @@ class Limits(Budgets):
     threads: int | None = Field(default=1000, ge=1)
     calls: int | None = Field(default=200, ge=1)
     wall_time: float | None = Field(default=3600, gt=0)
-    max_tokens: int = Field(default=500, ge=1)
-    """Generated tokens of one model call."""
+    max_tokens: int = Field(default=1000, ge=1)
+    """Tokens of text that one model call may write; published THREAD prompts need up to 1,000."""
+    max_reasoning_tokens: int = Field(default=4000, ge=0)
+    """Tokens of reasoning that one call of a model that reasons may write beside them."""
     repeats: int = Field(default=2, ge=1)
     """Which repetition of the same is refused: a step of a thread, a context among a thread's ancestors."""
 

@@ -2,6 +2,9 @@
 
 A child starts with a copy of its parent's names. At a join, the children's names fill in those that the parent has not
 bound itself, in spawn order; names that the parent's own code bound keep the parent's values.
+
+The engine's own names (`task`, `observation`) are known to every thread. Code may bind them like any other name, for
+the rest of its own thread; neither its children nor its parent ever see such a value, only what the engine last told.
 """
 
 from __future__ import annotations
@@ -24,36 +27,52 @@ _LONGEST_TEXT = 50_000  # characters
 class Namespace:
     """Names and values of one thread."""
 
-    __slots__ = ("_changed", "_own", "values")
+    __slots__ = ("_changed", "_news", "_own", "_told", "values")
 
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self.values: dict[str, Any] = dict(values or {})
+    def __init__(self, values: Mapping[str, Any] | None = None, told: Mapping[str, Any] | None = None) -> None:
+        self._told: dict[str, Any] = dict(told or {})
+        """What the engine says, whatever the thread's code has made of it."""
+        self.values: dict[str, Any] = {**(values or {}), **self._told}
         self._own: dict[str, None] = {}
         """Bound by the thread's own code, oldest binding first."""
         self._changed: set[str] = set()
-        """Bound here or below: what the parent gets at the join."""
+        """Bound by code, here or below: what the parent gets at the join."""
+        self._news: set[str] = set()
+        """Told by the engine, here or below."""
 
     def child(self) -> Namespace:
         """A child's namespace: a copy, of which nothing is the child's own yet."""
-        return Namespace(self.values)
+        return Namespace(self.values, self._told)
 
     def bind(self, names: Mapping[str, Any]) -> None:
         """Take over what the thread's own code bound."""
         for name, value in names.items():
             self._own.pop(name, None)
             self._own[name] = None
-            self.tell(name, value)
+            self._adopt(name, value)
 
     def tell(self, name: str, value: Any) -> None:
         """Bind a name on the engine's behalf: it belongs to no thread, and the newest value wins."""
-        self.values[name] = value
-        self._changed.add(name)
+        self.values[name] = self._told[name] = value
+        self._news.add(name)
+
+    def told(self, name: str) -> Any:
+        """What the engine last told under a name; None where it has told nothing."""
+        return self._told.get(name)
 
     def join(self, children: Iterable[Namespace]) -> None:
         """Merge what children bound; earlier children first, so that later ones win among themselves."""
         for child in children:
-            for name in child._changed - self._own.keys():
-                self.tell(name, child.values[name])
+            for name in child._changed - self._own.keys() - child._told.keys():
+                self._adopt(name, child.values[name])
+            for name in child._news:
+                kept = self.values.get(name) if name in self._own else child._told[name]
+                self.tell(name, child._told[name])
+                self.values[name] = kept
+
+    def _adopt(self, name: str, value: Any) -> None:
+        self.values[name] = value
+        self._changed.add(name)
 
     def substitute(self, text: str) -> str:
         """`text` with `{name}` replaced by the value of each name that is bound.

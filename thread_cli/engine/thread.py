@@ -42,6 +42,8 @@ class Thread:
     """Generated tokens on the longest path through this thread and its closed forks."""
     open_fork: int = 0
     """Token latency of the longest child of the fork that is under way."""
+    counted: tuple[int, int] = (0, 0)
+    """Characters and tokens of the newest prompt."""
     _steps: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     """For each step taken, by hash: the hash of its newest feedback, and how often in a row it was the same."""
     _y: list[str] = field(default_factory=list[str])
@@ -51,6 +53,16 @@ class Thread:
         if len(self._y) > 1:
             self._y = ["".join(self._y)]
         return self._y[0] if self._y else ""
+
+    def prompt_tokens(self, before: str) -> int:
+        """Tokens of the next prompt, Y behind `before`: as many as the last one had, and an estimate of what is new.
+
+        0 where there was no last one: what its first prompt takes, a thread may know only afterwards.
+        """
+        characters, tokens = self.counted
+        if not tokens:
+            return 0
+        return tokens + max(0, len(before) + len(self.y) - characters) // 4
 
     def write(self, text: str) -> None:
         """Append to Y."""

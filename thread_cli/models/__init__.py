@@ -6,7 +6,7 @@ a thread lives, and two hints (the thread's path and its parent's) from which a 
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from operator import add
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -46,6 +46,10 @@ class Request:
     """GBNF that the text has to follow, where the backend can see to it."""
     logprobs: bool = False
     """Whether the log-probability of each generated token is asked for."""
+    max_reasoning: int = 0
+    """Tokens of reasoning that may be written beside `max_tokens`, by a model that reasons."""
+    until_circles: bool = False
+    """Whether to stop, with `length`, as soon as the text goes round in circles (`circles.goes_round`)."""
 
     @property
     def prompt(self) -> str:
@@ -97,6 +101,23 @@ class Usage:
     cost: float | None = None
     local: Local | None = None
     """For a model on this machine."""
+    reasoning: int = 0
+    """Those of the generated tokens that were reasoning."""
+    note: str = ""
+    """How numbers of a server were read that contradict each other, or why they are unknown."""
+
+    def and_lost(self, lost: Usage) -> Usage:
+        """The usage of a call together with that of its tries whose answers were lost: all of it was paid for."""
+        known = self.cost is not None and lost.cost is not None
+        return replace(
+            self,
+            prompt=self.prompt + lost.prompt if self.prompt else 0,
+            cached=self.cached + lost.cached if self.prompt else 0,
+            generated=self.generated + lost.generated,
+            reasoning=self.reasoning + lost.reasoning,
+            cost=self.cost + lost.cost if known and self.cost is not None and lost.cost is not None else None,
+            note="; ".join(dict.fromkeys(filter(None, (self.note, lost.note)))),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +136,8 @@ class Completion:
     """Natural logarithm of the probability that the model gave to each token of the text, if they were asked for."""
     pieces: Sequence[str] | None = None
     """What each of these tokens added to the text; they join to it."""
+    reasoning: str = ""
+    """What the model thought before it wrote the text; no part of it."""
 
 
 @runtime_checkable

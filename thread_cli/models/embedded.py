@@ -9,10 +9,12 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-__all__ = ["BASE", "EMBEDDED", "specialist", "specialist_digest"]
+__all__ = ["BASE", "EMBEDDED", "TRAINED_FOR", "specialist", "specialist_digest", "unfamiliar"]
 
 EMBEDDED: Final = "embedded"
 BASE: Final = "embedded:base"
+TRAINED_FOR: Final = ("textcraft", "alfworld")
+"""The environments that the specialist was trained for; it knows no other."""
 _ADAPTER = Path(__file__).parent / "specialist" / "adapter.gguf"
 
 
@@ -28,3 +30,14 @@ def specialist_digest(spec: str) -> str:
         return ""
     with adapter.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def unfamiliar(spec: str, environment: str) -> str:
+    """A line for people where a model was not made for an environment; empty where it was, or may well be."""
+    if spec != EMBEDDED or environment in TRAINED_FOR or specialist() is None:
+        return ""
+    about = "free text" if environment == "none" else environment
+    return (
+        f"the model embedded was trained for {' and '.join(TRAINED_FOR)} alone and knows nothing of {about}: "
+        "name a general one, such as --model llama:hf:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF:Q8_0 or openai:NAME"
+    )

@@ -1,57 +1,77 @@
 """Models behind an OpenAI-compatible server.
 
-The raw completion endpoint is tried first, because a thread is a text to be continued. Where a model can only chat,
-the prompt `q + c` is the user's message and `y` the beginning of the assistant's answer. What a server turns out not to
-support is learnt from its refusal, once per model. Stop strings are sent, and enforced here as well.
+A thread is a text to be continued, so the raw completion endpoint is tried first; where a server refuses it, for
+whatever reason that another shape of the call may mend, the shapes of `openai_shapes` follow, and what works is kept.
+What else a server does not take is learnt from its refusals, once per model. Stop strings are sent, and enforced here
+as well. Reasoning is told apart from the text, and has a budget of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import json
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import httpx2
 import openai
-from pydantic import SecretStr
 
-from thread_cli.engine.errors import UserError
-from thread_cli.models import Completion, Request, StopReason, Usage, cut_at_stop
-from thread_cli.models.openai_errors import Failure, rejected_parameter, translate, wants_chat
+from thread_cli.engine.errors import LimitReached, ThreadFailure
+from thread_cli.models import Completion, Request, Usage
+from thread_cli.models.openai_answer import Answer
+from thread_cli.models.openai_client import OPENAI_URL, SharedClient, checked_url, key_for
+from thread_cli.models.openai_context import Room, listed_context
+from thread_cli.models.openai_ends import End
+from thread_cli.models.openai_errors import Failure, lasting, rejected_parameter, told_in_stream, translate
+from thread_cli.models.openai_shapes import CONTINUED, Shape, checked_extra, payload, well_formed
+from thread_cli.models.prices import Price, published
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
-    from openai.types import CompletionUsage
-    from openai.types.chat import ChatCompletionMessageParam
+    from thread_cli.models.retry import Transient
 
-__all__ = ["OpenAIModel", "Price"]
+__all__ = ["Learnt", "OpenAIModel", "Price"]
 
-OPENAI_URL = "https://api.openai.com/v1"
-
-_CONTINUE = (
-    "The user gives a text. Your answer is the text that comes next: continue it in exactly the same format, starting "
-    "at the character where it stops. Do not repeat what is already there, do not explain, and add no greeting, "
-    "heading or code fence. If your answer has been begun already, go on from its last character."
-)
-
-_CUT = Failure("the stream ended before the answer did", fault="cut_stream")
+_CUT: Final = Failure("the stream ended before the answer did", fault="cut_stream")
+_DISPENSABLE: Final = ("stop", "seed", "stream_options", "temperature")
+_PATIENCE: Final = 1.0  # seconds
+_LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens: of the prompt, of the part of it that the server had cached, and generated."""
+@dataclass(slots=True)
+class Learnt:
+    """What has been found out about a model at a server."""
 
-    prompt: float
-    cached: float
-    generated: float
+    shape: Shape = Shape.raw
+    proven: bool = False
+    """Whether a call of that shape has continued a begun answer."""
+    rejected: set[str] = field(default_factory=set[str])
+    """Parameters that the server does not take, or that do harm there."""
+    reasons: bool = False
+    """Whether the model has been seen to reason."""
+    room: Room = field(default_factory=Room)
+    troubles: int = 0
+    """Answers with status 500 in a row, while nothing has worked yet."""
 
-    def of(self, usage: Usage) -> float:
-        """The cost of a call in US dollars."""
-        fresh = usage.prompt - usage.cached
-        return (fresh * self.prompt + usage.cached * self.cached + usage.generated * self.generated) / 1e6
+
+@dataclass(slots=True)
+class _Search:
+    """One call's way through the shapes. `bare`: without what can be done without."""
+
+    shape: Shape
+    bare: bool = False
+    failures: list[Failure] = field(default_factory=list[Failure])
+    chat_tried: bool = False
+    refusals: int = 0
+    lost: Usage | None = None
+
+    @property
+    def telling(self) -> Failure:
+        """The failure that says most: the last that is about more than a missing endpoint."""
+        return next((each for each in reversed(self.failures) if each.status not in (404, 405, 501)), self.failures[-1])
 
 
 class OpenAIModel:
@@ -59,27 +79,35 @@ class OpenAIModel:
 
     The key comes from the environment: `OPENAI_API_KEY` for OpenAI, elsewhere `THREAD_API_KEY` and then
     `OPENAI_API_KEY`; a server on this machine needs none. `timeout` is the longest silence of the server in seconds.
+    `extra` is sent along with each call. Without a `price`, the published one of the provider counts, if there is one.
     All models on an event loop that have the same base URL share one client.
 
     Where the server reports no usage (some never do, and none does when we cut its stream at a stop string that it
     ignored), `Usage.generated` is the number of streamed pieces, `Usage.prompt` is 0 and the cost unknown.
 
     Raises:
-        UserError: the URL is unusable, or a key is missing.
+        UserError: the URL is unusable, a key is missing, or `extra` would change what a run decides.
     """
 
     def __init__(
-        self, name: str, base_url: str | None = None, *, price: Price | None = None, timeout: float = 300.0
+        self,
+        name: str,
+        base_url: str | None = None,
+        *,
+        price: Price | None = None,
+        timeout: float = 300.0,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
-        self.endpoint = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
-        self.price = price
+        self.endpoint = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+        self.learnt = Learnt()
+        self._price = published(name, self.endpoint) if price is None else price.of
+        self._extra = checked_extra(extra or {})
         self._timeout = openai.Timeout(timeout, connect=min(timeout, 10.0), pool=None)
-        self._key = _key_for(self.endpoint)
-        self._shared: _SharedClient | None = None
-        self._chat: bool | None = None
+        self._key = key_for(self.endpoint)
+        self._shared: SharedClient | None = None
         self._reached = False
-        self._rejected: set[str] = set()
+        self._listing: asyncio.Task[int | None] | None = None
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.name!r}, {self.endpoint!r})"
@@ -90,280 +118,274 @@ class OpenAIModel:
         Raises:
             Transient: the call failed in a way that another try may not.
             ModelError: the server refused the call, or nobody answers at its address.
+            LimitReached: the prompt does not fit into the model's context.
+            Withheld: a filter of the server keeps the answer back.
         """
-        chat = self._chat is True
-        refusals = 0
+        await self._require_room(request)
+        search = _Search(self.learnt.shape)
         while True:
-            sent = self._parameters(request)
-            outcome = await self._attempt(request, sent, chat=chat)
+            sent = self._parameters(request, search)
+            outcome = await self._attempt(request, sent, search.shape)
             if isinstance(outcome, Completion):
-                self._chat = chat
-                return outcome
+                if self._asks_again(outcome, request, sent):
+                    search.lost = _sum(outcome.usage, search.lost)
+                    continue
+                self._keep(search, request)
+                self.learnt.room.learn(request, outcome.usage.prompt)
+                return replace(outcome, usage=_sum(outcome.usage, search.lost))
             self._reached = self._reached or outcome.status is not None
-            rejected = rejected_parameter(outcome, sent)
-            if rejected is not None:
-                self._rejected.add(rejected)
-            elif not chat and self._chat is not False and wants_chat(outcome):
-                chat = True
-            elif outcome.unreachable and not self._reached and refusals < 2:
-                refusals += 1
-                await asyncio.sleep(0.3 * refusals)
-            else:
-                raise translate(outcome, self.name, self.endpoint, reached=self._reached, chat_tried=chat)
+            if not await self._goes_on(outcome, request, sent, search):
+                raise self._exception(search)
 
     async def close(self) -> None:
+        if self._listing is not None and not self._listing.done():
+            self._listing.cancel()
+            await asyncio.gather(self._listing, return_exceptions=True)
         shared, self._shared = self._shared, None
         if shared is not None:
             await shared.release()
 
-    async def _attempt(self, request: Request, sent: Mapping[str, Any], *, chat: bool) -> Completion | Failure:
-        # Failures are returned, not raised: an exception raised while another is handled keeps that one, and with it
-        # the server's words and the request's headers, where a trace would print them.
-        limit = None if {"max_tokens", "max_completion_tokens"} & sent.keys() else request.max_tokens
-        answer = _Answer(request.stop, limit)
-        try:
-            await self._stream(request, sent, answer, chat=chat)
-        except (openai.OpenAIError, ValueError) as error:
-            return Failure.of(error, self._key.get_secret_value(), started=answer.started)
-        if answer.content_type:
-            return Failure(f"the server answered with {answer.content_type} instead of a stream; check the base URL")
-        if not answer.chunks:
-            return await self._reason(request, sent, chat=chat)
-        if answer.cut is None and answer.finish is None:
-            return _CUT
-        return Completion(_well_formed(answer.text), answer.reason, answer.counted(self.price))
+    # --- what to send
 
-    async def _stream(self, request: Request, sent: Mapping[str, Any], answer: _Answer, *, chat: bool) -> None:
-        client = self._client()
-        if chat:
-            stream = await client.chat.completions.create(
-                model=self.name, messages=_messages(request), stream=True, extra_body=sent, timeout=self._timeout
-            )
-        else:
-            prompt = _well_formed(request.prompt)
-            stream = await client.completions.create(
-                model=self.name, prompt=prompt, stream=True, extra_body=sent, timeout=self._timeout
-            )
-        async with stream:
-            answer.started = self._reached = True
-            content_type = stream.response.headers.get("content-type", "").partition(";")[0]
-            if content_type in ("text/html", "application/json"):
-                answer.content_type = content_type
-                return
-            async for chunk in stream:
-                answer.add(chunk)
-                if answer.cut is not None and answer.finish is None:
-                    return
-
-    async def _reason(self, request: Request, sent: Mapping[str, Any], *, chat: bool) -> Failure:
-        # llama-cpp-python's server, for one, cannot tell an error within a stream: it closes the stream and, right
-        # after it, the connection, which the first of these calls may still have met open.
-        # Only the error is wanted; an answer may as well be short.
-        short = {name: 1 for name in ("max_tokens", "max_completion_tokens") if name in sent}
-        kept = {name: value for name, value in sent.items() if name != "stream_options"}
-        unstreamed = {**kept, **short, "stream": False}
-        failure = _CUT
-        for _ in range(2):
-            try:
-                await self._stream(request, unstreamed, _Answer(request.stop, None), chat=chat)
-            except (openai.OpenAIError, ValueError) as error:
-                failure = Failure.of(error, self._key.get_secret_value())
-            if failure.fault != "connection":
-                break
-        return failure
-
-    def _parameters(self, request: Request) -> dict[str, Any]:
+    def _parameters(self, request: Request, search: _Search) -> dict[str, Any]:
+        learnt = self.learnt
+        limit = request.max_tokens + (request.max_reasoning if learnt.reasons else 0)
+        limit = learnt.room.for_answer(request, limit) - (search.lost.generated if search.lost else 0)
         wanted: dict[str, Any] = {
             "stop": list(request.stop),
             "temperature": request.temperature,
+            "top_p": request.top_p,
             "seed": request.seed,
             "stream_options": {"include_usage": True},
-            "max_completion_tokens" if "max_tokens" in self._rejected else "max_tokens": request.max_tokens,
+            "max_completion_tokens" if "max_tokens" in learnt.rejected else "max_tokens": max(1, limit),
         }
+        dropped = {*learnt.rejected, *(_DISPENSABLE if search.bare else ())}
         return {
-            name: value
-            for name, value in wanted.items()
-            if value is not None and value != [] and name not in self._rejected
+            name: value for name, value in wanted.items() if value is not None and value != [] and name not in dropped
         }
+
+    def _asks_again(self, outcome: Completion, request: Request, sent: Mapping[str, Any]) -> bool:
+        """Whether a model that reasons has to be asked once more, and in another way from now on."""
+        learnt, reasoned = self.learnt, bool(outcome.reasoning.strip()) or outcome.usage.reasoning > 0
+        if not reasoned:
+            return False
+        known, learnt.reasons = learnt.reasons, True
+        if outcome.stop == "length":
+            # Its reasoning has used up what was meant for the text.
+            return not known and request.max_reasoning > 0
+        if not outcome.text.strip() and "stop" in sent:
+            # A stop string in the reasoning ends the answer before it has begun: they are looked for here alone.
+            learnt.rejected.add("stop")
+            return True
+        return False
+
+    # --- what a refusal teaches
+
+    async def _goes_on(self, outcome: Failure, request: Request, sent: Mapping[str, Any], search: _Search) -> bool:
+        """Learn from a failure; False where that leaves nothing to try."""
+        search.failures.append(outcome)
+        marks = CONTINUED if search.shape is Shape.continued and request.y else {}
+        rejected = rejected_parameter(outcome, {*sent, *marks} - self.learnt.rejected)
+        if rejected is not None:
+            self.learnt.rejected.add(rejected)
+            return True
+        if outcome.unreachable and not self._reached and search.refusals < 2:
+            search.refusals += 1
+            await asyncio.sleep(0.3 * search.refusals)
+            return True
+        return self._may_change_shape(outcome, search) and self._next_shape(outcome, request, search)
+
+    def _may_change_shape(self, outcome: Failure, search: _Search) -> bool:
+        learnt = self.learnt
+        if learnt.proven and learnt.shape is Shape.raw:
+            return False
+        if outcome.status == 500 and not outcome.too_long and search.shape is Shape.raw:
+            # Gateways answer so for good where the endpoint is missing behind them; servers in trouble, for a while.
+            learnt.troubles += 1
+            return learnt.troubles > 1
+        missing = outcome.status in (None, 404, 405, 501) or outcome.no_model
+        return not lasting(outcome) and not (missing and search.shape is not Shape.raw)
+
+    def _next_shape(self, outcome: Failure, request: Request, search: _Search) -> bool:
+        rejected = self.learnt.rejected
+        tried = payload(search.shape, request, rejected)
+        for shape in search.shape.later:
+            if payload(shape, request, rejected) != tried:
+                search.shape, search.chat_tried = shape, True
+                return True
+        if search.bare or outcome.status not in (400, 422):
+            return False
+        search.shape, search.bare = self.learnt.shape, True
+        return True
+
+    def _keep(self, search: _Search, request: Request) -> None:
+        learnt = self.learnt
+        learnt.troubles = 0
+        if search.bare:
+            learnt.rejected.update(_DISPENSABLE)
+        if not learnt.proven:
+            learnt.shape = search.shape
+            learnt.proven = bool(request.y) or search.shape is Shape.raw
+
+    def _exception(self, search: _Search) -> Transient | ThreadFailure:
+        failure = search.telling
+        usage = failure.usage if search.lost is None else _sum(failure.usage or Usage(), search.lost)
+        error = translate(
+            replace(failure, usage=usage),
+            self.name,
+            self.endpoint,
+            reached=self._reached,
+            chat_tried=search.chat_tried or search.shape is not Shape.raw,
+        )
+        error.usage = usage
+        return error
+
+    # --- one call
+
+    async def _attempt(self, request: Request, sent: Mapping[str, Any], shape: Shape) -> Completion | Failure:
+        # Failures are returned, not raised: an exception raised while another is handled keeps that one, and with it
+        # the server's words and the request's headers, where a trace would print them.
+        asked, reasons = bool(_LIMITS & sent.keys()), self.learnt.reasons
+        answer = Answer(
+            request,
+            text_limit=request.max_tokens if reasons or not asked else None,
+            thought_limit=max(1, request.max_reasoning) if reasons or not asked else None,
+        )
+        body = {**self._extra, **sent, **payload(shape, request, self.learnt.rejected), "stream": True}
+        failure = await self._streamed(shape, body, answer)
+        if failure is not None:
+            return replace(failure, usage=answer.lost(self._price))
+        if not answer.chunks:
+            return await self._reason(shape, body, request)
+        answer.finished()
+        return self._read(answer)
+
+    def _read(self, answer: Answer) -> Completion | Failure:
+        usage = answer.counted(self._price)
+        match answer.end:
+            case End.stop | End.length:
+                return Completion(
+                    well_formed(answer.text), answer.reason, usage, reasoning=well_formed(answer.reasoning)
+                )
+            case End.context:
+                return Failure("context length: the context is full", status=400, usage=usage)
+            case End.withheld:
+                words = f"the answer was withheld (finish_reason {answer.finish!r})"
+                return Failure(words, withheld=True, usage=usage)
+            case End.broken:
+                words = f"the answer ended with finish_reason {answer.finish!r:.80}, which is no normal end"
+                return Failure(words, fault="abnormal_end", usage=answer.lost(self._price))
+            case None:
+                return replace(_CUT, usage=answer.lost(self._price))
+
+    async def _streamed(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> Failure | None:
+        try:
+            return await self._stream(shape, body, answer)
+        except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
+            if answer.done:
+                return Failure("the server broke off the answer for another call", fault="interrupted")
+            return Failure.of(error, self._key.get_secret_value(), started=answer.started)
+
+    async def _stream(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> Failure | None:
+        client = self._client()
+        if shape is Shape.raw:
+            call = client.completions.with_streaming_response.create(
+                model=self.name, prompt="", extra_body=body, timeout=self._timeout
+            )
+        else:
+            call = client.chat.completions.with_streaming_response.create(
+                model=self.name, messages=[], extra_body=body, timeout=self._timeout
+            )
+        async with call as streamed:
+            response = streamed.http_response
+            answer.started = self._reached = True
+            content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if content_type in ("text/html", "application/json"):
+                return self._whole(await response.aread(), content_type, answer)
+            response.headers["content-type"] = "text/event-stream"
+            async with aclosing(cast("Any", aiter(httpx2.EventSource(response)))) as events:
+                async for event in events:
+                    if event.data.strip().startswith("[DONE]"):
+                        answer.done = True
+                        if answer.finish is None and answer.cut is None:
+                            await _ended_properly(events)
+                        return None
+                    failure = self._event(event.data, answer)
+                    if failure is not None or (answer.cut is not None and answer.finish is None):
+                        return failure
+        return None
+
+    def _event(self, data: str, answer: Answer) -> Failure | None:
+        """Take in the data of an event; many have none, to keep a connection open."""
+        if not data.strip():
+            return None
+        chunk: Any = json.loads(data)
+        if not isinstance(chunk, dict):
+            return None
+        fields = cast("dict[str, Any]", chunk)
+        failure = told_in_stream(fields, self._key.get_secret_value())
+        if failure is None:
+            answer.add(fields)
+        return failure
+
+    def _whole(self, content: bytes, content_type: str, answer: Answer) -> Failure | None:
+        """An answer that came whole, though a stream was asked for; or an error with status 200."""
+        failure = None
+        if content_type == "application/json" and content.lstrip()[:1] == b"{":
+            failure = self._event(content.decode("utf-8", "replace"), answer)
+        if failure is None and answer.finish is None:
+            return Failure(f"the server answered with {content_type} instead of a stream; check the base URL")
+        return failure
+
+    async def _reason(self, shape: Shape, body: Mapping[str, Any], request: Request) -> Failure:
+        # llama-cpp-python's server, for one, cannot tell an error within a stream: it closes the stream and, right
+        # after it, the connection, which the first of these calls may still have met open.
+        # Only the error is wanted; an answer may as well be short.
+        kept = {name: value for name, value in body.items() if name != "stream_options"}
+        unstreamed = {**kept, **dict.fromkeys(_LIMITS & kept.keys(), 1), "stream": False}
+        failure = await self._streamed(shape, unstreamed, Answer(request))
+        if failure is not None and failure.fault == "connection":
+            failure = await self._streamed(shape, unstreamed, Answer(request))
+        return _CUT if failure is None or (failure.status is None and failure.fault is None) else failure
+
+    # --- what is known before
+
+    async def context(self) -> int | None:
+        """Tokens that a prompt and its answer may have together, where the server lists them; asked for once."""
+        if self._listing is None:
+            self._listing = asyncio.ensure_future(listed_context(self._client(), self.endpoint, self.name))
+        self.learnt.room.tokens = await asyncio.shield(self._listing)
+        return self.learnt.room.tokens
+
+    async def _require_room(self, request: Request) -> None:
+        """Refuse what surely cannot fit; raises LimitReached."""
+        await self.context()
+        room = self.learnt.room
+        if room.surely_too_small(request):
+            raise LimitReached(
+                "context", f"the thread no longer fits into the context of {self.name}, {room.tokens:,} tokens"
+            )
 
     def _client(self) -> openai.AsyncOpenAI:
         loop = asyncio.get_running_loop()
         if self._shared is None or self._shared.loop is not loop:
-            self._shared = _SharedClient.on(loop, self.endpoint, self._key)
+            self._shared = SharedClient.on(loop, self.endpoint, self._key)
         return self._shared.client
 
 
-@dataclass(slots=True)
-class _Answer:
-    """A streamed answer as far as it has come. `limit`: pieces to accept, where the server knows no limit."""
+async def _ended_properly(events: AsyncIterator[Any]) -> None:
+    """Wait for the end of a stream that has given no reason for it.
 
-    stop: tuple[str, ...]
-    limit: int | None
-    text: str = ""
-    cut: StopReason | None = None
-    finish: str | None = None
-    hint: StopReason | None = None
-    usage: CompletionUsage | None = None
-    pieces: int = 0
-    chunks: int = 0
-    started: bool = False
-    content_type: str = ""
+    llama-cpp-python's server says `[DONE]` too where another call interrupts a stream, and then drops the connection.
 
-    def add(self, chunk: Any) -> None:
-        """Take in a chunk of either endpoint; servers differ in which of its fields they leave out."""
-        self.chunks += 1
-        self.usage = getattr(chunk, "usage", None) or self.usage
-        for choice in (getattr(chunk, "choices", None) or ())[:1]:
-            delta = getattr(choice, "delta", None)
-            text = getattr(choice, "text", None) if delta is None else getattr(delta, "content", None)
-            if isinstance(text, str) and text:
-                self._append(text)
-            finish = getattr(choice, "finish_reason", None)
-            if finish:
-                self.finish = finish
-                extra: dict[str, Any] = {**(chunk.model_extra or {}), **(choice.model_extra or {})}
-                verbose = extra.get("__verbose")
-                self.hint = _stop_hint({**(verbose if isinstance(verbose, dict) else {}), **extra}, self.stop)
-
-    @property
-    def reason(self) -> StopReason:
-        if self.cut is not None:
-            return self.cut
-        if self.finish == "stop":
-            return self.hint or "stop"
-        return "length" if self.finish == "length" else "end"
-
-    def counted(self, price: Price | None) -> Usage:
-        if self.usage is None:
-            return Usage(generated=self.pieces)
-        details = getattr(self.usage, "prompt_tokens_details", None)
-        usage = Usage(
-            prompt=_count(self.usage, "prompt_tokens"),
-            cached=_count(details, "cached_tokens"),
-            generated=_count(self.usage, "completion_tokens"),
-        )
-        cost = None if price is None else price.of(usage)
-        return Usage(usage.prompt, usage.cached, usage.generated, cost=cost)
-
-    def _append(self, text: str) -> None:
-        self.pieces += 1
-        if self.cut is not None:
-            return
-        # A stop string may have begun in the pieces before.
-        start = max(0, len(self.text) - max(map(len, self.stop), default=1) + 1)
-        self.text += text
-        found = cut_at_stop(self.text[start:], self.stop)
-        if found is not None:
-            self.text, self.cut = self.text[:start] + found[0], found[1]
-        elif self.limit is not None and self.pieces >= self.limit:
-            self.cut = "length"
+    Raises:
+        httpx2.TransportError: the connection was dropped.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            async for _ in events:
+                pass
 
 
-def _count(told: object, name: str) -> int:
-    """A count of tokens that a server told, 0 where it told none or nonsense."""
-    count = getattr(told, name, None)
-    return count if isinstance(count, int) and count > 0 else 0
-
-
-def _stop_hint(extra: Mapping[str, Any], stop: tuple[str, ...]) -> StopReason | None:
-    """What stopped the server, from its own extension: vLLM's, SGLang's or llama.cpp's; None where it has none."""
-    for name in ("stop_reason", "matched_stop", "stopping_word"):
-        word = extra.get(name)
-        if isinstance(word, str) and word in stop:
-            return "listen" if word == stop[0] else "end"
-        if isinstance(word, int):  # the id of a token that ends a text
-            return "end"
-    if extra.get("stop_type") == "eos" or ("stop_reason" in extra and extra["stop_reason"] is None):
-        return "end"
-    return None
-
-
-@dataclass(slots=True)
-class _SharedClient:
-    """The client of one base URL on one event loop, closed with the last model that uses it."""
-
-    loop: asyncio.AbstractEventLoop
-    place: tuple[str, SecretStr]
-    client: openai.AsyncOpenAI = field(repr=False)
-    users: int = 0
-
-    @classmethod
-    def on(cls, loop: asyncio.AbstractEventLoop, endpoint: str, key: SecretStr) -> _SharedClient:
-        for other in [other for other in _clients if other[0].is_closed()]:
-            del _clients[other]
-        place = (endpoint, key)
-        shared = _clients.get((loop, place))
-        if shared is None:
-            # A proxy cannot reach this machine's own ports.
-            direct = openai.DefaultAsyncHttpxClient(trust_env=False) if _is_local(endpoint) else None
-            client = openai.AsyncOpenAI(
-                api_key=key.get_secret_value(), base_url=endpoint, max_retries=0, http_client=direct
-            )
-            shared = _clients[loop, place] = cls(loop, place, client)
-        shared.users += 1
-        return shared
-
-    async def release(self) -> None:
-        self.users -= 1
-        if self.users == 0:
-            _clients.pop((self.loop, self.place), None)
-            if self.loop is asyncio.get_running_loop():
-                await self.client.close()
-
-
-_clients: dict[tuple[asyncio.AbstractEventLoop, tuple[str, SecretStr]], _SharedClient] = {}
-
-
-def _messages(request: Request) -> list[ChatCompletionMessageParam]:
-    messages: list[ChatCompletionMessageParam] = [
-        {"role": "system", "content": _CONTINUE},
-        {"role": "user", "content": _well_formed(request.q + request.c)},
-    ]
-    if request.y:
-        messages.append({"role": "assistant", "content": _well_formed(request.y)})
-    return messages
-
-
-def _well_formed(text: str) -> str:
-    """`text` with surrogates paired, and lone ones (half of a character that a model wrote) replaced by U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise UserError("the base URL is malformed; it looks like http://localhost:8000/v1") from None
-    if parts.username is not None or parts.password is not None:
-        raise UserError("the base URL contains credentials; put the key into THREAD_API_KEY instead")
-    if parts.query or parts.fragment:
-        raise UserError("the base URL ends before any ? or #; a key belongs into THREAD_API_KEY")
-    if not usable:
-        raise UserError(f"the base URL {url!r} is not of the form http://HOST:PORT/v1")
-    return url.rstrip("/")
-
-
-def _is_local(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
-
-
-def _key_for(endpoint: str) -> SecretStr:
-    names = ["OPENAI_API_KEY"]
-    if urlsplit(endpoint).hostname != urlsplit(OPENAI_URL).hostname:
-        names.insert(0, "THREAD_API_KEY")
-    for name in names:
-        key = os.environ.get(name, "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise UserError(f"{name} holds a character that no key has: set it anew")
-        if key:
-            return SecretStr(key)
-    if _is_local(endpoint):
-        return SecretStr("none")
-    hint = "" if names[0] == "OPENAI_API_KEY" else ", to any text if the server asks for none"
-    raise UserError(f"no key for {endpoint}: set the environment variable {names[0]}{hint}")
+def _sum(usage: Usage, lost: Usage | None) -> Usage:
+    return usage if lost is None else usage.and_lost(lost)

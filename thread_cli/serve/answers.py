@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
+from thread_cli.models.reasoning import Thoughts
+
 if TYPE_CHECKING:
     from thread_cli.models import Completion, Request
 
@@ -77,11 +79,25 @@ class CompletionShape(_Answer):
         return self._object("text_completion", "cmpl", choices=list(choices), **rest)
 
 
+@dataclass
 class ChatShape(_Answer):
-    """Answers of `/v1/chat/completions`."""
+    """Answers of `/v1/chat/completions`. What is thought, between tags, goes into `reasoning_content`.
+
+    `thought` is the tag that closes the thought in which the answer begins, empty where in none.
+    """
+
+    thought: str = ""
+
+    def __post_init__(self) -> None:
+        self._thoughts = Thoughts(inside=self.thought)
+        self._told = (0, 0)
 
     def whole(self, completion: Completion) -> dict[str, Any]:
-        message = {"role": "assistant", "content": completion.text, "refusal": None}
+        self._thoughts.add(completion.text)
+        self._thoughts.finish()
+        message = {"role": "assistant", "content": self._thoughts.text, "refusal": None}
+        if self._thoughts.reasoning:
+            message["reasoning_content"] = self._thoughts.reasoning
         choice = {"index": 0, "message": message, "logprobs": _by_token(completion), **self._end(completion)}
         return self._object("chat.completion", "chatcmpl", choices=[choice], usage=usage_of(completion))
 
@@ -89,13 +105,22 @@ class ChatShape(_Answer):
         return self._chunk(self._delta({"role": "assistant", "content": ""}))
 
     def piece(self, text: str) -> dict[str, Any]:
-        return self._chunk(self._delta({"content": text}))
+        self._thoughts.add(text)
+        return self._chunk(self._delta(self._news()))
 
     def last(self, completion: Completion) -> dict[str, Any]:
-        return self._chunk({**self._delta({}), "logprobs": _by_token(completion), **self._end(completion)})
+        self._thoughts.finish()
+        return self._chunk({**self._delta(self._news()), "logprobs": _by_token(completion), **self._end(completion)})
 
     def usage(self, completion: Completion) -> dict[str, Any]:
         return self._chunk(usage=usage_of(completion))
+
+    def _news(self) -> dict[str, str]:
+        """What has become certain of text and reasoning since the last piece."""
+        text, reasoning = self._thoughts.text, self._thoughts.reasoning
+        new = {"content": text[self._told[0] :], "reasoning_content": reasoning[self._told[1] :]}
+        self._told = len(text), len(reasoning)
+        return {name: part for name, part in new.items() if part}
 
     def _chunk(self, *choices: dict[str, Any], **rest: Any) -> dict[str, Any]:
         return self._object("chat.completion.chunk", "chatcmpl", choices=list(choices), **rest)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from thread_cli.serve.answers import ChatShape, CompletionShape, Shape
 from thread_cli.serve.chat import ChatTemplate
+from thread_cli.serve.guards import guards
 from thread_cli.serve.refusals import Refused, refused
 from thread_cli.serve.requests import Asked, ChatBody, CompletionBody, read
 
@@ -40,15 +41,17 @@ _T = TypeVar("_T")
 class Service:
     """A model named `name` as a web application.
 
-    Raises:
-        UserError: the model's chat template cannot be read.
+    Without a `key` it answers to names of this machine alone, of which `host` is one, and to their pages: a page of
+    another site could make its own name point here.
     """
 
-    def __init__(self, model: LlamaModel, name: str, description: Description, key: str | None) -> None:
+    def __init__(
+        self, model: LlamaModel, name: str, description: Description, key: str | None, host: str = "localhost"
+    ) -> None:
         self._model = model
         self._name = name
         self._description = description
-        self._template = ChatTemplate(description)
+        self.template = ChatTemplate(description)
         self._key = key
         self._started = int(time.time())
         self._closing: asyncio.Task[None] | None = None
@@ -62,6 +65,7 @@ class Service:
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
             ],
             exception_handlers={Refused: _told, HTTPException: _told_http},
+            middleware=[] if key else guards(host),
         )
 
     def close(self) -> None:
@@ -95,8 +99,8 @@ class Service:
         self._admit(request)
         body = read(ChatBody, await _body(request))
         self._check_name(body.model)
-        asked = body.read(self._template.render, self._description.longest)
-        return await self._answer(request, asked, ChatShape(self._name, asked.request))
+        asked = body.read(self.template.render, self._description.longest)
+        return await self._answer(request, asked, ChatShape(self._name, asked.request, thought=asked.thought))
 
     async def _answer(self, request: HttpRequest, asked: Asked, shape: Shape) -> Response:
         if asked.stream:

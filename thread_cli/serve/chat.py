@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from jinja2 import TemplateError
+from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from thread_cli.engine.errors import UserError
 from thread_cli.serve.refusals import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jinja2 import Template, nodes
+    from jinja2.parser import Parser
+
     from thread_cli.models.llama.call import Description
 
-__all__ = ["ChatTemplate"]
+__all__ = ["ChatTemplate", "Prompt"]
+
+_MARK: Final = "\N{OBJECT REPLACEMENT CHARACTER}\N{INTERLINEAR ANNOTATION ANCHOR}"
+"""Stands where a begun answer ends; no text has both characters in a row."""
 
 _CHATML: Final = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
@@ -25,50 +33,140 @@ _CHATML: Final = (
 )
 
 
+class _Generation(Extension):
+    """`{% generation %} … {% endgeneration %}`: marks what is learnt in training; here, its content alone counts."""
+
+    tags = {"generation"}  # noqa: RUF012 -- as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class ChatTemplate:
     """A model's chat template, or ChatML where its file has none. It runs in a sandbox: files come from anywhere.
 
-    Raises:
-        UserError: the template is not Jinja.
+    `trouble` says why it cannot be read, empty where it can; there are no conversations then.
     """
 
     def __init__(self, description: Description) -> None:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        # As transformers renders them: the same white space, tags, filters and functions.
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+        )
         environment.filters["tojson"] = _json
         environment.globals.update(raise_exception=_raise, strftime_now=_now)  # pyright: ignore[reportArgumentType]
-        try:
-            self._template = environment.from_string(description.template or _CHATML)
-        except TemplateError as error:
-            raise UserError(f"the model's chat template cannot be read: {error}") from None
         self._description = description
+        self._source = description.template or _CHATML
+        self._template: Template | None = None
+        self.trouble = ""
+        try:
+            self._template = environment.from_string(self._source)
+        except Exception as error:  # noqa: BLE001 -- a file may hold anything, and raw completions need none of it
+            self.trouble = f"the model's chat template cannot be read: {' '.join(str(error).split())}"
 
-    def render(self, messages: Sequence[dict[str, str]]) -> str:
+    def render(self, messages: Sequence[dict[str, str]]) -> Prompt:
         """The prompt of a conversation. An answer of the assistant at its end is left open, to be continued.
 
+        Roles that the template does not know are mapped: `developer` to `system`, a system message that it refuses or
+        passes over to the beginning of the user's, others to `user`.
+
         Raises:
-            Refused: the template does not take these messages.
+            Refused: the template cannot be read, or does not take these messages.
         """
+        if self._template is None:
+            raise Refused(400, f"{self.trouble}; /v1/completions works", parameter="messages")
+        known = [{**message, "role": self._known(message["role"])} for message in messages]
+        first: Exception | None = None
+        lossy: list[Prompt] = []
+        for shape in (known, _merged(known), _merged(_without_system(known))):
+            try:
+                prompt = self._rendered(self._template, shape)
+            except Refused:
+                raise
+            except Exception as error:  # noqa: BLE001 -- a template may do anything with what it is given
+                first = first or error
+                continue
+            if all(message["content"].strip() in prompt.text for message in shape if message["role"] != "assistant"):
+                return prompt
+            lossy.append(prompt)
+        if lossy:
+            return lossy[0]
+        reason = " ".join(str(first).split())
+        raise Refused(400, f"the chat template does not take these messages: {reason}", parameter="messages") from None
+
+    def _known(self, role: str) -> str:
+        if role in ("system", "user", "assistant") or re.search(rf"""['"]{re.escape(role)}['"]""", self._source):
+            return role
+        return "system" if role == "developer" else "user"
+
+    def _rendered(self, template: Template, messages: Sequence[dict[str, str]]) -> Prompt:
         begun = messages[-1]["content"] if messages[-1]["role"] == "assistant" else None
-        told = self._description
-        try:
-            prompt = self._template.render(
-                messages=list(messages if begun is None else messages[:-1]),
-                add_generation_prompt=True,
-                bos_token=told.begin,
-                eos_token=told.end,
-            )
-        except Exception as error:  # noqa: BLE001 -- a template may do anything with what it is given
-            raise Refused(
-                400, f"the chat template does not take these messages: {error}", parameter="messages"
-            ) from None
-        if told.begins and told.begin:
+        # What closes an answer follows the mark, so that it is cut off with it.
+        told = [*messages[:-1], {"role": "assistant", "content": f"{begun}{_MARK}"}] if begun is not None else messages
+        text = template.render(
+            messages=list(told),
+            add_generation_prompt=begun is None,
+            bos_token=self._description.begin,
+            eos_token=self._description.end,
+            tools=None,
+            documents=None,
+        )
+        if begun is not None:
+            text, mark, _ = text.rpartition(_MARK)
+            if not mark:
+                raise TemplateError("it leaves the begun answer out")
+        if self._description.begins and self._description.begin:
             # The tokenizer begins every prompt with it.
-            prompt = prompt.removeprefix(told.begin)
-        return prompt + (begun or "")
+            text = text.removeprefix(self._description.begin)
+        closing = _open_thought(text.removesuffix(begun or ""))
+        if begun is not None and closing:
+            raise Refused(
+                400, "the chat template puts a begun answer into a thought: leave it to the user's message",
+                parameter="messages",
+            )  # fmt: skip
+        return Prompt(text, closing)
 
 
-def _json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered conversation. `thought` is the tag that closes the thought that it ends in, empty where in none."""
+
+    text: str
+    thought: str = ""
+
+
+def _open_thought(text: str) -> str:
+    """The closing tag of a thought that the end of a prompt has opened."""
+    opened = re.search(r"<(think|thinking|thought)>\s*\Z|\[THINK\]\s*\Z", text)
+    if opened is None:
+        return ""
+    return f"</{opened[1]}>" if opened[1] else "[/THINK]"
+
+
+def _merged(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Messages of the same role in a row as one, for templates that want roles to alternate."""
+    merged: list[dict[str, str]] = []
+    for message in messages:
+        if merged and merged[-1]["role"] == message["role"]:
+            merged[-1] = {**message, "content": f"{merged[-1]['content']}\n\n{message['content']}"}
+        else:
+            merged.append(message)
+    return merged
+
+
+def _without_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    return [{**message, "role": "user"} if message["role"] == "system" else message for message in messages]
+
+
+def _json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise(message: str) -> NoReturn:

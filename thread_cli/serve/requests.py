@@ -15,6 +15,8 @@ from thread_cli.serve.refusals import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from thread_cli.serve.chat import Prompt
+
 __all__ = ["Asked", "ChatBody", "CompletionBody", "Message", "read"]
 
 _Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -73,9 +75,9 @@ class _Body(BaseModel):
             logprobs=logprobs,
         )
 
-    def asked(self, request: Request) -> Asked:
+    def asked(self, request: Request, thought: str = "") -> Asked:
         usage = self.stream_options is not None and self.stream_options.include_usage
-        return Asked(request, stream=bool(self.stream), usage=usage)
+        return Asked(request, stream=bool(self.stream), usage=usage, thought=thought)
 
 
 class CompletionBody(_Body):
@@ -144,7 +146,7 @@ class ChatBody(_Body):
     logprobs: bool | None = None
     response_format: _Format | None = None
 
-    def read(self, render: Callable[[Sequence[dict[str, str]]], str], longest: int) -> Asked:
+    def read(self, render: Callable[[Sequence[dict[str, str]]], Prompt], longest: int) -> Asked:
         """What is asked for. `render` makes a prompt of messages; `longest` tokens are written unless told."""
         kind = "text" if self.response_format is None else self.response_format.type
         if kind not in {"text", "json_object"}:
@@ -153,23 +155,26 @@ class ChatBody(_Body):
             )
         limits = [limit for limit in (self.max_completion_tokens, self.max_tokens) if limit is not None]
         prompt = render([message.plain() for message in self.messages])
-        return self.asked(
-            self.request(
-                prompt,
-                max_tokens=min(limits, default=longest),
-                logprobs=bool(self.logprobs),
-                grammar=JSON if kind == "json_object" else None,
-            )
+        request = self.request(
+            prompt.text,
+            max_tokens=min(limits, default=longest),
+            logprobs=bool(self.logprobs),
+            grammar=JSON if kind == "json_object" else None,
         )
+        return self.asked(request, prompt.thought)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, whether the answer is to be streamed, and whether the stream ends with the usage."""
+    """A request, whether the answer is to be streamed, and whether the stream ends with the usage.
+
+    `thought` is the tag that closes the thought in which the answer begins, empty where in none.
+    """
 
     request: Request
     stream: bool
     usage: bool
+    thought: str = ""
 
 
 _B = TypeVar("_B", bound=_Body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -31,7 +32,10 @@ async def serve(
     """
     try:
         with _bound(host, port, key) as listener:
-            server = _Server(Service(model, name, await model.describe(), key))
+            service = Service(model, name, await model.describe(), key, host)
+            if service.template.trouble:
+                print(f"thread: {service.template.trouble}; only raw completions are served", file=sys.stderr)  # noqa: T201
+            server = _Server(service)
             address, number = listener.getsockname()[:2]
             listener.listen()
             ready(f"http://{f'[{address}]' if ':' in address else address}:{number}/v1")

@@ -13,10 +13,11 @@ from array import array
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from thread_cli.engine.errors import LimitReached, ModelError
 from thread_cli.models import Completion, Local, StopReason, Usage
+from thread_cli.models.circles import goes_round
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.cache import CacheFull, PrefixTree, Sequence, common_prefix
 from thread_cli.models.llama.ceilings import Ceilings
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from thread_cli.models.llama.drafts import Draft, Trail
 
 __all__ = ["Scheduler"]
+
+_LOOKED_AT: Final = 16  # tokens, after which it is looked again whether a text goes round in circles
 
 
 @dataclass(eq=False, slots=True)
@@ -366,6 +369,8 @@ class Scheduler:
             live.call.told(live.text.news())
         if stopped:
             return "listen" if live.text.stopped_by == 0 else "end"
+        if live.call.request.until_circles and live.generated % _LOOKED_AT == 0 and goes_round(str(live.text)):
+            return "length"
         return None if self._left(live) > 0 else "length"
 
     def _finish(self, live: _Live, stop: StopReason) -> None:

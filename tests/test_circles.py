@@ -1,0 +1,77 @@
+"""Texts that go round in circles."""
+
+import pytest
+from endpoints import REQUEST, ask
+from servers import Answer, Server, text_event
+
+from thread_cli.engine.errors import Status
+from thread_cli.engine.limits import Limits
+from thread_cli.models import Completion
+from thread_cli.models.circles import goes_round
+
+pytestmark = pytest.mark.usefixtures("no_keys")
+PROSE = (
+    "First, the planks are needed, and planks come from a log. A log is got from the world, one at a time. "
+    "With the planks a table is made, which takes four of them. Then two sticks are made of two further planks. "
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROSE + "> get 1 log\n" * 30,
+        PROSE + "a " * 200,
+        PROSE + "I take a look at the shelf.\nNothing is on it.\n" * 12,
+        PROSE * 5,
+        PROSE + "".join(f"Step {n}: look at the shelf and at what is on it.\n" for n in range(40)),
+    ],
+)
+def test_circles_of_every_length_are_seen(text):
+    assert goes_round(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        PROSE,
+        PROSE * 2,
+        "commands = [\n" + "".join(f"    'craft {n} {name}',\n" for n, name in enumerate(["planks", "sticks", "table", "pick", "axe"])) + "]",
+        "> get 1 log\n" * 5,
+        ", ".join(str(n * n) for n in range(120)),
+        "x = [0, 0, 0, 0, 0, 0, 0, 0]\n",
+    ],
+)  # fmt: skip
+def test_lists_and_prose_are_no_circles(text):
+    assert not goes_round(text)
+
+
+async def test_a_text_that_goes_round_is_stopped_while_it_is_written():
+    events = [text_event("> look at the shelf\n") for _ in range(2000)]
+    from dataclasses import replace
+
+    with Server(lambda _: Answer(events=events, end="hang")) as server:
+        done = await ask(server, replace(REQUEST, max_tokens=2000, until_circles=True))
+    assert done.stop == "length"
+    assert done.usage.generated < 50
+
+
+async def test_the_engine_tells_circles_and_cut_off_texts_apart_and_names_the_setting(play):
+    class Endless:
+        def __init__(self, text):
+            self.text = text
+
+        async def complete(self, request):
+            return Completion(self.text, "length")
+
+        async def close(self):
+            pass
+
+    circles = await play(Endless("I look around.\n" * 30))
+    assert circles.episode.status is Status.failed
+    assert "the same lines again and again" in circles.episode.message
+    long = await play(Endless(PROSE), limits=Limits(max_tokens=70))
+    assert long.episode.status is Status.limited
+    assert (
+        "70 tokens were generated without a line that listens or an end (-o limits.max_tokens=…" in long.episode.message
+    )

@@ -1,0 +1,218 @@
+"""What every backend must hold, as checks that run against the backend itself.
+
+The contract is what `Model`, `Request` and `Completion` say. The checks ask for short greedy texts, and depend on one
+thing that nearly every model knows: how a plain list of numbers goes on.
+
+    async for verdict in check(lambda: MyModel()): ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from thread_cli.engine.errors import LimitReached, ModelError, ThreadFailure, UserError
+from thread_cli.models import Completion, Request
+from thread_cli.models.retry import Transient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+
+    from thread_cli.models import Model
+
+__all__ = ["CHECKS", "Failure", "NotApplicable", "Verdict", "check"]
+
+_MARK: Final = "\n#END#"
+"""A stop string that no list of numbers holds."""
+_PATIENCE: Final = 120.0
+_ASKED: Final = Request(
+    q="Numbers in order, one line each list.\n1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12\n",
+    c="21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32\n",
+    y="41, 42, 43,",
+    stop=("=>", _MARK),
+    max_tokens=24,
+    seed=1,
+    max_reasoning=1000,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one check; `why` is one line where it was not passed."""
+
+    check: str
+    outcome: Literal["passed", "failed", "does not apply"]
+    why: str = ""
+
+
+class Failure(Exception):
+    """The backend does not do what it must."""
+
+
+class NotApplicable(Exception):
+    """There is nothing to check, for the reason given."""
+
+
+async def check(
+    model: Callable[[], Model],
+    *,
+    longest: int | None = None,
+    only: Collection[str] | None = None,
+    patience: float = _PATIENCE,
+) -> AsyncIterator[Verdict]:
+    """Put a backend to all checks, one after the other, each with a new one.
+
+    Args:
+        model: makes one.
+        longest: tokens of the longest prompt that the backend can read; None where that is not known.
+        only: the names of the checks wanted, where not all are.
+        patience: seconds that a check may take.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    for name, run in CHECKS.items():
+        if only is not None and name not in only:
+            continue
+        opened = model()
+        try:
+            async with asyncio.timeout(patience):
+                await run(opened, longest)
+        except UserError:
+            raise
+        except NotApplicable as reason:
+            yield Verdict(name, "does not apply", str(reason))
+        except TimeoutError:
+            yield Verdict(name, "failed", f"it took longer than {patience:g} s")
+        except Exception as error:  # noqa: BLE001 -- whatever a backend raises is what the check found
+            said = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
+            yield Verdict(name, "failed", " ".join(said.split()))
+        else:
+            yield Verdict(name, "passed")
+        finally:
+            await opened.close()
+            await opened.close()
+
+
+async def _text(model: Model, request: Request = _ASKED) -> Completion:
+    done = await model.complete(request)
+    _require(not (_MARK in done.text or "=>" in done.text), f"a stop string is part of the text {done.text!r:.80}")
+    return done
+
+
+async def _goes_on(model: Model, _longest: int | None) -> None:
+    done = await _text(model)
+    _require(bool(done.text.strip()), "it writes nothing")
+    _require(not done.text.lstrip().startswith("41, 42, 43,"), f"it repeats the begun answer: {done.text!r:.80}")
+    _require("44" in done.text, f"it does not go on with the begun answer: {done.text!r:.80}")
+
+
+async def _stops(model: Model, _longest: int | None) -> None:
+    text = (await _text(model)).text
+    word = next((part for part in text.split() if len(part) > 1 and text.find(part) > 0), "")
+    if not word:
+        raise NotApplicable(f"it wrote nothing to stop at: {text!r:.60}")
+    for place, stops in ((0, (word, _MARK)), (1, (_MARK, word))):
+        done = await model.complete(replace(_ASKED, stop=stops))
+        _require(word not in done.text, f"the stop string {word!r} is part of the text {done.text!r:.80}")
+        _require(
+            done.stop in (("listen", "stop"), ("end", "stop"))[place], f"stopped at {word!r}, it says {done.stop!r}"
+        )
+
+
+async def _many_stops(model: Model, _longest: int | None) -> None:
+    text = (await _text(model)).text
+    word = next((part for part in text.split() if len(part) > 1 and text.find(part) > 0), "")
+    if not word:
+        raise NotApplicable(f"it wrote nothing to stop at: {text!r:.60}")
+    done = await model.complete(replace(_ASKED, stop=(_MARK, "=>", "###", "§§", "@@@", word)))
+    _require(word not in done.text, f"the sixth stop string {word!r} is part of the text {done.text!r:.80}")
+
+
+async def _length(model: Model, _longest: int | None) -> None:
+    done = await model.complete(replace(_ASKED, max_tokens=6))
+    _require(done.stop == "length", f"after 6 tokens it says {done.stop!r}")
+    text = done.usage.generated - done.usage.reasoning
+    _require(text <= 8, f"it wrote {text} tokens of 6")  # a special token or two may be counted
+
+
+async def _usage(model: Model, _longest: int | None) -> None:
+    for _ in range(2):
+        usage = (await _text(model)).usage
+        numbers = (usage.prompt, usage.cached, usage.generated, usage.reasoning)
+        _require(min(numbers) >= 0, f"a count is negative: {numbers}")
+        _require(usage.cached <= usage.prompt, f"{usage.cached} of {usage.prompt} prompt tokens are said to be cached")
+        _require(usage.reasoning <= usage.generated, f"{usage.reasoning} of {usage.generated} tokens are reasoning")
+        _require(usage.generated > 0, "it wrote a text of no tokens")
+        _require(usage.cost is None or usage.cost >= 0, f"it cost {usage.cost}")
+
+
+async def _too_long(model: Model, longest: int | None) -> None:
+    if longest is None:
+        raise NotApplicable("how long a prompt may be is not known")
+    # Numbers have at least a token each, so that this is too long, and not so long as to be refused unseen.
+    numbers = " ".join(str(number % 10) for number in range(longest + longest // 4))
+    try:
+        done = await model.complete(replace(_ASKED, c=f"{numbers}\n"))
+    except LimitReached as reached:
+        _require(reached.limit == "context", f"the limit is called {reached.limit!r}")
+        return
+    except (ModelError, Transient) as error:
+        raise Failure(f"a prompt that is too long counts as {type(error).__name__}: {error}") from None
+    raise Failure(f"a prompt of {longest + longest // 4} words is answered with {done.text!r:.60}")
+
+
+async def _cancelled(model: Model, _longest: int | None) -> None:
+    endless = replace(_ASKED, stop=("\x00",), max_tokens=2000)
+    for _ in range(3):
+        call = asyncio.ensure_future(model.complete(endless))
+        await asyncio.sleep(0.3)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    _require(bool((await _text(model)).text.strip()), "after calls were cancelled it writes nothing")
+
+
+async def _at_once(model: Model, _longest: int | None) -> None:
+    requests = [replace(_ASKED, c=f"{n}1, {n}2, {n}3\n", thread=f"0.{n}", parent="0") for n in range(16)]
+    done = await asyncio.gather(*map(model.complete, requests), return_exceptions=True)
+    failed = [each for each in done if isinstance(each, BaseException)]
+    _require(not failed, f"{len(failed)} of 16 calls at once failed: {failed[:1]}")
+    empty = sum(isinstance(each, Completion) and not each.text.strip() for each in done)
+    _require(not empty, f"{empty} of 16 calls at once wrote nothing")
+
+
+async def _odd_texts(model: Model, _longest: int | None) -> None:
+    for text in ("naïve 漢字 😀\n", "lone \udc80 half\n", "\x00\x1b[31m\x7f\n", "<|im_end|></s>{{ x }}\n"):
+        try:
+            done = await model.complete(replace(_ASKED, c=text))
+        except ThreadFailure as failure:
+            _require(failure.message == " ".join(failure.message.split("\n")), "a failure is told in several lines")
+            _require(not failure.fatal, f"the prompt {text!r} fails: {failure.message}")
+        else:
+            done.text.encode("utf-8")
+
+
+async def _closed(model: Model, _longest: int | None) -> None:
+    await _text(model)
+    await model.close()
+    await model.close()
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise Failure(what)
+
+
+CHECKS: Final[dict[str, Callable[[Model, int | None], Awaitable[None]]]] = {
+    "goes on with a begun answer": _goes_on,
+    "stops at stop strings and tells which": _stops,
+    "takes more than four stop strings": _many_stops,
+    "keeps the limit of tokens": _length,
+    "counts tokens": _usage,
+    "a prompt too long is a limit of the thread": _too_long,
+    "survives cancelled calls": _cancelled,
+    "takes 16 calls at once": _at_once,
+    "takes any text": _odd_texts,
+    "may be closed twice": _closed,
+}

@@ -1,0 +1,220 @@
+"""A streamed answer as far as it has come: its text, its reasoning, its end and its usage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from thread_cli.models import Usage, cut_at_stop, estimated_tokens
+from thread_cli.models.circles import goes_round
+from thread_cli.models.openai_ends import End, end_of
+from thread_cli.models.openai_usage import Counts, counted
+from thread_cli.models.reasoning import Thoughts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from thread_cli.models import Request, StopReason
+
+    Price = Callable[[Usage], float | None]
+
+__all__ = ["Answer"]
+
+_REASONING: tuple[str, ...] = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has come of an answer to `request`. `thoughts` is told where reasoning begins and ends within the text."""
+
+    request: Request
+    text_limit: int | None = None
+    """Pieces of text to accept, where the server was not asked for that limit."""
+    thought_limit: int | None = None
+    """Pieces of reasoning to accept."""
+    text: str = ""
+    told_apart: str = ""
+    """Reasoning that came in a field of its own."""
+    cut: StopReason | None = None
+    """Why we want no more of it."""
+    finish: str | None = None
+    hint: StopReason | None = None
+    done: bool = False
+    """True once the stream said that it ended."""
+    usage: Mapping[str, Any] | None = None
+    pieces: int = 0
+    thought_pieces: int = 0
+    chunks: int = 0
+    started: bool = False
+    thoughts: Thoughts = field(default_factory=Thoughts)
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Take in a chunk of either endpoint, or a whole answer; servers differ in which fields they leave out."""
+        self.chunks += 1
+        usage = chunk.get("usage")
+        if isinstance(usage, dict) and any(cast("dict[str, Any]", usage).values()):
+            self.usage = cast("dict[str, Any]", usage)
+        choices: Any = chunk.get("choices")
+        for choice in cast("list[Any]", choices)[:1] if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._choice(chunk, cast("dict[str, Any]", choice))
+
+    def finished(self) -> None:
+        """Take in what was kept back, once there is no more to come."""
+        self.thoughts.finish()
+        self._take()
+
+    @property
+    def reasoning(self) -> str:
+        """All that was thought."""
+        return self.told_apart + self.thoughts.reasoning
+
+    @property
+    def end(self) -> End | None:
+        """How the answer ended; None while it has not."""
+        if self.cut is not None:
+            return End.length if self.cut == "length" else End.stop
+        if self.finish is not None:
+            return end_of(self.finish)
+        return End.stop if self.done and self.chunks else None
+
+    @property
+    def reason(self) -> StopReason:
+        """Why a text that ended normally did."""
+        if self.cut is not None:
+            return self.cut
+        return "length" if self.end is End.length else self.hint or "stop"
+
+    @property
+    def only_reasoning(self) -> bool:
+        """Whether the model reasoned and wrote nothing."""
+        return not self.text.strip() and bool(self.reasoning.strip() or self.counted(None).reasoning)
+
+    def counted(self, price: Price | None) -> Usage:
+        """The usage: as the server tells it, else one token for each piece."""
+        told = None if self.usage is None else counted(self.usage)
+        if isinstance(told, Counts) and (told.generated or not self.pieces):
+            usage = Usage(told.prompt, told.cached, told.generated, reasoning=told.reasoning, note=told.note)
+            if not usage.reasoning and self.thought_pieces:
+                usage = Usage(told.prompt, told.cached, told.generated, reasoning=self._share(told), note=told.note)
+            cost = None if price is None else price(usage)
+            return Usage(
+                usage.prompt, usage.cached, usage.generated, cost=cost, reasoning=usage.reasoning, note=usage.note
+            )
+        note = f"{told}: unknown" if isinstance(told, str) else ""
+        return Usage(generated=self.pieces + self.thought_pieces, reasoning=self.thought_pieces, note=note)
+
+    def lost(self, price: Price | None) -> Usage | None:
+        """What an answer that broke off has taken, the prompt's tokens estimated where the server told none."""
+        usage = self.counted(price)
+        if not self.started or not (usage.generated or usage.prompt):
+            return None
+        if usage.prompt:
+            return usage
+        estimate = Usage(
+            estimated_tokens(self.request.prompt),
+            generated=usage.generated,
+            reasoning=usage.reasoning,
+            note="the tokens of an answer that broke off are estimated",
+        )
+        cost = None if price is None else price(estimate)
+        return Usage(
+            estimate.prompt, 0, estimate.generated, cost=cost, reasoning=estimate.reasoning, note=estimate.note
+        )
+
+    def _share(self, told: Counts) -> int:
+        """The tokens of reasoning that was seen and not counted apart, by its share of the pieces."""
+        return round(told.generated * self.thought_pieces / (self.thought_pieces + self.pieces))
+
+    def _choice(self, chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
+        part: Any = choice.get("delta") or choice.get("message")
+        source = cast("dict[str, Any]", part) if isinstance(part, dict) else choice
+        text = source.get("content") if source is not choice else choice.get("text")
+        thought = next((found for name in _REASONING if (found := _plain(source.get(name)))), "")
+        if isinstance(text, list):
+            inner = cast("list[Any]", text)
+            thought = thought or "".join(_plain(item) for item in inner if not _is_text(item))
+            text = "".join(_plain(item) for item in inner if _is_text(item))
+        if thought and self.cut is None:
+            self._think(thought)
+        if isinstance(text, str) and text:
+            self._append(text)
+        finish = choice.get("finish_reason")
+        if finish:
+            self.finish = str(finish)
+            extra = {**chunk, **choice}
+            verbose = extra.get("__verbose")
+            self.hint = _stop_hint(
+                {**(cast("dict[str, Any]", verbose) if isinstance(verbose, dict) else {}), **extra}, self.request.stop
+            )
+
+    def _think(self, thought: str) -> None:
+        self.thought_pieces += 1
+        self.told_apart += thought
+        self._limit()
+
+    def _append(self, piece: str) -> None:
+        if self.cut is not None:
+            self.pieces += 1
+            return
+        inside = self.thoughts.inside
+        self.thoughts.add(piece)
+        thought = bool(inside and self.thoughts.inside)
+        self.pieces, self.thought_pieces = self.pieces + (not thought), self.thought_pieces + thought
+        self._take()
+        self._limit()
+
+    def _take(self) -> None:
+        """Take over what is certain of the text, up to a stop string, which may have begun in the pieces before."""
+        if self.cut is not None:
+            return
+        text, stop = self.thoughts.text, self.request.stop
+        start = max(0, len(self.text) - max(map(len, stop), default=1) + 1)
+        if not text.startswith(self.text):
+            # A closing tag without an opening one tells that all that came before was thought.
+            start, self.pieces, self.thought_pieces = 0, 0, self.thought_pieces + self.pieces
+        found = cut_at_stop(text[start:], stop)
+        self.text = text
+        if found is not None:
+            self.text, self.cut = text[:start] + found[0], found[1]
+
+    def _limit(self) -> None:
+        """Stop the text where it is too long or goes round in circles, and reasoning where its budget is spent."""
+        if self.cut is not None:
+            return
+        long = self.text_limit is not None and self.pieces >= self.text_limit
+        thought = self.thought_limit is not None and self.thought_pieces > self.thought_limit
+        if long or thought or (self.request.until_circles and goes_round(self.text)):
+            self.cut = "length"
+
+
+def _plain(value: Any) -> str:
+    """The text in a field that is a text, or a list or an object that holds some."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(_plain, cast("list[Any]", value)))
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return next(
+            (text for name in ("text", "thinking", "summary", "content") if (text := _plain(fields.get(name)))), ""
+        )
+    return ""
+
+
+def _is_text(item: Any) -> bool:
+    kind = cast("dict[str, Any]", item).get("type") if isinstance(item, dict) else "text"
+    return kind in (None, "text", "output_text")
+
+
+def _stop_hint(extra: Mapping[str, Any], stop: tuple[str, ...]) -> StopReason | None:
+    """What stopped the server, from its own extension: vLLM's, SGLang's or llama.cpp's; None where it has none."""
+    for name in ("stop_reason", "matched_stop", "stopping_word"):
+        word = extra.get(name)
+        if isinstance(word, str) and word in stop:
+            return "listen" if word == stop[0] else "end"
+        if isinstance(word, int):  # the id of a token that ends a text
+            return "end"
+    if extra.get("stop_type") == "eos" or ("stop_reason" in extra and extra["stop_reason"] is None):
+        return "end"
+    return None

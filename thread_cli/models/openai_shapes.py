@@ -1,0 +1,106 @@
+"""In which shape a thread is sent: as a text to be continued, or as a conversation that asks for the same.
+
+The shapes are tried in the order of `Shape`, from the one that a model continues best to the one that every server
+takes. With an empty Y several of them are the same, and none of them has shown that it takes a begun answer.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from thread_cli.engine.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from thread_cli.models import Request
+
+__all__ = ["CONTINUED", "Shape", "checked_extra", "payload", "well_formed"]
+
+_INSTRUCTION: Final = (
+    "The user gives a text. Your answer is the text that comes next: continue it in exactly the same format, starting "
+    "at the character where it stops. Do not repeat what is already there, do not explain, and add no greeting, "
+    "heading or code fence. If your answer has been begun already, go on from its last character."
+)
+
+CONTINUED: Final = {"continue_final_message": True, "add_generation_prompt": False}
+"""What vLLM and SGLang want to be told, to go on with a begun answer; Mistral and DeepSeek want `prefix` beside it."""
+
+_OUR_OWN: Final = frozenset(
+    [
+        "model",
+        "prompt",
+        "messages",
+        "stream",
+        "stream_options",
+        "stop",
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+        "n",
+        "best_of",
+        "echo",
+        "suffix",
+        "logprobs",
+        "top_logprobs",
+    ]
+) | frozenset(CONTINUED)
+
+
+class Shape(Enum):
+    """How q, c and Y are sent."""
+
+    raw = "raw completion"
+    continued = "chat, the begun answer marked to be continued"
+    begun = "chat, with a begun answer"
+    within = "chat, the begun answer within the user's message"
+    plain = "chat, without a system message"
+
+    @property
+    def later(self) -> list[Shape]:
+        """The shapes that are tried after this one."""
+        shapes = list(Shape)
+        return shapes[shapes.index(self) + 1 :]
+
+
+def payload(shape: Shape, request: Request, rejected: Collection[str] = ()) -> dict[str, Any]:
+    """The fields of a call's body that hold the prompt; `rejected` are names that the server does not know."""
+    if shape is Shape.raw:
+        return {"prompt": well_formed(request.prompt)}
+    question, begun = well_formed(request.q + request.c), well_formed(request.y)
+    if shape in (Shape.within, Shape.plain):
+        question, begun = question + begun, ""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
+    if shape is Shape.plain:
+        messages[0]["content"] = f"{_INSTRUCTION}\n\n{question}"
+    else:
+        messages.insert(0, {"role": "system", "content": _INSTRUCTION})
+    if not begun:
+        return {"messages": messages}
+    answer: dict[str, Any] = {"role": "assistant", "content": begun}
+    if shape is Shape.begun:
+        return {"messages": [*messages, answer]}
+    told = {name: value for name, value in CONTINUED.items() if name not in rejected}
+    return {"messages": [*messages, {**answer, "prefix": True}], **told}
+
+
+def checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Whatever else a server is to be sent.
+
+    Raises:
+        UserError: it would change what the run itself decides.
+    """
+    if ours := sorted(_OUR_OWN & extra.keys()):
+        raise UserError(
+            f"model.extra: {', '.join(ours)} {'is' if len(ours) == 1 else 'are'} decided by the run itself "
+            "(--temperature, --seed, --max-tokens, the prompt): leave it out"
+        )
+    return dict(extra)
+
+
+def well_formed(text: str) -> str:
+    """`text` with surrogates paired, and lone ones (half of a character that a model wrote) replaced by U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

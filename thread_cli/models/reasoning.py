@@ -1,0 +1,91 @@
+"""Reasoning within a text: what a model thinks before it answers is no part of the answer.
+
+Servers with a parser for it send reasoning in a field of its own; all others leave it in the text, between tags. A chat
+template may have opened the tag already, so that a text may begin inside of one and show only where it is closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Thoughts"]
+
+_TAGS: Final = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "[THINK]": "[/THINK]",
+    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
+}
+_CLOSING: Final = frozenset(_TAGS.values())
+
+
+@dataclass(slots=True)
+class Thoughts:
+    """Divides a text that comes in pieces into `text` and `reasoning`.
+
+    What may be the beginning of a tag is kept back until more is known. `inside` is the tag that closes the reasoning
+    under way, empty where none is.
+    """
+
+    inside: str = ""
+    text: str = ""
+    reasoning: str = ""
+    _rest: str = ""
+    _fresh: bool = False
+    """True behind a thought, whose empty lines are no part of the text."""
+
+    def add(self, piece: str) -> None:
+        """Take in the next piece."""
+        self._rest += piece
+        while self._advance():
+            pass
+
+    def finish(self) -> None:
+        """Take what was kept back for what it is: the text ended."""
+        rest, self._rest = self._rest, ""
+        self._keep(rest)
+
+    def _advance(self) -> bool:
+        """Take in what is certain; True if a tag was found, behind which there may be another."""
+        tags = (self.inside,) if self.inside else (*_TAGS, *_CLOSING)
+        found = [(at, -len(tag), tag) for tag in tags if (at := self._rest.find(tag)) >= 0]
+        if found:
+            at, _, tag = min(found)
+            self._keep(self._rest[:at])
+            self._rest = self._rest[at + len(tag) :]
+            self._pass(tag)
+            return True
+        kept_back = max((_overlap(self._rest, tag) for tag in tags), default=0)
+        certain = len(self._rest) - kept_back
+        self._keep(self._rest[:certain])
+        self._rest = self._rest[certain:]
+        return False
+
+    def _pass(self, tag: str) -> None:
+        if tag in _TAGS:
+            self.inside = _TAGS[tag]
+            return
+        if not self.inside:
+            # Nothing opened it: the prompt did, and all so far was thought.
+            self.reasoning += self.text
+            self.text = ""
+        self.inside, self._fresh = "", True
+
+    def _keep(self, part: str) -> None:
+        if self.inside:
+            self.reasoning += part
+            return
+        if self._fresh:
+            part = part.lstrip("\r\n")
+            self._fresh = not part
+        self.text += part
+
+
+def _overlap(text: str, tag: str) -> int:
+    """How many characters at the end of `text` are the beginning of `tag`."""
+    return next((size for size in range(min(len(text), len(tag) - 1), 0, -1) if text.endswith(tag[:size])), 0)
