@@ -10,7 +10,7 @@ from thread_cli.engine.errors import InterpreterFailed, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models import Opens
 from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest
 from thread_cli.models.registry import innermost, open_model
@@ -116,7 +116,7 @@ def prompt_for(config: Config, environment: Environment, task: Task) -> Prompt:
 def interpreter_for(config: Config, environment: Environment, task: Task) -> Interpreter:
     """What runs the code of threads that play `task`."""
     if not isinstance(environment, Computes):
-        return MontyInterpreter()
+        return VariableInterpreter(unsafe=config.unsafe_python)
     from thread_cli.interpreters.session import SessionInterpreter
 
     return SessionInterpreter(environment.workspace(task), unsafe=config.unsafe_python)

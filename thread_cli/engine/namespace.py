@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.engine.errors import MalformedOutput
+from thread_cli.interpreters import Names
 from thread_cli.interpreters.values import spelled
 
 if TYPE_CHECKING:
@@ -27,33 +28,47 @@ class Namespace:
     __slots__ = ("_changed", "_own", "values")
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        self.values: dict[str, Any] = dict(values or {})
+        self.values = Names(values, values.kept if isinstance(values, Names) else None)
         self._own: dict[str, None] = {}
         """Bound by the thread's own code, oldest binding first."""
-        self._changed: set[str] = set()
+        self._changed: dict[str, None] = {}
         """Bound here or below: what the parent gets at the join."""
 
     def child(self) -> Namespace:
         """A child's namespace: a copy, of which nothing is the child's own yet."""
         return Namespace(self.values)
 
-    def bind(self, names: Mapping[str, Any]) -> None:
-        """Take over what the thread's own code bound."""
+    def bind(self, names: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
+        """Take over what the thread's own code bound, and which names it deleted."""
         for name, value in names.items():
             self._own.pop(name, None)
             self._own[name] = None
             self.tell(name, value)
+        if isinstance(names, Names):
+            self.values.kept |= names.kept
+        for name in gone:
+            self._forget(name)
 
     def tell(self, name: str, value: Any) -> None:
         """Bind a name on the engine's behalf: it belongs to no thread, and the newest value wins."""
         self.values[name] = value
-        self._changed.add(name)
+        self.values.kept.pop(name, None)
+        self._changed[name] = None
 
     def join(self, children: Iterable[Namespace]) -> None:
         """Merge what children bound; earlier children first, so that later ones win among themselves."""
         for child in children:
-            for name in child._changed - self._own.keys():
-                self.tell(name, child.values[name])
+            for name in child._changed:
+                if name not in self._own:
+                    self.tell(name, child.values[name])
+                    if name in child.values.kept:
+                        self.values.kept[name] = child.values.kept[name]
+
+    def _forget(self, name: str) -> None:
+        self.values.pop(name, None)
+        self.values.kept.pop(name, None)
+        self._own.pop(name, None)
+        self._changed.pop(name, None)
 
     def substitute(self, text: str) -> str:
         """`text` with `{name}` replaced by the value of each name that is bound.

@@ -1,4 +1,4 @@
-"""The runner's end of the analysis sessions: the warmed process that forks them, and the connection to one session."""
+"""The runner's end of the sessions: the warmed process that forks them, and the connection to one session."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -21,12 +22,17 @@ from thread_cli.interpreters.session_folder import remove
 from thread_cli.interpreters.session_values import HEADER, message, parsed, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from thread_cli.interpreters import Names
+    from thread_cli.interpreters.session_values import Blob
 
 __all__ = ["JUNK", "Connection", "Zygote", "dead"]
 
 JUNK: Final = "it wrote junk to its connection"
 _CHUNK: Final = 1 << 18
+_MOMENT: Final = 2
+"""Milliseconds for which the event loop stands still for an answer."""
 _PATIENCE: Final = 0.2
 """Seconds that a process is given to end after its connection closed."""
 _ENVIRONMENT: Final = {
@@ -45,10 +51,10 @@ _ENVIRONMENT: Final = {
 class Zygote:
     """The warmed process. It ends when this process does, however that ends."""
 
-    _shared: ClassVar[Zygote | None] = None
+    _shared: ClassVar[dict[str, Zygote]] = {}
     _sharing: ClassVar[Lock] = Lock()
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         self._pid = os.getpid()
         self._lock = Lock()
         self._gone = False
@@ -59,7 +65,7 @@ class Zygote:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this very program
-                [sys.executable, *_flags(), "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno())],
+                [sys.executable, *_flags(), "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno()), kind],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -70,16 +76,16 @@ class Zygote:
             )
 
     @classmethod
-    def shared(cls) -> Zygote:
-        """The one of this process, which is started where there is none."""
+    def shared(cls, kind: str) -> Zygote:
+        """The one of this process for sessions of a kind (see `session_tools.py`), started where there is none."""
         with cls._sharing:
-            known = cls._shared
+            known = cls._shared.get(kind)
             if known is None or not known._alive():
                 if known is not None:
                     known.close()
-                cls._shared = Zygote()
-                atexit.register(cls._shared.close)
-            return cls._shared  # pyright: ignore[reportReturnType]
+                known = cls._shared[kind] = Zygote(kind)
+                atexit.register(known.close)
+            return known
 
     def wait(self) -> None:
         """Wait until it is warm. May be called from any thread.
@@ -96,11 +102,11 @@ class Zygote:
             if not said:
                 lines = errors.read().decode(errors="replace").split("\n")
                 reason = next((line for line in lines[::-1] if line), "it ends at once")
-                raise InterpreterFailed(f"the analysis session does not start: {reason}")
+                raise InterpreterFailed(f"sessions for code do not start: {reason}")
             errors.close()
             answer = json.loads(said)
             if "failed" in answer:
-                raise InterpreterFailed(f"the analysis session does not start: {answer['failed']}")
+                raise InterpreterFailed(f"sessions for code do not start: {answer['failed']}")
             self.unconfined = answer["unconfined"]
             self.ready = True
 
@@ -132,9 +138,9 @@ class Zygote:
         return None if how is None else str(how)
 
     def end(self, pid: int) -> None:
-        """End a session."""
-        with contextlib.suppress(InterpreterFailed):
-            self._request({"end": pid})
+        """End a session, without waiting for it."""
+        with contextlib.suppress(OSError), self._lock:
+            self._control.sendall(json.dumps({"end": pid}).encode() + b"\n")
 
     def close(self) -> None:
         """End it with all its sessions, and wait for that."""
@@ -172,15 +178,20 @@ class Zygote:
             said = b""
         if not said:
             self._gone = True
-            raise InterpreterFailed("the parent of the analysis sessions is gone")
+            raise InterpreterFailed("the parent of the sessions is gone")
         answer = json.loads(said)
         if "failed" in answer:
-            raise InterpreterFailed(f"no analysis session can be opened: {answer['failed']}")
+            raise InterpreterFailed(f"no session can be opened: {answer['failed']}")
         return answer
 
 
 class Connection:
-    """One session, as the runner sees it. `known` are the names that it holds, with the runner's values."""
+    """One session, as the runner sees it.
+
+    `known` are the names that it holds, with the runner's values and what is kept of these. `tame` tells whether all
+    that it ran leaves no trace, `used` whether it has served another thread before, `lost` whether it holds something
+    that could not be copied to another session.
+    """
 
     def __init__(self, zygote: Zygote, link: socket.socket, pid: int) -> None:
         self._zygote = zygote
@@ -188,30 +199,57 @@ class Connection:
         self._pid = pid
         self._link.setblocking(False)
         self._ended = False
-        self.known: dict[str, Any] = {}
+        self.known: dict[str, tuple[Any, Any]] = {}
+        self.state: Any = None
+        self.tame = True
+        self.used = False
+        self.lost = False
 
     def idle(self) -> bool:
         """Whether it waits for code: it has neither ended, nor said anything unasked, nor left threads running."""
         try:
             self._link.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return self._threads() == 1
+            return self.tame or self._threads() == 1
         except OSError:
             pass
         return False
 
-    async def send(self, content: dict[str, Any], names: dict[str, Any] | None = None) -> None:
+    async def send(
+        self, content: dict[str, Any], names: dict[str, Any] | None = None, blobs: Sequence[Blob] = ()
+    ) -> None:
         """Send a message.
 
         Raises:
             SessionDead: it has ended.
         """
+        data = message(content, names, blobs)
         try:
-            await asyncio.get_running_loop().sock_sendall(self._link, message(content, names))
+            sent = self._sent(data)
+            if sent < len(data):
+                await asyncio.get_running_loop().sock_sendall(self._link, memoryview(data)[sent:])
         except OSError:
             raise SessionDead(await self._death()) from None
 
-    async def receive(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def forget(self) -> bool:
+        """Let the session forget its thread; whether it was told. What it says to that is to be received yet."""
+        data = message({"reset": True})
+        try:
+            told = self._sent(data) == len(data)
+        except OSError:
+            return False
+        self.known.clear()
+        self.state = None
+        self.used, self.lost = True, False
+        return told
+
+    def _sent(self, data: bytes) -> int:
+        try:
+            return self._link.send(data)
+        except BlockingIOError:
+            return 0
+
+    async def receive(self) -> tuple[dict[str, Any], Names]:
         """The next message: its content, and the values of its names.
 
         Raises:
@@ -236,16 +274,27 @@ class Connection:
             self._zygote.end(self._pid)
 
     async def _more(self, buffer: bytes, length: int) -> bytes:
+        if len(buffer) >= length:
+            return buffer
         parts = bytearray(buffer)
         while len(parts) < length:
             try:
-                part = await asyncio.get_running_loop().sock_recv(self._link, _CHUNK)
+                part = self._soon() or await asyncio.get_running_loop().sock_recv(self._link, _CHUNK)
             except OSError:
                 part = b""
             if not part:
                 raise SessionDead(await self._death())
             parts += part
         return bytes(parts)
+
+    def _soon(self) -> bytes:
+        """What arrives within a moment. Most code takes no longer, and a turn of the event loop would take as long."""
+        waiting = select.poll()
+        waiting.register(self._link, select.POLLIN)
+        try:
+            return self._link.recv(_CHUNK) if waiting.poll(_MOMENT) else b""
+        except BlockingIOError:
+            return b""
 
     async def _death(self) -> str:
         for _ in range(20):
