@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from benches import SCRIPT
+from cpython import expected
 from games import extracted
+from programs import CASES
 from reported import Edit, Runs, rewritten_copy
 from sessions import SMALL
 
@@ -17,6 +19,7 @@ from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.interpreters.session import SessionInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_envs.alfworld import Alfworld
@@ -83,6 +86,19 @@ def play(interpreter: MontyInterpreter) -> Callable[..., Any]:
         return Played(await executor.run(Task("t", text)), events)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def python() -> list[list[tuple[Any, Any]]]:
+    """What the Python that runs the tests makes of all pieces of code (see `programs.py`)."""
+    return expected(CASES)
+
+
+@pytest.fixture
+async def variables() -> AsyncIterator[VariableInterpreter]:
+    opened = VariableInterpreter()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

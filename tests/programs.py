@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pieces import PIECES
+
 _PROGRAMS = r"""
 inventory = {}
 for item, n in [('log', 2), ('plank', 4), ('log', 1)]:
@@ -1111,3 +1113,4 @@ def _parts(text: str) -> list[str]:
 
 PROGRAMS = _parts(_PROGRAMS)
 PAIRS = [tuple(part.strip("\n") for part in pair.split("===")) for pair in _parts(_PAIRS)]
+CASES = [[piece] for piece in PIECES + PROGRAMS] + [list(pair) for pair in PAIRS]

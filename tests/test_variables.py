@@ -5,30 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cpython import expected
 from pieces import PIECES
-from programs import PAIRS, PROGRAMS
+from programs import CASES, PAIRS, PROGRAMS
 
 from thread_cli.engine.namespace import Namespace
 from thread_cli.interpreters.conformance import ATTACKS, CONTRACT, attacked
-from thread_cli.interpreters.variables import VariableInterpreter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-CASES = [[piece] for piece in PIECES + PROGRAMS] + [list(pair) for pair in PAIRS]
-
-
-@pytest.fixture
-async def variables() -> AsyncIterator[VariableInterpreter]:
-    opened = VariableInterpreter()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture(scope="module")
-def python() -> list[list[tuple[Any, Any]]]:
-    return expected(CASES)
+    pass
 
 
 async def computed(interpreter: Any, pieces: list[str], thread: str) -> list[tuple[str | None, str | None]]:
