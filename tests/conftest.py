@@ -73,14 +73,14 @@ async def interpreter() -> AsyncIterator[MontyInterpreter]:
 
 
 @pytest.fixture
-def play(interpreter: MontyInterpreter) -> Callable[..., Any]:
+def play(variables: VariableInterpreter) -> Callable[..., Any]:
     """Play a script: answers, roles or a function; rules of the prompt and arguments of the executor by keyword."""
 
     async def run(script: Any, text: str = "Do it.", *, rules: dict[str, Any] | None = None, **options: Any) -> Played:
         events: list[Event] = []
         model = script if hasattr(script, "complete") else ScriptedModel(script)
         prompt = Prompt("test", "Q", Rules(**{"phi": "last_line_after_comma", **(rules or {})}))
-        options.setdefault("interpreter", interpreter)
+        options.setdefault("interpreter", variables)
         sinks = [events.append, *options.pop("sinks", [])]
         executor = Executor(model=model, prompt=prompt, sinks=sinks, **options)
         return Played(await executor.run(Task("t", text)), events)

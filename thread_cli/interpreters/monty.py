@@ -265,7 +265,7 @@ def _definitions(statements: Iterable[ast.stmt]) -> dict[str, Definition]:
             case ast.FunctionDef() | ast.ClassDef():
                 found[statement.name] = Definition(ast.unparse(statement))
             case ast.Import() | ast.ImportFrom():
-                found |= dict.fromkeys(_binds([statement]), Definition(ast.unparse(statement)))
+                found |= dict.fromkeys(sorted(_binds([statement])), Definition(ast.unparse(statement)))
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()):
                 found[name] = Definition(ast.unparse(statement))
             case _:

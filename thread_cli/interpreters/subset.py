@@ -130,7 +130,7 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
 
 def _check_name(node: ast.Name, name: str, parent: ast.AST | None) -> None:
     if not isinstance(node.ctx, ast.Load):
-        if name in _ALL_BUILTINS or name in _MODULES or name.endswith("_") or name.startswith("__"):
+        if name in _ALL_BUILTINS or name in _MODULES or name == "plain_" or name.startswith("__"):
             raise _RefusedError(f"another meaning of `{name}`")
         return
     if name.startswith("__") and name != "__name__":
@@ -147,7 +147,7 @@ def _check_name(node: ast.Name, name: str, parent: ast.AST | None) -> None:
 
 def _check_pattern(way: str, args: list[ast.expr], keywords: list[ast.keyword]) -> None:
     """Patterns are to be written out; those that match nothing at all are taken otherwise."""
-    written = args[0].value if args and isinstance(args[0], ast.Constant) else None
+    written = _written(args[0]) if args else None
     if not isinstance(written, str) or keywords or len(args) > 3:
         raise _RefusedError(f"`re.{way}` with what is not written out")
     try:
@@ -158,6 +158,17 @@ def _check_pattern(way: str, args: list[ast.expr], keywords: list[ast.keyword]) 
         raise _RefusedError("a pattern that matches nothing")
     if way == "sub":
         _check_replacement(args[1] if len(args) > 1 else None, pattern.groups)
+
+
+def _written(pattern: ast.expr) -> Any:
+    """A constant, or what is written out of a text with values in it."""
+    match pattern:
+        case ast.Constant(value=value):
+            return value
+        case ast.JoinedStr(values=parts):
+            return "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+        case _:
+            return None
 
 
 def _check_replacement(given: ast.expr | None, groups: int) -> None:
