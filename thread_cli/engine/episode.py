@@ -52,9 +52,11 @@ class Recorder:
         self._sinks = sinks
         self._n = 0
         self._began = time.monotonic()
-        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost"}, 0)
+        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost", "local", "estimated", "cached_known"}, 0)
         self._cost: float | None = 0.0
         self._local: Local | None = None
+        self._estimated = False
+        self._cached_known = True
 
     def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> int:
         """Emit an event of `thread`; returns its number, which is the cause of the thread's next event."""
@@ -100,7 +102,14 @@ class Recorder:
         """The sums so far; the critical path is that of `root`."""
         cost = self._cost if self._sums["calls"] else None
         return Totals.model_validate(
-            self._sums | {"token_latency": root.token_latency, "cost": cost, "local": self._local}
+            self._sums
+            | {
+                "token_latency": root.token_latency,
+                "cost": cost,
+                "local": self._local,
+                "estimated": self._estimated,
+                "cached_known": self._cached_known,
+            }
         )
 
     def _add(self, event: Event) -> None:
@@ -114,6 +123,8 @@ class Recorder:
                 sums["retries"] += event.retries
                 for kind in ("prompt_tokens", "cached_tokens", "repeated_tokens", "generated_tokens"):
                     sums[kind] += getattr(event, kind)
+                self._estimated = self._estimated or event.estimated
+                self._cached_known = self._cached_known and event.cached_known
                 if event.local is not None:
                     self._local = (self._local or Local()) + event.local
                 known = self._cost is not None and event.cost is not None

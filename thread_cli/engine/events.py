@@ -59,6 +59,10 @@ class Totals(BaseModel):
     cost: float | None = None
     local: Local | None = None
     """Of models on this machine."""
+    estimated: bool = False
+    """Whether some of the tokens are estimates."""
+    cached_known: bool = True
+    """Whether all models told how much a cache spared."""
 
 
 class _Event(BaseModel):
@@ -110,6 +114,10 @@ class Generated(_Event):
     waited: float
     retries: int
     local: Local | None = None
+    estimated: bool = False
+    """Whether the tokens are estimates."""
+    cached_known: bool = True
+    """Whether the model told how much a cache spared."""
 
 
 class CodeRan(_Event):

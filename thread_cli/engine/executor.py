@@ -198,7 +198,8 @@ class Executor:
         usage, text = written.usage, plain(written.text)
         thread.write(text)
         thread.token_latency += usage.generated
-        prompt_tokens = usage.prompt or (estimated_tokens(request.prompt) if usage.generated else 0)
+        unknown = bool(usage.generated) and not usage.prompt
+        prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
         thread.budget.charge("generated_tokens", usage.generated)
         thread.budget.charge("total_tokens", prompt_tokens + usage.generated)
         thread.budget.charge("cost", usage.cost or 0)
@@ -212,6 +213,8 @@ class Executor:
             cached_tokens=usage.cached,
             repeated_tokens=usage.repeated,
             local=usage.local,
+            estimated=usage.estimated or unknown,
+            cached_known=usage.cached_known and not unknown,
             generated_tokens=usage.generated,
             cost=usage.cost,
             seconds=round(seconds, 6),

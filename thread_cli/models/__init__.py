@@ -97,6 +97,10 @@ class Usage:
     cost: float | None = None
     local: Local | None = None
     """For a model on this machine."""
+    estimated: bool = False
+    """Whether the counts are estimates."""
+    cached_known: bool = True
+    """Whether the backend tells how much a cache spared; `cached` is 0 where it does not."""
 
 
 @dataclass(frozen=True, slots=True)

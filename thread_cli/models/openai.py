@@ -235,7 +235,7 @@ class _Answer:
 
     def counted(self, price: Price | None) -> Usage:
         if self.usage is None:
-            return Usage(generated=self.pieces)
+            return Usage(generated=self.pieces, estimated=True, cached_known=False)
         details = getattr(self.usage, "prompt_tokens_details", None)
         usage = Usage(
             prompt=_count(self.usage, "prompt_tokens"),
@@ -243,7 +243,8 @@ class _Answer:
             generated=_count(self.usage, "completion_tokens"),
         )
         cost = None if price is None else price.of(usage)
-        return Usage(usage.prompt, usage.cached, usage.generated, cost=cost)
+        known = isinstance(getattr(details, "cached_tokens", None), int)
+        return Usage(usage.prompt, usage.cached, usage.generated, cost=cost, cached_known=known)
 
     def _append(self, text: str) -> None:
         self.pieces += 1

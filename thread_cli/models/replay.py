@@ -72,6 +72,8 @@ class ReplayModel:
                     event.repeated_tokens,
                     event.cost,
                     event.local,
+                    event.estimated,
+                    event.cached_known,
                 )
                 completion = Completion(event.text, event.stop, usage, event.waited, event.retries)
                 thread.calls.append((thread.y, completion))
