@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.engine.errors import InterpreterFailed, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
-from thread_cli.interpreters.variables import VariableInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter, described
 from thread_cli.models import Opens
 from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest
 from thread_cli.models.registry import innermost, open_model
@@ -81,7 +81,11 @@ async def play(
         stack.push_async_callback(interpreter.close)
         await _open(interpreter)
         name = f"{config.environment}-{task.id}".replace("/", "-")
-        about = {"config": config.model_dump(mode="json"), "prompt": {"name": prompt.name, **prompt.rules.model_dump()}}
+        about: dict[str, Any] = {
+            "config": config.model_dump(mode="json"),
+            "prompt": {"name": prompt.name, **prompt.rules.model_dump()},
+            "variables": described(unsafe=config.unsafe_python),
+        }
         if digest := specialist_digest(innermost(config.model.spec)):
             about["specialist"] = {"adapter": digest}
         folder = RunFolder.create(config.log, name, about, prompt.q)

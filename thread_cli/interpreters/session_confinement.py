@@ -17,16 +17,20 @@ import struct
 import sys
 import sysconfig
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ConfinementError", "enclose", "held", "limit", "prepare", "restrict"]
+__all__ = ["ConfinementError", "enclose", "held", "limit", "prepare", "restrict", "unavailable"]
 
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _PACKAGES: Final = ("numpy", "pandas", "scipy", "cloudpickle")
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_VERSION = 444, 1
+_LANDLOCK_ABI: Final = 3
+"""From this version on cutting files is guarded."""
 _CPU_SECONDS: Final = 600
 _OPEN_FILES: Final = 256
 
@@ -62,6 +66,20 @@ _EPERM, _ENOTTY, _ENOSYS = 1, 25, 38
 
 class ConfinementError(Exception):
     """A session cannot be confined on this machine. The message is one line."""
+
+
+def unavailable() -> str:
+    """Why this machine cannot confine sessions, as far as that can be seen from outside; empty where it can."""
+    if sys.platform != "linux":
+        return "only Linux can"
+    if platform.machine() not in _AUDIT_ARCH:
+        return f"system calls of {platform.machine()} machines are not known"
+    if find_spec("sandlock") is None:
+        return "the package sandlock is not installed"
+    version = ctypes.CDLL(None).syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
+    if version < 0:
+        return "the kernel has no Landlock"
+    return "" if version >= _LANDLOCK_ABI else "the kernel's Landlock is too old: Linux 6.2 is needed"
 
 
 def held() -> int:

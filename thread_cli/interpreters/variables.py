@@ -6,14 +6,15 @@ Code that only assigns and prints constants is read instead of run. A thread tha
 from __future__ import annotations
 
 import ast
-import asyncio
+import platform
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.interpreters import Outcome
 from thread_cli.interpreters.code import parse
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.interpreters.session import SessionInterpreter
-from thread_cli.interpreters.session_process import Zygote
+from thread_cli.interpreters.session_confinement import unavailable
 from thread_cli.interpreters.session_values import NotPlainError, encoded
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from thread_cli.interpreters import Interpreter
 
-__all__ = ["VariableInterpreter", "constants", "unconfined"]
+__all__ = ["VariableInterpreter", "constants", "described"]
 
 _LARGEST: Final = 10_000
 """Characters of code that is read instead of run."""
@@ -42,13 +43,13 @@ class VariableInterpreter:
         self._seconds = seconds
         self._memory = memory
         self._chosen: Interpreter | None = None
-        self._choosing = asyncio.Lock()
         self.patience = 0.4
 
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:
         if len(code) <= _LARGEST and (read := constants(code, names)) is not None:
             return read
-        return await (await self._interpreter()).run(code, names, thread=thread)
+        self._chosen = self._chosen or self._choose()
+        return await self._chosen.run(code, names, thread=thread)
 
     def ended(self, thread: str) -> None:
         """A thread has ended: what is kept for its next piece of code is needed no more."""
@@ -59,30 +60,22 @@ class VariableInterpreter:
         if self._chosen is not None:
             await self._chosen.close()
 
-    async def _interpreter(self) -> Interpreter:
-        if self._chosen is None:
-            async with self._choosing:
-                if self._chosen is None:
-                    self._chosen = await self._choose()
-        return self._chosen
-
-    async def _choose(self) -> Interpreter:
-        if not self._unsafe and await asyncio.to_thread(unconfined):
+    def _choose(self) -> Interpreter:
+        if not self._unsafe and unavailable():
             return MontyInterpreter(seconds=self._seconds, memory=self._memory)
         return SessionInterpreter(
             kind="variables", unsafe=self._unsafe, seconds=self._seconds, memory=self._memory, disk=0
         )
 
 
-def unconfined() -> str:
-    """Why sessions for variables cannot be confined on this machine; empty where they can.
-
-    Raises:
-        InterpreterFailed: they do not start at all.
-    """
-    zygote = Zygote.shared("variables")
-    zygote.wait()
-    return zygote.unconfined
+def described(*, unsafe: bool = False) -> str:
+    """Which Python computes the variables of threads on this machine."""
+    python = f"CPython {platform.python_version()}"
+    if not (reason := unavailable()):
+        return f"{python} in confined sessions"
+    if unsafe:
+        return f"{python}, not confined: {reason}"
+    return f"a subset (pydantic-monty {version('pydantic-monty')}), as Python cannot be confined here: {reason}"
 
 
 def constants(code: str, names: Mapping[str, Any]) -> Outcome | None:
