@@ -125,6 +125,11 @@ class SessionInterpreter:
             self._pool.keep(thread, session)
             return outcome
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are at the moment."""
+        return len(self._pool)
+
     def ended(self, thread: str) -> None:
         """A thread has ended: its session is needed no more."""
         self._pool.release(thread)

@@ -26,6 +26,9 @@ class Pool:
         self._spare: list[Connection] = []
         self._live: set[Connection] = set()
 
+    def __len__(self) -> int:
+        return len(self._live)
+
     def add(self, session: Connection) -> None:
         """Take account of a session, which is in use."""
         self._live.add(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -22,7 +23,7 @@ from thread_cli.interpreters.session_folder import remove
 from thread_cli.interpreters.session_values import HEADER, message, parsed, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from thread_cli.interpreters import Names
     from thread_cli.interpreters.session_values import Blob
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["JUNK", "Connection", "Zygote", "dead"]
 
 JUNK: Final = "it wrote junk to its connection"
+_ASK_PERSONALITY: Final = 0xFFFFFFFF
+_ADDR_NO_RANDOMIZE: Final = 0x0040000
 _CHUNK: Final = 1 << 18
 _MOMENT: Final = 2
 """Milliseconds for which the event loop stands still for an answer."""
@@ -63,7 +66,7 @@ class Zygote:
         self.unconfined = ""
         """Why sessions cannot be confined on this machine; empty where they can, or where it is not known yet."""
         self._control, theirs = socket.socketpair()
-        with theirs:
+        with theirs, _fixed_addresses():
             self._process = subprocess.Popen(  # noqa: S603 - this very program
                 [sys.executable, *_flags(), "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno()), kind],
                 stdin=subprocess.DEVNULL,
@@ -311,6 +314,23 @@ class Connection:
             return len(os.listdir(f"/proc/{self._pid}/task"))  # noqa: PTH208 - several times quicker
         except OSError:
             return 0
+
+
+@contextlib.contextmanager
+def _fixed_addresses() -> Generator[None]:
+    """Start programs without random addresses meanwhile: some hashes, and so the order of sets, depend on them."""
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    before = libc.personality(_ASK_PERSONALITY)
+    if before >= 0:
+        libc.personality(before | _ADDR_NO_RANDOMIZE)
+    try:
+        yield
+    finally:
+        if before >= 0:
+            libc.personality(before)
 
 
 def _flags() -> list[str]:

@@ -33,7 +33,6 @@ __all__ = ["main"]
 _TICK: Final = 0.05
 """Seconds between two looks at the folders."""
 _PR_SET_PDEATHSIG: Final = 1
-_ADDR_NO_RANDOMIZE: Final = 0x0040000
 _PROBE: Final[dict[str, Any]] = {"readable": [], "memory": 1 << 30, "file_size": 1 << 20}
 
 
@@ -243,16 +242,6 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _fix_addresses() -> None:
-    """Begin again without random addresses, where the system lets us: some hashes, and so orders, depend on them."""
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    known = libc.personality(0xFFFFFFFF)
-    if known >= 0 and not known & _ADDR_NO_RANDOMIZE and libc.personality(known | _ADDR_NO_RANDOMIZE) >= 0:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very program
-
-
 def main() -> None:
     kind = sys.argv[2]
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())
@@ -279,5 +268,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    _fix_addresses()
     main()

@@ -1,32 +1,25 @@
 """Variables: Python as models write it, in confined sessions; where the kernel cannot confine, in a subset of Python.
 
-Code that only assigns and prints constants is read instead of run. A thread that writes no other costs no session.
+Code that is simple (see `simple.py`) is read instead of run. A thread that writes no other costs no session.
 """
 
 from __future__ import annotations
 
-import ast
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from thread_cli.interpreters import Outcome
-from thread_cli.interpreters.code import parse
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.interpreters.session_confinement import unavailable
-from thread_cli.interpreters.session_values import NotPlainError, encoded
+from thread_cli.interpreters.simple import simple_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from thread_cli.interpreters import Interpreter
+    from thread_cli.interpreters import Interpreter, Outcome
 
-__all__ = ["VariableInterpreter", "constants", "described"]
-
-_LARGEST: Final = 10_000
-"""Characters of code that is read instead of run."""
-_SET: Final = (ast.Set, ast.Call)
+__all__ = ["VariableInterpreter", "described"]
 
 
 class VariableInterpreter:
@@ -45,8 +38,13 @@ class VariableInterpreter:
         self._chosen: Interpreter | None = None
         self.patience = 0.4
 
+    async def open(self) -> None:
+        """Begin to warm what the first piece of code will need, without waiting for it."""
+        if self._chosen is None:
+            self._chosen = self._choose()
+
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:
-        if len(code) <= _LARGEST and (read := constants(code, names)) is not None:
+        if (read := simple_outcome(code, names)) is not None:
             return read
         self._chosen = self._chosen or self._choose()
         return await self._chosen.run(code, names, thread=thread)
@@ -55,6 +53,11 @@ class VariableInterpreter:
         """A thread has ended: what is kept for its next piece of code is needed no more."""
         if isinstance(self._chosen, SessionInterpreter):
             self._chosen.ended(thread)
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are at the moment."""
+        return self._chosen.sessions if isinstance(self._chosen, SessionInterpreter) else 0
 
     async def close(self) -> None:
         if self._chosen is not None:
@@ -76,36 +79,3 @@ def described(*, unsafe: bool = False) -> str:
     if unsafe:
         return f"{python}, not confined: {reason}"
     return f"a subset (pydantic-monty {version('pydantic-monty')}), as Python cannot be confined here: {reason}"
-
-
-def constants(code: str, names: Mapping[str, Any]) -> Outcome | None:
-    """The outcome of code that only assigns and prints constants; None where there is more to it."""
-    try:
-        statements = parse(code)
-    except SyntaxError:
-        return None
-    bound: dict[str, Any] = {}
-    printed: str | None = None
-    try:
-        for statement in statements:
-            match statement:
-                case ast.Assign(targets=[ast.Name(id=name)], value=value) if not _has_set(value):
-                    bound.pop(name, None)
-                    bound[name] = ast.literal_eval(value)
-                    encoded(bound[name])
-                case ast.Expr(ast.Call(ast.Name(id="print"), [ast.Constant(str(text))], [])) if _is_free(names, bound):
-                    printed = text + "\n"
-                case _:
-                    return None
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, NotPlainError):
-        return None
-    return Outcome(bound, printed)
-
-
-def _has_set(value: ast.expr) -> bool:
-    """Whether there is a set in an expression: its order is for the session to make."""
-    return any(isinstance(node, _SET) for node in ast.walk(value))
-
-
-def _is_free(*known: Mapping[str, Any]) -> bool:
-    return not any("print" in names for names in known)
