@@ -115,15 +115,18 @@ class SessionInterpreter:
         given = names if isinstance(names, Names) else _given(names)
         async with self._turns.setdefault(thread, asyncio.Lock()), self._running:
             tame = self._kind == "variables" and leaves_no_trace(statements)
-            session = await self._session(thread, tame=tame)
-            session.tame = session.tame and tame
-            try:
-                outcome = await self._run(session, code, statements, given)
-            except BaseException:
+            while True:
+                session = await self._session(thread, tame=tame)
+                session.tame = session.tame and tame
+                try:
+                    outcome = await self._run(session, code, statements, given)
+                except BaseException:
+                    self._pool.end(session)
+                    raise
+                if outcome is not None:
+                    self._pool.keep(thread, session)
+                    return outcome
                 self._pool.end(session)
-                raise
-            self._pool.keep(thread, session)
-            return outcome
 
     @property
     def sessions(self) -> int:
@@ -149,14 +152,8 @@ class SessionInterpreter:
             # What may look around must not find what an earlier thread has left in memory.
             self._pool.end(session)
             session = None
-        while session is None and tame and (spare := self._pool.spare()):
-            try:
-                said, _ = await spare.receive()
-            except SessionDead:
-                said = {}
-            if said.get("set") is True:
-                return spare
-            self._pool.end(spare)
+        if session is None and tame:
+            session = self._pool.spare()
         return session or await self._open()
 
     async def _open(self) -> Connection:
@@ -196,7 +193,10 @@ class SessionInterpreter:
 
     # --- code
 
-    async def _run(self, session: Connection, code: str, statements: Iterable[ast.stmt], names: Names) -> Outcome:
+    async def _run(
+        self, session: Connection, code: str, statements: Iterable[ast.stmt], names: Names
+    ) -> Outcome | None:
+        """Run code; None where the session cannot forget what it ran before."""
         reached = self._reached(statements, names)
         drop = [name for name in session.known if not _knows(session, name, names)]
         for name in drop:
@@ -208,6 +208,8 @@ class SessionInterpreter:
         if state is not None and state is not session.state:
             content["state"] = len(blobs)
             blobs.append(state)
+        if session.forgets:
+            content["reset"] = True
         session.tame = session.tame and all(blob.simple for blob in blobs if blob is not state)
         try:
             said, bound, spent = await self._tell(session, self._seconds, content, said, blobs)
@@ -216,10 +218,13 @@ class SessionInterpreter:
         match said:
             case {"printed": None | str() as printed, "error": None | str() as error, "gone": list()}:
                 gone = [name for name in map(str, said["gone"]) if name.isidentifier()]
+            case {"stale": True} if session.forgets:
+                return None
             case {"died": str(why)}:
                 raise SessionDead(dead(_line(why)))
             case _:
                 raise SessionDead(dead(JUNK))
+        session.forgets = False
         self._keep(session, bound)
         session.state = bound.kept.get(STATE, state)
         session.known |= {name: (names[name], names.kept.get(name)) for name in news}

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 _SPARE: Final = 4
+_READY: Final = 4
 
 
 class Pool:
@@ -42,8 +43,13 @@ class Pool:
         return session
 
     def spare(self) -> Connection | None:
-        """A session that has forgotten the thread that it served, in use from then on; it has still to say so."""
-        return self._spare.pop() if self._spare else None
+        """A session that can forget the thread that it served, in use from then on."""
+        while self._spare:
+            session = self._spare.pop()
+            if session.idle():
+                return session
+            self.end(session)
+        return None
 
     def keep(self, thread: str, session: Connection) -> None:
         """Keep a session for its thread, in the place of the one that was not used for longest."""
@@ -51,6 +57,10 @@ class Pool:
             self.end(session)
             return
         self._idle[thread] = session
+        # What can go on elsewhere as it is makes room for others early: that is quicker than to open another session.
+        ready = [thread for thread, each in self._idle.items() if each.tame and not each.lost]
+        for other in ready[:-_READY]:
+            self.release(other)
         while len(self._idle) > self._most:
             self.release(next(iter(self._idle)))
 
@@ -59,7 +69,8 @@ class Pool:
         session = self._idle.pop(thread, None)
         if session is None:
             return
-        if session.tame and len(self._spare) < _SPARE and session.idle() and session.forget():
+        if session.tame and len(self._spare) < _SPARE:
+            session.forget()
             self._spare.append(session)
         else:
             self.end(session)

@@ -192,8 +192,8 @@ class Connection:
     """One session, as the runner sees it.
 
     `known` are the names that it holds, with the runner's values and what is kept of these. `tame` tells whether all
-    that it ran leaves no trace, `used` whether it has served another thread before, `lost` whether it holds something
-    that could not be copied to another session.
+    that it ran leaves no trace, `used` whether it has served another thread before, `forgets` whether it is to forget
+    that one yet, and `lost` whether it holds something that could not be copied to another session.
     """
 
     def __init__(self, zygote: Zygote, link: socket.socket, pid: int) -> None:
@@ -206,6 +206,7 @@ class Connection:
         self.state: Any = None
         self.tame = True
         self.used = False
+        self.forgets = False
         self.lost = False
 
     def idle(self) -> bool:
@@ -234,17 +235,11 @@ class Connection:
         except OSError:
             raise SessionDead(await self._death()) from None
 
-    def forget(self) -> bool:
-        """Let the session forget its thread; whether it was told. What it says to that is to be received yet."""
-        data = message({"reset": True})
-        try:
-            told = self._sent(data) == len(data)
-        except OSError:
-            return False
+    def forget(self) -> None:
+        """Have the session forget its thread with the next code that it runs."""
         self.known.clear()
         self.state = None
-        self.used, self.lost = True, False
-        return told
+        self.used, self.lost, self.forgets = True, False, True
 
     def _sent(self, data: bytes) -> int:
         try:

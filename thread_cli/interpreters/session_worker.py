@@ -97,8 +97,8 @@ class Session:
             try:
                 if "setup" in content:
                     answer = self._set_up(content["setup"], content["calls"])
-                elif "reset" in content:
-                    answer = self._reset()
+                elif "reset" in content and not self._reset():
+                    answer = message({"stale": True})
                 else:
                     answer = self._run(content["code"], given, content["drop"], content["watch"])
             except BaseException as error:  # noqa: BLE001 - told to the runner
@@ -116,8 +116,8 @@ class Session:
         self._state = State()
         return message({"set": True})
 
-    def _reset(self) -> bytes:
-        """Forget all that a thread has left here, so that another thread can use the session."""
+    def _reset(self) -> bool:
+        """Forget all that a thread has left here, so that another can use the session; whether that can be done."""
         names.clear()
         names.update(self._base)
         self._marks.clear()
@@ -125,7 +125,7 @@ class Session:
         self._told_state = b""
         self._state.reset()
         sys.setrecursionlimit(1_000)
-        return message({"set": self._state.untouched()})
+        return self._state.untouched()
 
     def _run(self, code: str, given: Names, drop: Iterable[str], watch: Iterable[str]) -> bytes:
         self._take(given, drop)
