@@ -5,19 +5,23 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import subprocess
+import sys
+import tomllib
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pieces import PIECES
-from processes import outputs_under_hash_seeds
+from processes import outputs_under_hash_seeds, thread
 from programs import CASES, PAIRS, PROGRAMS
 
 from thread_cli.engine.namespace import Namespace
 from thread_cli.interpreters import SessionDead
 from thread_cli.interpreters.conformance import ATTACKS, CONTRACT, attacked
 from thread_cli.interpreters.simple import simple_outcome
+from thread_cli.interpreters.variables import described
 
 
 async def computed(interpreter: Any, pieces: list[str], thread: str) -> list[tuple[str | None, str | None]]:
@@ -191,3 +195,48 @@ async def main():
 asyncio.run(main())
 """
     assert len(outputs_under_hash_seeds(script)) == 1
+
+
+# --- machines that cannot confine
+
+WITHOUT_LANDLOCK = """
+import asyncio, ctypes, struct, sys
+code = b"".join(struct.pack("HBBI", *step) for step in (
+    (0x20, 0, 0, 0), (0x15, 0, 1, 444), (6, 0, 0, 0x00050000 | 38), (6, 0, 0, 0x7FFF0000)))
+class Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+buffer = ctypes.create_string_buffer(code, len(code))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(4, ctypes.cast(buffer, ctypes.c_void_p))), 0, 0) == 0
+from thread_cli.interpreters.variables import VariableInterpreter, described
+async def main():
+    for unsafe in (False, True):
+        print(described(unsafe=unsafe))
+        interpreter = VariableInterpreter(unsafe=unsafe)
+        for code in ("x = sorted([3, 1])[0]", "class A: pass", "x = open('/etc/passwd').read()[:4]"):
+            outcome = await interpreter.run(code, {}, thread="0")
+            print(outcome.names.get("x"), (outcome.error or "")[:30])
+        await interpreter.close()
+asyncio.run(main())
+"""
+
+
+def test_without_landlock_a_subset_computes_and_says_so_unless_unsafe_python_is_allowed() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("a subset (pydantic-monty ")
+    assert lines[0].endswith("as Python cannot be confined here: the kernel has no Landlock")
+    assert lines[1:4] == ["1 ", "None NotImplementedError: a class c", "None NotImplementedError: `open` ca"]
+    assert lines[4].endswith(", not confined: the kernel has no Landlock")
+    assert lines[5:] == ["1 ", "None ", "root "]
+
+
+def test_users_are_told_which_python_computes(tmp_path) -> None:
+    assert described() in thread("envs", cwd=tmp_path).stdout
+    (tmp_path / "script.txt").write_text("print('ok')\n")
+    ran = thread(
+        "run", "none", "x", "--model", "scripted:script.txt", "--display", "none", "--log", "run", cwd=tmp_path
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert tomllib.loads((tmp_path / "run" / "run.toml").read_text())["variables"] == described()

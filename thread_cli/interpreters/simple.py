@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters import Outcome
 from thread_cli.interpreters.code import parse
@@ -22,13 +22,14 @@ __all__ = ["simple_outcome"]
 _LONGEST_CODE: Final = 10_000
 _LONGEST_TEXT: Final = 10_000
 _LARGEST: Final = 1 << 60
+_operator = cast("Any", operator)
 _OPERATIONS: Final[dict[type, Callable[[Any, Any], Any]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
+    ast.Add: _operator.add,
+    ast.Sub: _operator.sub,
+    ast.Mult: _operator.mul,
+    ast.Div: _operator.truediv,
+    ast.FloorDiv: _operator.floordiv,
+    ast.Mod: _operator.mod,
 }
 _NUMBERS: Final = (int, float)
 _SET: Final = (ast.Set, ast.Call)
@@ -117,7 +118,7 @@ def _shown(value: Any) -> str:
 
 def _small(value: Any) -> Any:
     """A number or a text that is not large."""
-    kind = type(value)
+    kind = type(cast("object", value))
     if kind in (float, bool, type(None)) or (kind is int and -_LARGEST < value < _LARGEST):
         return value
     if kind is str and len(value) <= _LONGEST_TEXT:
