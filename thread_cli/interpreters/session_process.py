@@ -20,13 +20,12 @@ from thread_cli.distribution import at_home
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import SessionDead
 from thread_cli.interpreters.session_folder import remove
-from thread_cli.interpreters.session_values import HEADER, message, parsed, sizes
+from thread_cli.interpreters.session_values import HEADER, parsed, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping
 
     from thread_cli.interpreters import Names
-    from thread_cli.interpreters.session_values import Blob
 
 __all__ = ["JUNK", "Connection", "Zygote", "dead"]
 
@@ -34,8 +33,6 @@ JUNK: Final = "it wrote junk to its connection"
 _ASK_PERSONALITY: Final = 0xFFFFFFFF
 _ADDR_NO_RANDOMIZE: Final = 0x0040000
 _CHUNK: Final = 1 << 18
-_MOMENT: Final = 2
-"""Milliseconds for which the event loop stands still for an answer."""
 _PATIENCE: Final = 0.2
 """Seconds that a process is given to end after its connection closed."""
 _ENVIRONMENT: Final = {
@@ -219,15 +216,12 @@ class Connection:
             pass
         return False
 
-    async def send(
-        self, content: dict[str, Any], names: dict[str, Any] | None = None, blobs: Sequence[Blob] = ()
-    ) -> None:
+    async def send(self, data: bytes) -> None:
         """Send a message.
 
         Raises:
             SessionDead: it has ended.
         """
-        data = message(content, names, blobs)
         try:
             sent = self._sent(data)
             if sent < len(data):
@@ -277,22 +271,13 @@ class Connection:
         parts = bytearray(buffer)
         while len(parts) < length:
             try:
-                part = self._soon() or await asyncio.get_running_loop().sock_recv(self._link, _CHUNK)
+                part = await asyncio.get_running_loop().sock_recv(self._link, _CHUNK)
             except OSError:
                 part = b""
             if not part:
                 raise SessionDead(await self._death())
             parts += part
         return bytes(parts)
-
-    def _soon(self) -> bytes:
-        """What arrives within a moment. Most code takes no longer, and a turn of the event loop would take as long."""
-        waiting = select.poll()
-        waiting.register(self._link, select.POLLIN)
-        try:
-            return self._link.recv(_CHUNK) if waiting.poll(_MOMENT) else b""
-        except BlockingIOError:
-            return b""
 
     async def _death(self) -> str:
         for _ in range(20):
@@ -301,6 +286,21 @@ class Connection:
                 return dead(how)
             await asyncio.sleep(_PATIENCE / 20)
         return dead("it closed its connection")
+
+    def answered(self, milliseconds: int = 0) -> bool:
+        """Whether it says something within so many milliseconds, for which the event loop stands still."""
+        waiting = select.poll()
+        waiting.register(self._link, select.POLLIN)
+        return bool(waiting.poll(milliseconds))
+
+    def delayed(self) -> float:
+        """Seconds for which it has waited for a processor since it began."""
+        if sys.platform != "linux":
+            return 0.0
+        try:
+            return int(Path(f"/proc/{self._pid}/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0
 
     def _threads(self) -> int:
         if sys.platform != "linux":
