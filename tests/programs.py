@@ -480,6 +480,14 @@ try:
 finally:
     coroutine.close()
 ---
+import asyncio
+async def work(n):
+    await asyncio.sleep(0)
+    return n * 2
+async def both():
+    return await asyncio.gather(work(1), work(2))
+print(asyncio.run(both()))
+---
 try:
     raise ExceptionGroup('several', [ValueError(1), KeyError('k')])
 except* ValueError as group:

@@ -12,6 +12,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -33,6 +34,7 @@ JUNK: Final = "it wrote junk to its connection"
 _ASK_PERSONALITY: Final = 0xFFFFFFFF
 _ADDR_NO_RANDOMIZE: Final = 0x0040000
 _CHUNK: Final = 1 << 18
+_LOOKS: Final = 20
 _PATIENCE: Final = 0.2
 """Seconds that a process is given to end after its connection closed."""
 _ENVIRONMENT: Final = {
@@ -211,7 +213,7 @@ class Connection:
         try:
             self._link.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return self.tame or self._threads() == 1
+            return self.tame or self._is_alone()
         except OSError:
             pass
         return False
@@ -286,6 +288,14 @@ class Connection:
                 return dead(how)
             await asyncio.sleep(_PATIENCE / 20)
         return dead("it closed its connection")
+
+    def _is_alone(self) -> bool:
+        """Whether it has one thread; those that have just ended are there for a moment still."""
+        for _ in range(_LOOKS):
+            if self._threads() == 1:
+                return True
+            time.sleep(0.001)
+        return False
 
     def answered(self, milliseconds: int = 0) -> bool:
         """Whether it says something within so many milliseconds, for which the event loop stands still."""

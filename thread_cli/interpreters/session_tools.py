@@ -5,13 +5,16 @@ This module runs in the warmed process and in the sessions forked from it, never
 
 from __future__ import annotations
 
+import inspect
+import os
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["KINDS", "Tools"]
+__all__ = ["KINDS", "Tools", "let_event_loops_run"]
 
 
 def _same(value: Any) -> Any:
@@ -52,6 +55,42 @@ str(table.describe())
 linregress([1, 2, 3], [1, 2, 4])
 pearsonr([1, 2, 3], [1, 2, 4])
 """
+
+
+class _PipeEnd:
+    """One end of a pipe, as far as an event loop wants it to be a socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def setblocking(self, flag: bool) -> None:
+        os.set_blocking(self._descriptor, flag)
+
+    def recv(self, size: int) -> bytes:
+        return os.read(self._descriptor, size)
+
+    def send(self, data: bytes) -> int:
+        return os.write(self._descriptor, data)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def let_event_loops_run() -> None:
+    """Give `asyncio` a pipe to wake itself with, in place of the pair of sockets that sessions may not open."""
+    pair = socket.socketpair
+
+    def socketpair(*args: Any, **kwargs: Any) -> Any:
+        caller = inspect.currentframe()
+        caller = caller and caller.f_back
+        if caller is None or caller.f_globals.get("__name__") != "asyncio.selector_events":
+            return pair(*args, **kwargs)
+        return tuple(map(_PipeEnd, os.pipe()))
+
+    socket.socketpair = socketpair
 
 
 def _variables() -> Tools:

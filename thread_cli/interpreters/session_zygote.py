@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.interpreters.session_confinement import ConfinementError, enclose, held, limit, prepare, restrict
 from thread_cli.interpreters.session_folder import effort, overfull, remove, trim
-from thread_cli.interpreters.session_tools import KINDS
+from thread_cli.interpreters.session_tools import KINDS, let_event_loops_run
 from thread_cli.interpreters.session_values import HEADER, message
 from thread_cli.interpreters.session_worker import Session, prepared
 
@@ -226,6 +226,7 @@ def _become_session(
             enclose(folder or None, readable)
         if confined:
             restrict()
+            let_event_loops_run()
         session = make(connection)
     except BaseException as error:  # noqa: BLE001 - told to the runner
         failure = str(error) if isinstance(error, ConfinementError) else f"{type(error).__name__}: {error}"
