@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from benches import SCRIPT
+from cpython import expected
 from games import extracted
+from programs import CASES
 from reported import Edit, Runs, rewritten_copy
 from sessions import SMALL
 from watching import Watch
@@ -18,6 +20,7 @@ from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.interpreters.session import SessionInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_envs.alfworld import Alfworld
@@ -76,19 +79,32 @@ async def interpreter() -> AsyncIterator[MontyInterpreter]:
 
 
 @pytest.fixture
-def play(interpreter: MontyInterpreter) -> Callable[..., Any]:
+def play(variables: VariableInterpreter) -> Callable[..., Any]:
     """Play a script: answers, roles or a function; rules of the prompt and arguments of the executor by keyword."""
 
     async def run(script: Any, text: str = "Do it.", *, rules: dict[str, Any] | None = None, **options: Any) -> Played:
         events: list[Event] = []
         model = script if hasattr(script, "complete") else ScriptedModel(script)
         prompt = Prompt("test", "Q", Rules(**{"phi": "last_line_after_comma", **(rules or {})}))
-        options.setdefault("interpreter", interpreter)
+        options.setdefault("interpreter", variables)
         sinks = [events.append, *options.pop("sinks", [])]
         executor = Executor(model=model, prompt=prompt, sinks=sinks, **options)
         return Played(await executor.run(Task("t", text)), events)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def python() -> list[list[tuple[Any, Any]]]:
+    """What the Python that runs the tests makes of all pieces of code (see `programs.py`)."""
+    return expected(CASES)
+
+
+@pytest.fixture
+async def variables() -> AsyncIterator[VariableInterpreter]:
+    opened = VariableInterpreter()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from thread_cli.engine.errors import Status
 from thread_cli.engine.executor import Executor
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.alfworld import Alfworld
 
@@ -23,7 +23,7 @@ def game_files(folder: Path) -> list[Path]:
 
 async def play(environment: Alfworld, tasks, **options):
     """Have the teacher play tasks; returns the episodes."""
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     episodes = []
     for task in tasks:
         prompt = options.get("prompt") or load(None, "alfworld", category=task.category)

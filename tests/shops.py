@@ -5,7 +5,7 @@ import json
 from thread_cli.engine.errors import Status
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.webshop import WebShop
 from thread_envs.webshop.generated import generate
@@ -17,7 +17,7 @@ async def opened(number: int = 169, **options) -> tuple[WebShop, str]:
 
 
 async def play(shop: WebShop, tasks):
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     prompt = load(None, "webshop")
     episodes = []
     for task in tasks:

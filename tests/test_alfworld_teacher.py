@@ -7,7 +7,7 @@ import pytest
 from games import extracted, game_files, play, unsolved
 
 from thread_cli.engine.errors import Status
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models import Request
 from thread_cli.models.teacher import Teacher
 from thread_cli.protocols.prompt import installed, load
@@ -44,7 +44,7 @@ async def test_threads_that_leave_names_to_python_win_the_same_games_with_few_wo
 
 
 async def test_what_a_game_is_about_is_read_by_python_from_every_sentence(alfworld):
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     for task in alfworld.tasks("generated")[:60]:
         goal = goal_of(generate(int(task.id)))
         code = (await Alfworld(terse=True).teacher(task).complete(request("Your task is to: x."))).text
@@ -118,7 +118,7 @@ async def written(context: str, *feedback: str) -> str:
 )
 async def test_what_is_looked_for_is_found_by_its_whole_name(kind, seen, expected):
     code = await written(f"look for a {kind} at the desk 1 =>", seen)
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     outcome = await interpreter.run(f"import re\n{code}", {"kind": kind, "observation": seen})
     await interpreter.close()
     assert (outcome.printed, outcome.names["found"]) == (f"{expected}\n", expected)

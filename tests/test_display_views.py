@@ -126,6 +126,23 @@ def test_an_unpriced_run_costs_unknown_and_never_nothing():
     assert "cost $0.0010" in " ".join(drawn(render_footer(story.state, 80)))
 
 
+async def test_figures_that_are_estimates_are_shown_as_such(play):
+    state = TreeState()
+    played = await play(["First, say it =>", "print('ok')", "print('done')"])
+    for event in played.events:
+        state.apply(event)
+    text = " ".join(drawn(render_footer(state, 80)))
+    totals = played.episode.totals
+    assert totals.estimated
+    for part in (
+        f"prompt ~{totals.prompt_tokens:,}",
+        "cached unknown",
+        f"generated ~{totals.generated_tokens}",
+        f"critical path ~{totals.token_latency}",
+    ):
+        assert part in text
+
+
 def test_the_footer_tells_what_the_episode_has_used():
     text = " ".join(drawn(render_footer(door().state, 80, elapsed=2.0)))
     for part in (

@@ -231,3 +231,11 @@ async def test_without_usage_the_pieces_are_counted_and_the_cost_is_unknown():
     with Server(lambda _: completion("a", "b", "c")) as server:
         done = await ask(server, price=Price(1, 1, 1))
     assert (done.usage.prompt, done.usage.generated, done.usage.cost) == (0, 3, None)
+    assert (done.usage.estimated, done.usage.cached_known) == (True, False)
+
+
+@pytest.mark.parametrize(("cached", "known"), [(None, False), (0, True), (800, True)])
+async def test_what_a_server_does_not_tell_of_its_cache_is_not_known(cached, known):
+    with Server(lambda _: completion("a", usage=usage_event(1000, 50, cached=cached))) as server:
+        done = await ask(server)
+    assert (done.usage.estimated, done.usage.cached_known) == (False, known)

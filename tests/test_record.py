@@ -89,7 +89,7 @@ import asyncio, os, signal
 from pathlib import Path
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder
@@ -98,7 +98,7 @@ def answer(request):
     if request.y.count("<=") == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return f"> step {{request.y.count('<=')}} =>"
-executor = Executor(model=ScriptedModel(answer), prompt=Prompt("p", "Q", Rules()), interpreter=MontyInterpreter(), sinks=[log])
+executor = Executor(model=ScriptedModel(answer), prompt=Prompt("p", "Q", Rules()), interpreter=VariableInterpreter(), sinks=[log])
 asyncio.run(executor.run(Task("t", "x")))
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False)

@@ -89,6 +89,14 @@ def test_the_teacher_solves_all_and_the_report_says_so(played) -> None:
     assert found["published"][0]["success"] == 93.5
 
 
+def test_estimates_are_shown_as_such(played) -> None:
+    summary = summarise(read_run(played("teacher")))
+    assert (summary.tokens.estimated, summary.tokens.cached_known) == (True, False)
+    text = "".join(map(as_text, tables(arms_of([read_run(played("teacher"))]))))
+    assert f"~{summary.tokens.prompt:,}" in text
+    assert "unknown" in text
+
+
 def test_figures_are_sums_over_the_results(played) -> None:
     run = read_run(played("faulty:garbage=0.4+teacher"))
     found = summarise(run)

@@ -92,9 +92,9 @@ async def test_threads_run_side_by_side_and_one_thread_takes_its_turns(analysis)
     assert all(outcome.seconds < 0.6 for outcome in outcomes)
 
 
-async def test_a_deleted_name_is_gone_for_its_piece_of_code_only(analysis) -> None:
+async def test_a_deleted_name_is_gone_for_its_thread(analysis) -> None:
     outcome = await analysis.run("del x\nx", {"x": 1}, thread="0")
-    assert (dict(outcome.names), outcome.error) == ({}, "NameError: name 'x' is not defined")
+    assert (dict(outcome.names), list(outcome.gone), outcome.error) == ({}, ["x"], "NameError: name 'x' is not defined")
     assert await ran(analysis, "y = x", {"x": 1}) == {"y": 1}
 
 

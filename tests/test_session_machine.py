@@ -95,7 +95,7 @@ async def test_another_parent_is_started_where_the_first_was_killed(open_session
     first = open_session()
     parent, child = (await ran(first, "import os\nx = os.getppid(), os.getpid()"))["x"]
     os.kill(parent, signal.SIGKILL)
-    with pytest.raises(Exception, match=r"the parent of the analysis sessions is gone|the session ended"):
+    with pytest.raises(Exception, match=r"the parent of the sessions is gone|the session ended"):
         for thread in "12":
             await first.run("x = 1", {}, thread=thread)
     await first.close()
@@ -158,7 +158,7 @@ def test_folders_are_made_where_tmpdir_says_and_where_they_cannot_be_the_runner_
         [sys.executable, "-c", TEMPORARY], env=environment, capture_output=True, text=True, check=False
     )
     failed, made, _ = done.stdout.split("\n")
-    assert failed.startswith("InterpreterFailed no analysis session can be opened: [Errno 2] No such file or directory")
+    assert failed.startswith("InterpreterFailed no session can be opened: [Errno 2] No such file or directory")
     assert Path(made).parent == folder
     assert list(folder.iterdir()) == []
 

@@ -11,7 +11,7 @@ import pytest
 from thread_cli.engine.errors import EnvironmentFailed, Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Snapshots, Step, Task, Teaches
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models import Request
 from thread_cli.protocols.prompt import load
 from thread_envs.none import FreeText
@@ -71,7 +71,7 @@ def commands(text: str) -> list[str]:
 
 
 async def play(environment: TextCraft, tasks, **options):
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     prompt = load(None, "textcraft")
     episodes = []
     for task in tasks:
@@ -384,7 +384,7 @@ def test_the_prompt_gives_away_no_task():
 
 
 async def test_the_sums_in_the_arithmetic_prompt_are_right():
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     for context, y in blocks("none", "arithmetic"):
         names = await _names(interpreter, y)
         for operation, answer in re.findall(r", compute (.+?) =>(.*?)<=", y):

@@ -16,7 +16,7 @@ from thread_cli.engine.executor import Executor
 from thread_cli.environments import Finds, Task
 from thread_cli.environments.lazy import LazyTasks
 from thread_cli.environments.registry import task_of
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.textcraft import TextCraft, _world
 from thread_envs.textcraft_worlds import LISTED
@@ -43,7 +43,7 @@ async def shown(number: int, **options) -> list[str]:
 
 async def play(environment: TextCraft, played, prompt: str | None = None):
     """Play worlds, by number, or other tasks."""
-    interpreter, rules = MontyInterpreter(), load(prompt, "textcraft")
+    interpreter, rules = VariableInterpreter(), load(prompt, "textcraft")
     for number in played:
         events, task = [], number if isinstance(number, Task) else world(number)
         executor = Executor(

@@ -308,11 +308,11 @@ def test_a_damaged_run_is_told(tmp_path) -> None:
 
 async def flat(script, task="200") -> tuple[list[Trajectory | str], list[Any]]:
     from thread_cli.engine.executor import Executor
-    from thread_cli.interpreters.monty import MontyInterpreter
+    from thread_cli.interpreters.variables import VariableInterpreter
 
     prompt = load_prompt(None, "textcraft")
     events: list[Any] = []
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     executor = Executor(
         model=script, prompt=prompt, interpreter=interpreter, environment=TextCraft(), sinks=[events.append]
     )
@@ -338,12 +338,12 @@ async def test_a_flat_episode_plays_the_same_actions_with_a_thought_for_each_thr
 async def test_a_flat_episode_can_be_played_by_the_method_react() -> None:
     (told,), _ = await flat(TextCraftTeacher())
     from thread_cli.engine.executor import Executor
-    from thread_cli.interpreters.monty import MontyInterpreter
+    from thread_cli.interpreters.variables import VariableInterpreter
 
     prompt = load_prompt("react", "textcraft/methods")
     answers = [text.removesuffix("=>").removesuffix("#END#") for text in learned(told)]
     model = Witness(lambda request: answers[request.y.count("<=")] + "=>")
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     executor = Executor(
         model=model,
         prompt=Prompt("react", "", prompt.rules),

@@ -8,7 +8,7 @@ from shops import play, unsolved
 from thread_cli.engine.errors import Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Step, Teaches
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models import Request, estimated_tokens
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import load
@@ -138,7 +138,7 @@ async def test_a_plain_prompt_in_the_published_form_runs_with_the_environments_r
         return script[role][asked.y.count("<=")]
 
     shop = WebShop(client="thread")
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     prompt = load(str(file), "webshop", plain_rules=shop.rules)
     executor = Executor(model=ScriptedModel(write), prompt=prompt, interpreter=interpreter, environment=shop)
     episode = await executor.run(shop.find("fixed_169"), "webshop")

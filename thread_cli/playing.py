@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.engine.errors import InterpreterFailed, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter, described
 from thread_cli.models import Opens
 from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest, unfamiliar
 from thread_cli.models.registry import innermost, open_model, priced
@@ -84,7 +84,11 @@ async def play(
         stack.push_async_callback(interpreter.close)
         await _open(interpreter)
         name = f"{config.environment}-{task.id}".replace("/", "-")
-        about = {"config": config.model_dump(mode="json"), "prompt": {"name": prompt.name, **prompt.rules.model_dump()}}
+        about: dict[str, Any] = {
+            "config": config.model_dump(mode="json"),
+            "prompt": {"name": prompt.name, **prompt.rules.model_dump()},
+            "variables": described(unsafe=config.unsafe_python),
+        }
         if digest := specialist_digest(innermost(config.model.spec)):
             about["specialist"] = {"adapter": digest}
         folder = RunFolder.create(config.log, name, about, prompt.q)
@@ -121,7 +125,7 @@ def prompt_for(config: Config, environment: Environment, task: Task) -> Prompt:
 def interpreter_for(config: Config, environment: Environment, task: Task) -> Interpreter:
     """What runs the code of threads that play `task`."""
     if not isinstance(environment, Computes):
-        return MontyInterpreter()
+        return VariableInterpreter(unsafe=config.unsafe_python)
     from thread_cli.interpreters.session import SessionInterpreter
 
     return SessionInterpreter(environment.workspace(task), unsafe=config.unsafe_python)

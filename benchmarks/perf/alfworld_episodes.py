@@ -13,7 +13,7 @@ import time
 import psutil
 
 from thread_cli.engine.executor import Executor
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.alfworld import Alfworld
 
@@ -28,7 +28,7 @@ def megabytes(pid: int | None) -> float:
 
 async def main(episodes: int) -> None:
     """Play, and print a line for some of the episodes."""
-    environment, interpreter = Alfworld(), MontyInterpreter()
+    environment, interpreter = Alfworld(), VariableInterpreter()
     runner, began, solved, most = psutil.Process().pid, time.monotonic(), 0, 0.0
     print("episode   runner MB   game MB   seconds per episode")
     for number, task in enumerate(environment.tasks("generated")[:episodes], start=1):

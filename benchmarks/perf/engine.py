@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from thread_cli.engine.executor import Executor
 from thread_cli.engine.limits import Limits
 from thread_cli.environments import Step, Task
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols import Act, End, Result, Spawn
 from thread_cli.protocols.prompt import Prompt, Rules
@@ -101,7 +101,7 @@ async def played(
     model: TimedModel, text: str, protocol: Protocol | None = None, environment: Environment | None = None
 ) -> tuple[Episode, float]:
     """An episode, and the seconds that it took beside the model."""
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     await interpreter.run("x = 1 + 1", {})
     with tempfile.TemporaryDirectory() as folder:
         log = RunFolder.create(Path(folder) / "run", "perf", {}, "Q").log("perf")

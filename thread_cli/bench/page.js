@@ -88,7 +88,7 @@ function line(row) {
       link.href = `#${row.key}`;
       cell.append(link);
     } else {
-      cell.textContent = NUMBERS.has(name) ? number(value(row)) : value(row);
+      cell.textContent = name === "tokens" ? tokens(row) : NUMBERS.has(name) ? number(value(row)) : value(row);
     }
     if (name === "outcome") cell.classList.add(tone(row.outcome));
     made.append(cell);
@@ -121,9 +121,13 @@ async function route() {
   if (row) open(row, await episode(row));
 }
 
+function tokens(of) {
+  return (of.estimated ? "~" : "") + number(of.tokens);
+}
+
 function open(row, { message, threads }) {
   const figures = [row.run, row.category, `${number(row.threads)} threads`, `${number(row.calls)} calls`,
-    `${row.depth} deep`, `${number(row.tokens)} tokens`];
+    `${row.depth} deep`, `${tokens(row)} tokens`];
   byId("name").textContent = [row.environment, row.task, row.text].filter(Boolean).join(" · ");
   byId("figures").replaceChildren(element("span", row.outcome, tone(row.outcome)),
     ` · ${figures.filter(Boolean).join(" · ")}`);
@@ -176,7 +180,7 @@ function opener(thread) {
   const mark = thread.failed ? ["✗", "bad"] : thread.ended ? ["✓", "good"] : ["■", "plain"];
   button.append(element("span", mark[0], mark[1]), element("span", title(thread), "title"),
     element("span", thread.failure || (thread.result ? `→ ${thread.result}` : ""), "result"),
-    element("span", number(thread.tokens), "tokens"));
+    element("span", tokens(thread), "tokens"));
   button.addEventListener("click", () => {
     for (const other of byId("tree").querySelectorAll("[aria-current]")) other.removeAttribute("aria-current");
     button.setAttribute("aria-current", "true");
@@ -194,7 +198,7 @@ function read(thread) {
   const parts = element("pre");
   for (const [kind, text] of thread.parts) parts.append(element("span", text, kind));
   const seconds = thread.seconds === null ? "" : ` · ${number(thread.seconds)} s`;
-  const figures = `depth ${thread.depth} · ${number(thread.tokens)} tokens · ${number(thread.calls)} calls${seconds}`;
+  const figures = `depth ${thread.depth} · ${tokens(thread)} tokens · ${number(thread.calls)} calls${seconds}`;
   byId("thread").replaceChildren(element("h2", `${thread.path} · ${title(thread)}`),
     element("p", figures, "note"),
     ...section("given", thread.context), element("h3", "wrote, and read"), parts,

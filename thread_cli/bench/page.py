@@ -121,6 +121,7 @@ def _row(arm: Arm, result: Result, number: int) -> dict[str, Any]:
         "calls": totals.calls,
         "depth": totals.depth,
         "tokens": totals.prompt_tokens + totals.generated_tokens,
+        "estimated": totals.estimated,
         "chunk": number // _CHUNK,
         "place": number % _CHUNK,
     }
@@ -143,6 +144,7 @@ def _started(event: ThreadStarted, before: dict[str, Any] | None) -> dict[str, A
         "ended": False,
         "failure": None,
         "tokens": 0,
+        "estimated": False,
         "calls": 0,
         "seconds": None,
         "began": event.time,
@@ -159,6 +161,7 @@ def _tell(thread: dict[str, Any], event: Event, times: bool) -> None:
     match event:
         case Generated():
             thread["tokens"] += event.generated_tokens
+            thread["estimated"] = thread["estimated"] or event.estimated
             thread["calls"] += 1
         case Failed():
             thread["failure"] = _safe(f"{event.failure}: {event.message}")

@@ -25,6 +25,7 @@ from thread_cli.config import Config, at_home
 from thread_cli.engine.errors import UserError
 from thread_cli.engine.limits import Limits
 from thread_cli.environments.registry import paths_of
+from thread_cli.interpreters.variables import described
 from thread_cli.models.embedded import specialist_digest
 from thread_cli.models.registry import innermost
 from thread_cli.record.folder import versions, without_none
@@ -100,7 +101,7 @@ class Plan(BaseModel):
             limit=limit,
             shuffle=shuffle,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            versions=versions(),
+            versions=versions() | {"variables": described(unsafe=config.unsafe_python)},
             config=Config.model_validate(
                 {"limits": limits, "model": model}
                 | {name: getattr(config, name) for name in ("on_failure", "child_limits", "unsafe_python", "seed")}

@@ -22,8 +22,6 @@ from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, 
 from thread_cli.bench.suite import tasks_of
 from thread_cli.engine.errors import Status, ThreadFailure, UserError
 from thread_cli.engine.events import EpisodeEnded, Failed, Generated, Totals
-from thread_cli.environments import Computes
-from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.models.embedded import unfamiliar
 from thread_cli.models.registry import innermost
 from thread_cli.playing import Models, environment_for, executor_for, interpreter_for, require_price
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from thread_cli.config import Config
     from thread_cli.engine.events import Event
     from thread_cli.environments import Environment, Task
-    from thread_cli.interpreters import Interpreter
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Attempt", "Player", "Players", "Spent"]
@@ -112,7 +109,6 @@ class Player:
         self._plan = plan
         self._tell = tell
         self._models = Models(plan.config.model, tell)
-        self._variables = MontyInterpreter()
         self._idle: defaultdict[int, list[Environment]] = defaultdict(list)
         self._prompts: dict[tuple[int, str, str], Prompt] = {}
 
@@ -166,7 +162,6 @@ class Player:
             with suppress(ThreadFailure):
                 await environment.close()
         await self._models.close()
-        await self._variables.close()
 
     async def _episode(self, item: Item, sinks: list[Callable[[Event], None]]) -> None:
         config, way = self._config(item.part, item.variant), method(item.method)
@@ -174,10 +169,8 @@ class Player:
             environment = await stack.enter_async_context(self._environment(item.part))
             prompt = self._prompt(item.part, environment, item.task, item.variant)
             model = await stack.enter_async_context(self._models.use(environment, item.task))
-            interpreter: Interpreter = self._variables
-            if isinstance(environment, Computes):
-                interpreter = interpreter_for(config, environment, item.task)
-                stack.push_async_callback(interpreter.close)
+            interpreter = interpreter_for(config, environment, item.task)
+            stack.push_async_callback(interpreter.close)
             if item.variant and not item.variant.variables:
                 interpreter = without_variables(interpreter)
             executor = executor_for(

@@ -54,6 +54,8 @@ class Progress:
     failures: Counter[FailureClass] = field(default_factory=Counter[FailureClass])
     calls: int = 0
     tokens: int = 0
+    estimated: bool = False
+    """Whether some of the tokens are estimates."""
     cost: float | None = 0.0
     priced: bool = False
     """Whether the price of a call is known before any is made."""
@@ -85,6 +87,7 @@ class Progress:
             self.failures[result.failure] += 1
         self.calls += totals.calls
         self.tokens += totals.prompt_tokens + totals.generated_tokens
+        self.estimated = self.estimated or totals.estimated
         known = self.cost is not None and (totals.cost is not None or not totals.calls)
         self.cost = (self.cost or 0.0) + (totals.cost or 0.0) if known else None
         self.retries += totals.retries

@@ -95,6 +95,10 @@ class Tokens(_Figures):
     cached: int
     repeated: int
     generated: int
+    estimated: bool
+    """Whether some of them are estimates."""
+    cached_known: bool
+    """Whether all models told how much a cache spared."""
 
 
 class LocalWork(_Figures):
@@ -330,6 +334,8 @@ def _tokens(results: Sequence[Result]) -> Tokens:
         cached=sum(each.cached_tokens for each in totals),
         repeated=sum(each.repeated_tokens for each in totals),
         generated=generated,
+        estimated=any(each.estimated for each in totals),
+        cached_known=all(each.cached_known for each in totals),
     )
 
 

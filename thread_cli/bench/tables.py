@@ -183,16 +183,20 @@ def _spent(arms: Sequence[Arm]) -> Table:
     rows: list[tuple[str, ...]] = []
     for arm in arms:
         summary, tokens = arm.summary, arm.summary.tokens
-        counts = (tokens.total, tokens.prompt, tokens.cached, tokens.generated)
+        about = "~" if tokens.estimated else ""
+        cached = _count(tokens.cached) if tokens.cached_known else "unknown"
         means = (summary.calls, summary.threads, summary.depth)
         wall = (_NOTHING if summary.seconds is None else duration(summary.seconds),) if timed else ()
         rows.append(
             (
                 arm.label,
-                *map(_count, counts),
+                about + _count(tokens.total),
+                about + _count(tokens.prompt),
+                cached,
+                about + _count(tokens.generated),
                 *(_figure(mean.mean, ".1f") for mean in means),
                 _count(summary.depth.max),
-                _figure(summary.critical_path.mean, ",.0f"),
+                (about if summary.critical_path.mean else "") + _figure(summary.critical_path.mean, ",.0f"),
                 *wall,
                 _dollars(summary.cost),
                 _dollars(summary.cost_per_success),

@@ -20,6 +20,7 @@ from thread_cli.display.text import clean
 from thread_cli.engine.errors import UserError
 from thread_cli.environments import SetsUp
 from thread_cli.environments.registry import Broken, Installed, find, installed, names
+from thread_cli.interpreters.variables import described
 
 __all__ = ["app"]
 
@@ -49,6 +50,7 @@ def environments(context: typer.Context) -> None:
     print_table(
         ("environment", "installed", "tasks", "what they are"), (row for each in found for row in _rows(each)), remedies
     )
+    print(f"\nThe Python of threads: {described()}")
 
 
 @app.command("check")

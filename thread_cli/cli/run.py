@@ -183,4 +183,7 @@ def _compared(settings: Config, played: Played) -> int:
         print("replay: the same events as recorded", file=sys.stderr)
         return 0
     print(f"thread: the replay diverges in {clean(str(difference))}", file=sys.stderr)
+    then, here = before.variables(), played.folder.variables()
+    if then != here:
+        print(f"thread: variables were computed by {clean(then)} then, by {clean(here)} now", file=sys.stderr)
     return 1

@@ -167,7 +167,8 @@ def _times(progress: Progress) -> Text:
 
 def _spent(progress: Progress) -> Text:
     cost = "unknown" if progress.known_cost is None else f"${progress.known_cost:,.2f}"
-    parts = [f"{compact(progress.calls)} calls", f"{compact(progress.tokens)} tokens", f"cost {cost}"]
+    tokens = f"{'~' if progress.estimated else ''}{compact(progress.tokens)} tokens"
+    parts = [f"{compact(progress.calls)} calls", tokens, f"cost {cost}"]
     if progress.retries:
         parts.append(f"{progress.retries:,} calls repeated")
     if progress.attempts:

@@ -176,12 +176,13 @@ def render_footer(
     if elapsed is not None:
         threads.append(_figure("elapsed", duration(elapsed)))
     lines += _pack(threads, width, glyphs)
+    about = "~" if state.estimated else ""
     figures = [
-        ("prompt", f"{state.prompt_tokens:,}"),
-        ("cached", f"{state.cached_tokens / state.prompt_tokens:.0%}" if state.prompt_tokens else "none"),
+        ("prompt", f"{about}{state.prompt_tokens:,}"),
+        ("cached", _share_cached(state)),
         ("repeated", f"{state.repeated_tokens:,}"),
-        ("generated", f"{state.generated_tokens:,}"),
-        ("critical path", f"{state.token_latency:,}"),
+        ("generated", f"{about}{state.generated_tokens:,}"),
+        ("critical path", f"{about}{state.token_latency:,}"),
         ("cost", "unknown" if state.cost is None else _dollars(state.cost)),
     ]
     if state.retries:
@@ -191,6 +192,12 @@ def render_footer(
     if state.local is not None and elapsed is not None:
         figures += _local(state, state.local)
     return lines + _pack([_figure(name, value) for name, value in figures], width, glyphs)
+
+
+def _share_cached(state: TreeState) -> str:
+    if not state.cached_known:
+        return "unknown"
+    return f"{state.cached_tokens / state.prompt_tokens:.0%}" if state.prompt_tokens else "none"
 
 
 def _local(state: TreeState, local: Local) -> list[tuple[str, str]]:

@@ -124,6 +124,9 @@ class TreeState:
         self.time = 0.0
         self.calls = self.retries = self.repairs = self.actions = self.depth = self.token_latency = 0
         self.prompt_tokens = self.cached_tokens = self.repeated_tokens = self.generated_tokens = 0
+        self.estimated = False
+        """Whether some of the tokens are estimates."""
+        self.cached_known = True
         self.cost: float | None = None
         self.local: Local | None = None
         """What a model on this machine took of it."""
@@ -236,6 +239,8 @@ class TreeState:
         self.cached_tokens += event.cached_tokens
         self.repeated_tokens += event.repeated_tokens
         self.generated_tokens += event.generated_tokens
+        self.estimated = self.estimated or event.estimated
+        self.cached_known = self.cached_known and event.cached_known
         if event.local is not None:
             self.local = (self.local or Local()) + event.local
         self._priced = self._priced and event.cost is not None
@@ -260,6 +265,7 @@ class TreeState:
         self.prompt_tokens, self.cached_tokens = totals.prompt_tokens, totals.cached_tokens
         self.repeated_tokens, self.generated_tokens = totals.repeated_tokens, totals.generated_tokens
         self.local = totals.local
+        self.estimated, self.cached_known = totals.estimated, totals.cached_known
         self.depth, self.token_latency, self.cost = totals.depth, totals.token_latency, totals.cost
 
     def _enter(self, thread: ThreadState, phase: Phase) -> None:

@@ -110,14 +110,25 @@ class Sums:
     """Totals over the events of an episode so far."""
 
     def __init__(self) -> None:
-        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost"}, 0)
+        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost", "local", "estimated", "cached_known"}, 0)
         self._cost: float | None = 0.0
         self._local: Local | None = None
+        self._estimated = False
+        self._cached_known = True
 
     def totals(self, token_latency: int) -> Totals:
         """The sums as they are recorded; the length of the critical path is what they do not know."""
         cost = self._cost if self._sums["calls"] else None
-        return Totals.model_validate(self._sums | {"token_latency": token_latency, "cost": cost, "local": self._local})
+        return Totals.model_validate(
+            self._sums
+            | {
+                "token_latency": token_latency,
+                "cost": cost,
+                "local": self._local,
+                "estimated": self._estimated,
+                "cached_known": self._cached_known,
+            }
+        )
 
     def add(self, event: Event) -> None:
         """Count one more event."""
@@ -131,6 +142,8 @@ class Sums:
                 sums["retries"] += event.retries
                 for kind in _TOKENS:
                     sums[kind] += getattr(event, kind)
+                self._estimated = self._estimated or event.estimated
+                self._cached_known = self._cached_known and event.cached_known
                 if event.local is not None:
                     self._local = (self._local or Local()) + event.local
                 self._pay(event.cost)

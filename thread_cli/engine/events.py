@@ -61,6 +61,10 @@ class Totals(BaseModel):
     cost: float | None = None
     local: Local | None = None
     """Of models on this machine."""
+    estimated: bool = False
+    """Whether some of the tokens are estimates."""
+    cached_known: bool = True
+    """Whether all models told how much a cache spared."""
 
 
 class _Event(BaseModel):
@@ -118,6 +122,10 @@ class Generated(_Event):
     """Those of the generated tokens that were reasoning."""
     note: str = ""
     """How a server's numbers were read that contradict each other, or why they are unknown."""
+    estimated: bool = False
+    """Whether the tokens are estimates."""
+    cached_known: bool = True
+    """Whether the model told how much a cache spared."""
 
 
 class CodeRan(_Event):

@@ -40,7 +40,7 @@ from thread_cli.engine.family import Family
 from thread_cli.engine.limits import Budgets, Limits, before
 from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.environments import Step
-from thread_cli.interpreters import Outcome, SessionDead
+from thread_cli.interpreters import Ends, Outcome, SessionDead
 from thread_cli.interpreters.code import Code, find_code, parse
 from thread_cli.models import Request, estimated_tokens
 from thread_cli.models.circles import goes_round
@@ -97,6 +97,7 @@ class Executor:
         self._model = model
         self._prompt = prompt
         self._interpreter = interpreter
+        self._ends = interpreter if isinstance(interpreter, Ends) else None
         self._environment = environment
         self._limits = limits or Limits()
         self._child_limits = child_limits
@@ -119,7 +120,7 @@ class Executor:
         self._recorder = Recorder(task.id, self._sinks)
         self._family = Family(
             self._recorder,
-            self._thread,
+            self._course,
             phi=self._phi,
             so_far=self._so_far,
             limits=self._limits,
@@ -154,6 +155,14 @@ class Executor:
         return episode
 
     # --- THREAD
+
+    async def _course(self, thread: Thread) -> Result:
+        """A thread from its start to its end; what its code needed is free for others then."""
+        try:
+            return await self._thread(thread)
+        finally:
+            if self._ends is not None:
+                self._ends.ended(thread.path)
 
     async def _thread(self, thread: Thread) -> Result:
         """A thread: it generates, its code is run, and its move carried out, until it ends."""
@@ -196,7 +205,8 @@ class Executor:
         usage, text = written.usage, plain(written.text)
         thread.write(text)
         thread.token_latency += usage.generated
-        prompt_tokens = usage.prompt or (estimated_tokens(request.prompt) if usage.generated else 0)
+        unknown = bool(usage.generated) and not usage.prompt
+        prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
         thread.counted = (len(request.prompt), prompt_tokens)
         self._charge(thread, usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
@@ -209,6 +219,8 @@ class Executor:
             cached_tokens=usage.cached,
             repeated_tokens=usage.repeated,
             local=usage.local,
+            estimated=usage.estimated or unknown,
+            cached_known=usage.cached_known and not unknown,
             generated_tokens=usage.generated,
             cost=usage.cost,
             seconds=round(seconds, 6),
@@ -263,7 +275,7 @@ class Executor:
         for code in find_code(self._protocol.body(written.text, written.stop), apart=not show):
             outcome = await self._interpreted(thread, code) if spent <= self._interpreter.patience else _TOO_LONG
             thread.budget.charge("working_time", outcome.seconds)
-            thread.names.bind(outcome.names)
+            thread.names.bind(outcome.names, outcome.gone)
             printed = None if outcome.printed is None else plain(outcome.printed)
             error = None if outcome.error is None else plain(outcome.error)
             if printed is not None or (error is not None and "print(" in code.source):
@@ -327,7 +339,7 @@ class Executor:
             outcome = await self._interpreted(thread, Code(line, tuple(parse(line))))
         except SyntaxError as error:
             return Step(f"SyntaxError: {error.msg}"), 0.0
-        thread.names.bind(outcome.names)
+        thread.names.bind(outcome.names, outcome.gone)
         shown = plain(outcome.error or (outcome.printed or "").rstrip("\n"))
         return Step(shown), outcome.seconds
 

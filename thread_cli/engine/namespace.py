@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.engine.errors import MalformedOutput
+from thread_cli.interpreters import Names
 from thread_cli.interpreters.values import spelled
 
 if TYPE_CHECKING:
@@ -32,29 +33,36 @@ class Namespace:
     def __init__(self, values: Mapping[str, Any] | None = None, told: Mapping[str, Any] | None = None) -> None:
         self._told: dict[str, Any] = dict(told or {})
         """What the engine says, whatever the thread's code has made of it."""
-        self.values: dict[str, Any] = {**(values or {}), **self._told}
+        self.values = Names(values, values.kept if isinstance(values, Names) else None)
+        for name, value in self._told.items():
+            self._put(name, value)
         self._own: dict[str, None] = {}
         """Bound by the thread's own code, oldest binding first."""
-        self._changed: set[str] = set()
+        self._changed: dict[str, None] = {}
         """Bound by code, here or below: what the parent gets at the join."""
-        self._news: set[str] = set()
+        self._news: dict[str, None] = {}
         """Told by the engine, here or below."""
 
     def child(self) -> Namespace:
         """A child's namespace: a copy, of which nothing is the child's own yet."""
         return Namespace(self.values, self._told)
 
-    def bind(self, names: Mapping[str, Any]) -> None:
-        """Take over what the thread's own code bound."""
+    def bind(self, names: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
+        """Take over what the thread's own code bound, and which names it deleted."""
         for name, value in names.items():
             self._own.pop(name, None)
             self._own[name] = None
             self._adopt(name, value)
+        if isinstance(names, Names):
+            self.values.kept |= names.kept
+        for name in gone:
+            self._forget(name)
 
     def tell(self, name: str, value: Any) -> None:
         """Bind a name on the engine's behalf: it belongs to no thread, and the newest value wins."""
-        self.values[name] = self._told[name] = value
-        self._news.add(name)
+        self._told[name] = value
+        self._put(name, value)
+        self._news[name] = None
 
     def told(self, name: str) -> Any:
         """What the engine last told under a name; None where it has told nothing."""
@@ -63,16 +71,30 @@ class Namespace:
     def join(self, children: Iterable[Namespace]) -> None:
         """Merge what children bound; earlier children first, so that later ones win among themselves."""
         for child in children:
-            for name in child._changed - self._own.keys() - child._told.keys():
-                self._adopt(name, child.values[name])
+            for name in child._changed:
+                if name not in self._own and name not in child._told:
+                    self._adopt(name, child.values[name])
+                    if name in child.values.kept:
+                        self.values.kept[name] = child.values.kept[name]
             for name in child._news:
-                kept = self.values.get(name) if name in self._own else child._told[name]
-                self.tell(name, child._told[name])
-                self.values[name] = kept
+                self._told[name] = child._told[name]
+                self._news[name] = None
+                if name not in self._own:
+                    self._put(name, child._told[name])
+
+    def _put(self, name: str, value: Any) -> None:
+        self.values[name] = value
+        self.values.kept.pop(name, None)
 
     def _adopt(self, name: str, value: Any) -> None:
-        self.values[name] = value
-        self._changed.add(name)
+        self._put(name, value)
+        self._changed[name] = None
+
+    def _forget(self, name: str) -> None:
+        self.values.pop(name, None)
+        self.values.kept.pop(name, None)
+        self._own.pop(name, None)
+        self._changed.pop(name, None)
 
     def substitute(self, text: str) -> str:
         """`text` with `{name}` replaced by the value of each name that is bound.

@@ -24,7 +24,7 @@ from thread_cli.environments import InOwnProcess, Parallel, Scores, SetsUp, Snap
 from thread_cli.environments.conformance import Case, Failure, NotApplicable, answers, require, require_same, series
 from thread_cli.environments.process import OwnProcess
 from thread_cli.environments.registry import task_of
-from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
 
@@ -344,7 +344,7 @@ async def _require_raises(kind: type[Exception], call: Callable[[], object], wha
 async def _act(case: Case, environment: Environment, limits: Limits | None = None) -> Episode:
     """An episode of one action, which a script writes."""
     action = (await case.actions())[0]
-    interpreter = MontyInterpreter()
+    interpreter = VariableInterpreter()
     try:
         executor = Executor(
             model=ScriptedModel([f"> {action} =>", "print('done')\n"]),

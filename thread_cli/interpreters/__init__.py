@@ -13,14 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["HostError", "Interpreter", "Outcome", "SessionDead", "Workspace"]
+__all__ = ["Ends", "HostError", "Interpreter", "Names", "Outcome", "SessionDead", "Workspace"]
+
+
+class Names(dict[str, Any]):
+    """Names with their values, as far as the runner understands these.
+
+    `kept` is what an interpreter keeps of values besides, by name, and is to be given back to it with the names: an
+    object that only this interpreter looks into. A key that is no name stands for what belongs to no name.
+    """
+
+    __slots__ = ("kept",)
+
+    def __init__(self, values: Mapping[str, Any] | None = None, kept: Mapping[str, Any] | None = None) -> None:
+        super().__init__(values or {})
+        self.kept: dict[str, Any] = dict(kept or {})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a piece of code did.
 
-    `names` are the names that it bound or may have changed, with their values. `printed` is what the last statement
+    `names` are the names that it bound or may have changed, with their values; where they are `Names`, what is kept of
+    these and of other names is told too. `gone` are names that it deleted. `printed` is what the last statement
     that printed has printed, None where none did. `error` is one line, `NameError: name 'x' is not defined`.
     `seconds` is how long the code ran, without waiting for its turn.
     """
@@ -29,6 +44,7 @@ class Outcome:
     printed: str | None = None
     error: str | None = None
     seconds: float = 0.0
+    gone: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +90,13 @@ class Interpreter(Protocol):
 
     async def close(self) -> None:
         """Release what the interpreter holds. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Ends(Protocol):
+    """An interpreter that wants to know when a thread needs it no more."""
+
+    def ended(self, thread: str) -> None:
+        """The thread has ended; it runs no more code."""
         ...

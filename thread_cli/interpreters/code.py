@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Code", "find_code", "names_in", "parse"]
+__all__ = ["Code", "find_code", "names_in", "parse", "syntax_error"]
 
 _LONGEST_BLOCK = 100  # lines; parsing ever longer prefixes is quadratic
 _LONGEST_TEXT = 20_000  # characters
@@ -55,6 +55,19 @@ def parse(source: str) -> list[ast.stmt]:
         except (ValueError, RecursionError, MemoryError, OverflowError) as error:
             raise SyntaxError(str(error)) from error
     return cast("ast.Module", tree).body
+
+
+def syntax_error(source: str) -> str:
+    """What Python says of code that cannot be parsed, in one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        try:
+            compile(source, "<string>", "exec", flags=ast.PyCF_ONLY_AST, dont_inherit=True)
+        except SyntaxError as error:
+            return f"{type(error).__name__}: {' '.join(str(error.msg).split())[:300]}"
+        except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+            return f"SyntaxError: {' '.join(str(error).split())[:300]}"
+    return "SyntaxError: invalid syntax"
 
 
 def names_in(statements: Iterable[ast.stmt], *, attributes: bool = False) -> set[str]:

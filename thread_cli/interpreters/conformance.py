@@ -286,10 +286,10 @@ async def _overlaps(interpreter: Interpreter) -> None:
 
 
 async def _repeats(interpreter: Interpreter) -> None:
-    """Code does the same whenever it is run: chance, the order of sets, and errors do not differ."""
+    """Code does the same in whatever thread it is run: chance, the order of sets, and errors do not differ."""
     code = "import random\nx = random.random()\ny = list({'b', 'a', 'c' + str(1)})\nclass A:\n    pass\nz = str(A())"
     seen: set[str] = set()
-    for thread in ("one", "one", "two"):
+    for thread in ("one", "two", "three"):
         outcome = await interpreter.run(code, {}, thread=thread)
         seen.add(repr((outcome.names.get("x"), outcome.names.get("y"), outcome.error)))
     _same(len(seen), 1, "the number of different outcomes")

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
-from thread_cli.interpreters.code import names_in, parse
+from thread_cli.interpreters.code import names_in, parse, syntax_error
+from thread_cli.interpreters.subset import PLAIN, refusal
 from thread_cli.interpreters.values import holds_set, spelled
 
 if TYPE_CHECKING:
@@ -76,11 +77,13 @@ class MontyInterpreter:
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:  # noqa: ARG002
         try:
             statements = parse(code)
-        except SyntaxError as error:
-            return Outcome(error=f"SyntaxError: {error.msg}")
-        constants = _constants(statements)
-        if constants is not None and not any(map(_too_large, constants.names.values())):
-            return constants
+            compile(code, "<string>", "exec", dont_inherit=True)  # the sandbox takes more for Python than Python does
+            if refused := refusal(statements):
+                return Outcome(error=refused)
+        except SyntaxError:
+            return Outcome(error=syntax_error(code))
+        except (RecursionError, MemoryError, ValueError, OverflowError):
+            return Outcome(error="SyntaxError: too deeply nested")
         outcome = self._quick.run(statements, names)
         if outcome.error != _OUT_OF_TIME:
             return outcome
@@ -189,8 +192,32 @@ def _feed(
             result = _fetch_singly(session, wanted)
         values = {}
         printed = output.output or printed
-        found = result if last else {}
-    return found, printed, None
+        found = _by_name(result) if last else {}
+    return _checked(session, found, printed)
+
+
+def _checked(
+    session: MontySession, found: dict[str, Any], printed: str | None
+) -> tuple[dict[str, Any], str | None, str | None]:
+    """What code bound, without what would be something else outside the sandbox; the error names that."""
+    doubtful = [name for name, value in found.items() if type(value) not in (int, float, bool, type(None))]
+    if not doubtful:
+        return found, printed, None
+    session.feed_run(PLAIN)
+    odd = [name for name in doubtful if not session.feed_run(f"plain_({name})") or _is_cut(found[name])]
+    error = f"NotImplementedError: what `{odd[0]}` is bound to cannot be kept on this machine" if odd else None
+    return {name: value for name, value in found.items() if name not in odd}, printed, error
+
+
+def _is_cut(value: Any) -> bool:
+    """Whether a value holds itself, or what looks so."""
+    return "[...]" in (text := repr(value)) or "{...}" in text
+
+
+def _by_name(result: Any) -> dict[str, Any]:
+    if not isinstance(result, dict):  # where the code gave `name` or `locals` another meaning
+        raise InterpreterFailed("the Python sandbox does not tell names")
+    return cast("dict[str, Any]", result)
 
 
 def _fetch_singly(session: MontySession, wanted: set[str]) -> dict[str, Any]:
@@ -204,24 +231,6 @@ def _fetch_singly(session: MontySession, wanted: set[str]) -> dict[str, Any]:
         except (pydantic_monty.MontyRuntimeError, ValueError):
             continue
     return found
-
-
-def _constants(statements: Sequence[ast.stmt]) -> Outcome | None:
-    """The outcome of code that only assigns and prints constants; None where there is more to it."""
-    names: dict[str, Any] = {}
-    printed: str | None = None
-    try:
-        for statement in statements:
-            match statement:
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    names[name] = ast.literal_eval(value)
-                case ast.Expr(ast.Call(func=ast.Name("print"), args=[ast.Constant(str(text))], keywords=[])):
-                    printed = text + "\n"
-                case _:
-                    return None
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return None
-    return Outcome(names, printed)
 
 
 def _binds(statements: Iterable[ast.stmt]) -> set[str]:
@@ -256,7 +265,7 @@ def _definitions(statements: Iterable[ast.stmt]) -> dict[str, Definition]:
             case ast.FunctionDef() | ast.ClassDef():
                 found[statement.name] = Definition(ast.unparse(statement))
             case ast.Import() | ast.ImportFrom():
-                found |= dict.fromkeys(_binds([statement]), Definition(ast.unparse(statement)))
+                found |= dict.fromkeys(sorted(_binds([statement])), Definition(ast.unparse(statement)))
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()):
                 found[name] = Definition(ast.unparse(statement))
             case _:

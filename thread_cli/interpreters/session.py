@@ -1,8 +1,9 @@
-"""Data analysis: Python with pandas, numpy and scipy, in sessions that are confined by the kernel.
+"""Python in sessions that the kernel confines: for data analysis with pandas, numpy and scipy, and for variables.
 
-A warmed process (`session_zygote.py`) forks one session per thread. A session is a cache: the names of a thread live
-with the engine, and a session is told those that it does not know yet and that the code can reach, so any of them may
-be ended at any time, for taking too long or to make room, and is opened again when its thread goes on.
+A warmed process (`session_zygote.py`) forks the sessions. A thread's objects live on in its session from one piece of
+code to the next. The runner has bytes of them besides, so that any session may be ended at any time, for taking too
+long or to make room, and so that a child, or a parent after the join, can go on with them in a session of its own. A
+session is told those names that it does not know yet and that the code can reach.
 """
 
 from __future__ import annotations
@@ -11,40 +12,53 @@ import ast
 import asyncio
 import importlib.util
 import inspect
-from collections import OrderedDict
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet, WeakValueDictionary
+from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakValueDictionary, finalize
 
 from thread_cli.distribution import remedy
 from thread_cli.engine.errors import EnvironmentFailed, InterpreterFailed, ThreadFailure, UserError
-from thread_cli.interpreters import HostError, Outcome, SessionDead, Workspace
-from thread_cli.interpreters.code import names_in, parse
+from thread_cli.interpreters import HostError, Names, Outcome, SessionDead, Workspace
+from thread_cli.interpreters.code import names_in, parse, syntax_error
+from thread_cli.interpreters.session_pool import Pool
 from thread_cli.interpreters.session_process import JUNK, Connection, Zygote, dead
-from thread_cli.interpreters.session_values import Held, NotPlainError, encoded, message
+from thread_cli.interpreters.session_values import STATE, Blob, Held, Kept, NotPlainError, encoded, message
+from thread_cli.interpreters.tame import leaves_no_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["SessionInterpreter"]
 
 _PACKAGES: Final = ("cloudpickle", "numpy", "pandas", "sandlock", "scipy")
-_IDLE: Final = 8
+_IDLE: Final = {"analysis": 8, "variables": 32}
 _RUNNING: Final = 8
 _ASKS: Final = 10_000
 """Calls of the host that one piece of code may make."""
+_MOMENT: Final = 2
+"""Milliseconds for which the event loop stands still for an answer: most code takes no longer."""
+_GRACE: Final = 0.5
+"""Seconds that a session is given to say what it has begun to say."""
+_STARVED: Final = 20
+"""How many times its time a session may take where others have the processors."""
 _SETUP_SECONDS: Final = 60.0
 _PRINT_LIMIT: Final = 64_000
 _LINE: Final = 300
-_DYNAMIC: Final = frozenset({"eval", "exec", "globals", "locals", "vars", "dir", "query"})
+_KEPT: Final = 1_000_000_000
+"""Bytes of all values that are kept of the threads of an episode."""
+_DYNAMIC: Final = frozenset(
+    """eval exec globals locals vars dir query inspect sys gc __main__ __globals__ __dict__ __builtins__ __import__
+    import_module modules get_type_hints pickle ctypes""".split()  # noqa: SIM905 - as a list it would be a page long
+)
 """Code that uses these may read any name."""
 
 
 class SessionInterpreter:
-    """Python for data analysis; `docs/interpreters.md` says what code finds there and what it may do.
+    """Python in confined sessions; `docs/interpreters.md` says what code finds there and what it may do.
 
     Args:
         workspace: what the sessions hold besides the libraries.
+        kind: what the sessions are for; those for variables have neither libraries nor a folder.
         unsafe: run sessions unconfined where this machine cannot confine them.
         seconds: the longest that one piece of code may run, calls of the host not counted.
         memory: bytes that one session may take.
@@ -60,27 +74,29 @@ class SessionInterpreter:
         self,
         workspace: Workspace | None = None,
         *,
+        kind: Literal["analysis", "variables"] = "analysis",
         unsafe: bool = False,
         seconds: float = 10.0,
         memory: int = 1_000_000_000,
         disk: int = 256_000_000,
     ) -> None:
-        missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+        missing = [name for name in _PACKAGES if kind == "analysis" and importlib.util.find_spec(name) is None]
         if missing:
             raise UserError(f"data analysis needs {', '.join(missing)}: {remedy('dataqa')}")
         self._workspace = workspace or Workspace()
+        self._kind = kind
         self._unsafe = unsafe
         self._seconds = seconds
         self._memory = memory
         self._disk = disk
         self._always = names_in(_statements(self._workspace.setup), attributes=True)
-        self._held: WeakSet[Held] = WeakSet()
-        self._idle: OrderedDict[str, Connection] = OrderedDict()
-        self._live: set[Connection] = set()
+        self._kept = 0
+        """Bytes that are kept of values."""
+        self._pool = Pool(_IDLE[kind])
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._running = asyncio.Semaphore(_RUNNING)
         self._folder: str | None = None
-        self._zygote = Zygote.shared()
+        self._zygote = Zygote.shared(kind)
 
     async def open(self) -> None:
         """See that sessions can be had, before one is needed.
@@ -100,48 +116,68 @@ class SessionInterpreter:
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:
         try:
             statements = parse(code)
-        except SyntaxError as error:
-            return Outcome(error=f"SyntaxError: {error.msg}")
+        except SyntaxError:
+            return Outcome(error=syntax_error(code))
+        given = names if isinstance(names, Names) else _given(names)
         async with self._turns.setdefault(thread, asyncio.Lock()), self._running:
-            session = self._idle.pop(thread, None)
-            if session is not None and not session.idle():
-                self._end(session)
-                session = None
-            session = session or await self._open()
-            try:
-                outcome = await self._run(session, code, statements, names)
-            except BaseException:
-                self._end(session)
-                raise
-            self._keep(thread, session)
-            return outcome
+            tame = self._kind == "variables" and leaves_no_trace(statements)
+            while True:
+                session = await self._session(thread, tame=tame)
+                session.tame = session.tame and tame
+                try:
+                    outcome = await self._run(session, code, statements, given)
+                except BaseException:
+                    self._pool.end(session)
+                    raise
+                if outcome is not None:
+                    self._pool.keep(thread, session)
+                    return outcome
+                self._pool.end(session)
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are at the moment."""
+        return len(self._pool)
+
+    def ended(self, thread: str) -> None:
+        """A thread has ended: its session is needed no more."""
+        self._pool.release(thread)
 
     async def close(self) -> None:
-        for session in list(self._live):
-            self._end(session)
-        self._idle.clear()
+        self._pool.close()
         if self._folder is not None:
             folder, self._folder = self._folder, None
             self._zygote.remove(folder)
 
     # --- sessions
 
+    async def _session(self, thread: str, *, tame: bool) -> Connection:
+        """A session for a thread: its own, or one that has forgotten another, or a new one."""
+        session = self._pool.own(thread)
+        if session is not None and session.used and not tame and not session.lost:
+            # What may look around must not find what an earlier thread has left in memory.
+            self._pool.end(session)
+            session = None
+        if session is None and tame:
+            session = self._pool.spare()
+        return session or await self._open()
+
     async def _open(self) -> Connection:
         await self.open()
-        if self._folder is None:
+        if self._folder is None and self._kind == "analysis":
             self._folder = self._zygote.folder(self._disk)
         session = self._zygote.open(
-            folder=self._folder,
+            folder=self._folder or "",
             readable=[str(path) for path in self._workspace.readable],
             confined=not self._zygote.unconfined,
             memory=self._memory,
             file_size=self._disk // 2,
         )
-        self._live.add(session)
+        self._pool.add(session)
         try:
             await self._begin(session)
         except BaseException:
-            self._end(session)
+            self._pool.end(session)
             raise
         return session
 
@@ -150,87 +186,103 @@ class SessionInterpreter:
         try:
             said, _ = await session.receive()
             if "failed" in said:
-                raise InterpreterFailed(f"no analysis session can be opened: {_line(said['failed'])}")
+                raise InterpreterFailed(f"no session can be opened: {_line(said['failed'])}")
+            if self._kind == "variables":
+                return
             said, _, _ = await self._tell(
                 session, _SETUP_SECONDS, {"setup": self._workspace.setup, "calls": sorted(self._workspace.calls)}
             )
         except SessionDead as death:
-            raise InterpreterFailed(f"no analysis session can be opened: {death}") from death
+            raise InterpreterFailed(f"no session can be opened: {death}") from death
         if "failed" in said:
             raise EnvironmentFailed(f"the setup of the analysis session failed: {_line(said['failed'])}")
-
-    def _keep(self, thread: str, session: Connection) -> None:
-        """Keep a session for its thread, in the place of the one that was not used for longest."""
-        if not session.idle():
-            self._end(session)
-            return
-        self._idle[thread] = session
-        while len(self._idle) > _IDLE:
-            self._end(self._idle.popitem(last=False)[1])
-
-    def _end(self, session: Connection) -> None:
-        self._live.discard(session)
-        session.end()
 
     # --- code
 
     async def _run(
-        self, session: Connection, code: str, statements: Iterable[ast.stmt], names: Mapping[str, Any]
-    ) -> Outcome:
+        self, session: Connection, code: str, statements: Iterable[ast.stmt], names: Names
+    ) -> Outcome | None:
+        """Run code; None where the session cannot forget what it ran before."""
         reached = self._reached(statements, names)
-        drop = [name for name, value in session.known.items() if name not in names or names[name] is not value]
+        drop = [name for name in session.known if not _knows(session, name, names)]
         for name in drop:
             del session.known[name]
-        news = {name: names[name] for name in reached if name not in session.known}
-        content = {"code": code, "drop": drop, "watch": reached}
+        news = [name for name in reached if name not in session.known]
+        said, blobs = _said(news, names)
+        content: dict[str, Any] = {"code": code, "drop": drop, "watch": reached}
+        state = names.kept.get(STATE)
+        if state is not None and state is not session.state:
+            content["state"] = len(blobs)
+            blobs.append(state)
+        if session.forgets:
+            content["reset"] = True
+        session.tame = session.tame and all(blob.simple for blob in blobs if blob is not state)
         try:
-            said, bound, spent = await self._tell(
-                session, self._seconds, content, {name: _said(name, news[name]) for name in news}
-            )
+            said, bound, spent = await self._tell(session, self._seconds, content, said, blobs)
         except ValueError as error:
             raise SessionDead(f"MemoryError: {error}") from None
         match said:
             case {"printed": None | str() as printed, "error": None | str() as error, "gone": list()}:
-                self._hold(bound)
-                session.known |= news | bound
-                for name in filter(session.known.__contains__, map(str, said["gone"])):
-                    del session.known[name]
+                gone = [name for name in map(str, said["gone"]) if name.isidentifier()]
+            case {"stale": True} if session.forgets:
+                return None
             case {"died": str(why)}:
                 raise SessionDead(dead(_line(why)))
             case _:
                 raise SessionDead(dead(JUNK))
-        return Outcome(bound, printed and printed[:_PRINT_LIMIT], None if error is None else _line(error), spent)
+        session.forgets = False
+        self._keep(session, bound)
+        session.state = bound.kept.get(STATE, state)
+        session.known |= {name: (names[name], names.kept.get(name)) for name in news}
+        session.known |= {name: (value, bound.kept.get(name)) for name, value in bound.items()}
+        for name in bound.kept.keys() & session.known.keys():
+            session.known[name] = session.known[name][0], bound.kept[name]
+        for name in gone:
+            session.known.pop(name, None)
+        line = None if error is None else _line(error)
+        return Outcome(bound, printed and printed[:_PRINT_LIMIT], line, spent, gone)
 
-    def _hold(self, bound: Mapping[str, Any]) -> None:
-        """Take account of values that are held from now on; together they are bounded as a session is.
+    def _keep(self, session: Connection, bound: Names) -> None:
+        """Take account of bytes that are kept from now on; those of all threads together are bounded.
 
         Raises:
             SessionDead: they are too much.
         """
-        news = [value for value in bound.values() if isinstance(value, Held)]
-        if sum(len(value.pickled) for value in [*self._held, *news]) > self._memory:
+        for blob in {*bound.kept.values()}:
+            self._kept += len(blob.data)
+            finalize(blob, self._forget, len(blob.data)).atexit = False
+            blob.simple = session.tame
+            session.lost = session.lost or blob.lost
+        for name, value in bound.items():
+            if isinstance(value, Held):
+                bound.kept[name].simple = False
+        if self._kept > max(self._memory, _KEPT if self._kind == "variables" else 0):
             raise SessionDead("MemoryError: the values of all threads together are too large to be kept")
-        self._held.update(news)
+
+    def _forget(self, size: int) -> None:
+        self._kept -= size
 
     async def _tell(
-        self, session: Connection, seconds: float, content: dict[str, Any], names: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any], float]:
+        self,
+        session: Connection,
+        seconds: float,
+        content: dict[str, Any],
+        names: dict[str, Any] | None = None,
+        blobs: Sequence[Blob] = (),
+    ) -> tuple[dict[str, Any], Names, float]:
         """Have a session do something, answering its calls: what it says, its values, and how long it ran."""
         spent = 0.0
         for _ in range(_ASKS):
-            began = monotonic()
             try:
-                async with asyncio.timeout(seconds - spent):
-                    await session.send(content, names)
-                    said, values = await session.receive()
+                said, values, ran = await _told(session, message(content, names, blobs), seconds - spent)
             except TimeoutError:
                 reason = f"TimeoutError: the code ran for more than {seconds:g} s, its session was ended"
                 raise SessionDead(reason) from None
-            spent += monotonic() - began
+            spent += ran
             match said:
                 case {"ask": str(name), "args": [list(), dict()]} if name in self._workspace.calls:
                     content = await self._asked(name, *said["args"])
-                    names = None
+                    names, blobs = None, ()
                 case _:
                     return said, values, spent
         raise SessionDead(f"SessionDead: the code called the host more than {_ASKS} times")
@@ -253,26 +305,86 @@ class SessionInterpreter:
             raise EnvironmentFailed(f"{name}() failed: {type(error).__name__}: {_line(str(error))}") from error
         return answer
 
-    def _reached(self, statements: Iterable[ast.stmt], names: Mapping[str, Any]) -> list[str]:
-        """The names that code can reach: those that it reads, and those that functions among these look up."""
+    def _reached(self, statements: Iterable[ast.stmt], names: Names) -> list[str]:
+        """The names that code can reach: those that it reads, those that functions among these look up, and those
+        whose values are kept together with these.
+        """
         pending = names_in(statements, attributes=True) | self._always
+        if not names.kept:
+            return sorted(names if pending & _DYNAMIC else pending & names.keys())
         found: set[str] = set()
+        blobs: set[Blob] = set()
         while pending:
             if pending & _DYNAMIC:
                 return sorted(names)
             found |= pending
-            held = [names[name] for name in pending if name in names]
-            pending = set[str]().union(*(value.reads for value in held if isinstance(value, Held))) - found
+            news = {names.kept[name] for name in pending if name in names.kept} - blobs
+            blobs |= news
+            together = {name for name, blob in names.kept.items() if blob in news}
+            pending = together.union(*(blob.reads for blob in news)) - found
         return sorted(found & names.keys())
 
 
-def _said(name: str, value: Any) -> Any:
-    if isinstance(value, Held):
-        return value
+async def _told(session: Connection, data: bytes, seconds: float) -> tuple[dict[str, Any], Names, float]:
+    """Tell a session something: its answer, and for how many seconds it ran without waiting for a processor.
+
+    Raises:
+        TimeoutError: it does not answer within `seconds` of these.
+    """
+    began = monotonic()
+    async with asyncio.timeout(seconds + _GRACE):
+        await session.send(data)
+        if session.answered(_MOMENT):
+            said, values = await session.receive()
+            return said, values, monotonic() - began
+    before = session.delayed()
+    answer = asyncio.ensure_future(session.receive())
     try:
-        return encoded(value)
-    except NotPlainError as error:
-        raise InterpreterFailed(f"`{name}` cannot be given to a session: {error}") from error
+        left = seconds
+        while left > 0:
+            done, _ = await asyncio.wait({answer}, timeout=left)
+            ran = monotonic() - began - (session.delayed() - before)
+            if done:
+                return *answer.result(), max(0.0, ran)
+            # Where the event loop stood still, the answer may be there and not have been read yet.
+            left = max(seconds - ran, _GRACE * session.answered()) if monotonic() - began < _STARVED * seconds else 0
+    finally:
+        answer.cancel()
+        await asyncio.wait({answer})
+        if not answer.cancelled():
+            answer.exception()  # or it would be told that nobody asked for it
+    raise TimeoutError
+
+
+def _given(names: Mapping[str, Any]) -> Names:
+    return Names(names, {name: value.blob for name, value in names.items() if isinstance(value, Held)})
+
+
+def _knows(session: Connection, name: str, names: Names) -> bool:
+    """Whether a session knows the value that a name has now."""
+    value, kept = session.known[name]
+    return name in names and names[name] is value and names.kept.get(name, kept) is kept
+
+
+def _said(news: Iterable[str], names: Names) -> tuple[dict[str, Any], list[Blob]]:
+    """What a session is told of names, and the bytes that go with it."""
+    said: dict[str, Any] = {}
+    blobs: dict[Blob, None] = {}
+    for name in news:
+        value = names[name]
+        blob = names.kept.get(name)
+        if isinstance(value, Held):
+            said[name] = value if blob is None or blob is value.blob else Held(blob, value.text, value.kind)
+            blobs[said[name].blob] = None
+        elif blob is not None:
+            said[name] = Kept(blob, None)
+            blobs[blob] = None
+        else:
+            try:
+                said[name] = encoded(value)
+            except NotPlainError as error:
+                raise InterpreterFailed(f"`{name}` cannot be given to a session: {error}") from error
+    return said, list(blobs)
 
 
 def _statements(source: str) -> list[ast.stmt]:

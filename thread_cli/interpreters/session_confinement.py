@@ -17,16 +17,20 @@ import struct
 import sys
 import sysconfig
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ConfinementError", "confine", "limit", "prepare"]
+__all__ = ["ConfinementError", "enclose", "held", "limit", "prepare", "restrict", "unavailable"]
 
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _PACKAGES: Final = ("numpy", "pandas", "scipy", "cloudpickle")
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_VERSION = 444, 1
+_LANDLOCK_ABI: Final = 3
+"""From this version on cutting files is guarded."""
 _CPU_SECONDS: Final = 600
 _OPEN_FILES: Final = 256
 
@@ -48,6 +52,8 @@ _ALLOWED: Final[Sequence[str]] = """
 _IGNORED: Final = ("chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat", "futimesat")
 _OWN_PROCESS: Final = ("kill", "tgkill")
 _IOCTLS: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIO[N]CLEX
+_SELF: Final = 0x7FFFFFF0
+"""Stands for the number of the process in a filter that is made before it."""
 _FCNTLS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1031, 1032)  # descriptors, flags, locks, pipe sizes; no owners
 _PRCTLS: Final = (15, 16)  # PR_SET_NAME, PR_GET_NAME
 _CLONE_THREAD: Final = 0x10000
@@ -62,18 +68,36 @@ class ConfinementError(Exception):
     """A session cannot be confined on this machine. The message is one line."""
 
 
+def unavailable() -> str:
+    """Why this machine cannot confine sessions, as far as that can be seen from outside; empty where it can."""
+    if sys.platform != "linux":
+        return "only Linux can"
+    if platform.machine() not in _AUDIT_ARCH:
+        return f"system calls of {platform.machine()} machines are not known"
+    if find_spec("sandlock") is None:
+        return "the package sandlock is not installed"
+    version = ctypes.CDLL(None).syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
+    if version < 0:
+        return "the kernel has no Landlock"
+    return "" if version >= _LANDLOCK_ABI else "the kernel's Landlock is too old: Linux 6.2 is needed"
+
+
+def held() -> int:
+    """Bytes of address space that this process holds. It and its children go first where memory runs out."""
+    if sys.platform != "linux":
+        return 0
+    Path("/proc/self/oom_score_adj").write_text("1000")
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def limit(*, memory: int, file_size: int) -> None:
-    """Bound what this process can take. `memory` counts in bytes from what it holds now."""
-    held = 0
-    if sys.platform == "linux":
-        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        Path("/proc/self/oom_score_adj").write_text("1000")  # the first to go where memory runs out
+    """Bound what this process can take. `memory` counts in bytes of address space."""
     bounds = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: _CPU_SECONDS,
         resource.RLIMIT_NOFILE: _OPEN_FILES,
         resource.RLIMIT_FSIZE: file_size,
-        resource.RLIMIT_AS: held + memory,
+        resource.RLIMIT_AS: memory,
     }
     for what, wanted in bounds.items():
         hard = resource.getrlimit(what)[1]
@@ -92,13 +116,14 @@ def prepare() -> None:
         ConfinementError: it is not there.
     """
     try:
-        _numbers()
+        _packed()
     except (ImportError, OSError) as error:
         raise ConfinementError(f"sandlock cannot be loaded: {error}") from error
 
 
-def confine(folder: str, readable: Sequence[str]) -> None:
-    """Confine this process, for good, to reading `readable` and the libraries and to writing below `folder`.
+def enclose(folder: str | None, readable: Sequence[str]) -> None:
+    """Confine this process and its children, for good, to reading `readable` and the libraries and to writing below
+    `folder`. What calls of the system they may make is for `restrict`.
 
     Raises:
         ConfinementError: it cannot be done; the process may be confined in part.
@@ -107,22 +132,26 @@ def confine(folder: str, readable: Sequence[str]) -> None:
     import sandlock  # pyright: ignore[reportMissingTypeStubs]
     from sandlock import Protection, Sandbox  # pyright: ignore[reportMissingTypeStubs]
 
-    program = _program(_numbers())
     # The list of system calls keeps signals inside as well, and leaves no socket and no device to speak to.
     optional = [p for p in Protection if p is not Protection.FS_TRUNCATE and p is not Protection.FS_REFER]
     paths = sorted({path for path in (*_libraries(), *readable) if Path(path).exists()})
+    writable = [] if folder is None else [folder]
     try:
-        sandlock.confine(Sandbox(fs_readable=paths, fs_writable=[folder], allow_degraded=optional))
+        sandlock.confine(Sandbox(fs_readable=paths, fs_writable=writable, allow_degraded=optional))
     except Exception as error:
         raise ConfinementError(f"Landlock cannot be used: {error}") from error
     _drop_capabilities()
-    _filter(program)
-    _prove()
 
 
-def _prove() -> None:
-    """See for ourselves that the confinement holds."""
-    for attempt in (lambda: list(Path("/").iterdir()), socket.socket, os.fork):
+def restrict() -> None:
+    """Restrict this process to the calls that computing needs, and see for ourselves that all of it holds.
+
+    Raises:
+        ConfinementError: it does not.
+    """
+    this = struct.pack("HBBI", _EQUAL, 0, 1, os.getpid())
+    _filter(_packed().replace(struct.pack("HBBI", _EQUAL, 0, 1, _SELF), this))
+    for attempt in (lambda: os.listdir("/"), socket.socket, os.fork):  # noqa: PTH208 - it is quicker
         try:
             attempt()
         except PermissionError:
@@ -180,7 +209,7 @@ def _program(numbers: dict[str, int]) -> list[tuple[int, int, int, int]]:
             if name in numbers:
                 program += [(_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, answer)]
     for name in _OWN_PROCESS:
-        only(name, 0, _EQUAL, [os.getpid()])
+        only(name, 0, _EQUAL, [_SELF])
     only("clone", 0, _AND_SET, [_CLONE_THREAD])
     only("ioctl", 1, _EQUAL, _IOCTLS, _ENOTTY)
     only("fcntl", 1, _EQUAL, _FCNTLS)
@@ -191,13 +220,18 @@ def _program(numbers: dict[str, int]) -> list[tuple[int, int, int, int]]:
     return [*program, refuse]
 
 
-def _filter(program: Sequence[tuple[int, int, int, int]]) -> None:
+@cache
+def _packed() -> bytes:
+    """The filter as the kernel takes it, with `_SELF` for the number of the process."""
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in _program(_numbers()))
+
+
+def _filter(code: bytes) -> None:
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
-    wanted = Program(len(program), ctypes.cast(buffer, ctypes.c_void_p))
+    wanted = Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(wanted), 0, 0) != 0:
         raise ConfinementError(f"seccomp cannot be used: {os.strerror(ctypes.get_errno())}")

@@ -1,15 +1,18 @@
-"""The runner's end of the analysis sessions: the warmed process that forks them, and the connection to one session."""
+"""The runner's end of the sessions: the warmed process that forks them, and the connection to one session."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import contextlib
+import ctypes
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -18,15 +21,20 @@ from thread_cli.distribution import at_home
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import SessionDead
 from thread_cli.interpreters.session_folder import remove
-from thread_cli.interpreters.session_values import HEADER, message, parsed, sizes
+from thread_cli.interpreters.session_values import HEADER, parsed, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
+
+    from thread_cli.interpreters import Names
 
 __all__ = ["JUNK", "Connection", "Zygote", "dead"]
 
 JUNK: Final = "it wrote junk to its connection"
+_ASK_PERSONALITY: Final = 0xFFFFFFFF
+_ADDR_NO_RANDOMIZE: Final = 0x0040000
 _CHUNK: Final = 1 << 18
+_LOOKS: Final = 20
 _PATIENCE: Final = 0.2
 """Seconds that a process is given to end after its connection closed."""
 _ENVIRONMENT: Final = {
@@ -45,10 +53,10 @@ _ENVIRONMENT: Final = {
 class Zygote:
     """The warmed process. It ends when this process does, however that ends."""
 
-    _shared: ClassVar[Zygote | None] = None
+    _shared: ClassVar[dict[str, Zygote]] = {}
     _sharing: ClassVar[Lock] = Lock()
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         self._pid = os.getpid()
         self._lock = Lock()
         self._gone = False
@@ -57,9 +65,9 @@ class Zygote:
         self.unconfined = ""
         """Why sessions cannot be confined on this machine; empty where they can, or where it is not known yet."""
         self._control, theirs = socket.socketpair()
-        with theirs:
+        with theirs, _fixed_addresses():
             self._process = subprocess.Popen(  # noqa: S603 - this very program
-                [sys.executable, *_flags(), "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno())],
+                [sys.executable, *_flags(), "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno()), kind],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -70,16 +78,16 @@ class Zygote:
             )
 
     @classmethod
-    def shared(cls) -> Zygote:
-        """The one of this process, which is started where there is none."""
+    def shared(cls, kind: str) -> Zygote:
+        """The one of this process for sessions of a kind (see `session_tools.py`), started where there is none."""
         with cls._sharing:
-            known = cls._shared
+            known = cls._shared.get(kind)
             if known is None or not known._alive():
                 if known is not None:
                     known.close()
-                cls._shared = Zygote()
-                atexit.register(cls._shared.close)
-            return cls._shared  # pyright: ignore[reportReturnType]
+                known = cls._shared[kind] = Zygote(kind)
+                atexit.register(known.close)
+            return known
 
     def wait(self) -> None:
         """Wait until it is warm. May be called from any thread.
@@ -96,11 +104,11 @@ class Zygote:
             if not said:
                 lines = errors.read().decode(errors="replace").split("\n")
                 reason = next((line for line in lines[::-1] if line), "it ends at once")
-                raise InterpreterFailed(f"the analysis session does not start: {reason}")
+                raise InterpreterFailed(f"sessions for code do not start: {reason}")
             errors.close()
             answer = json.loads(said)
             if "failed" in answer:
-                raise InterpreterFailed(f"the analysis session does not start: {answer['failed']}")
+                raise InterpreterFailed(f"sessions for code do not start: {answer['failed']}")
             self.unconfined = answer["unconfined"]
             self.ready = True
 
@@ -132,9 +140,9 @@ class Zygote:
         return None if how is None else str(how)
 
     def end(self, pid: int) -> None:
-        """End a session."""
-        with contextlib.suppress(InterpreterFailed):
-            self._request({"end": pid})
+        """End a session, without waiting for it."""
+        with contextlib.suppress(OSError), self._lock:
+            self._control.sendall(json.dumps({"end": pid}).encode() + b"\n")
 
     def close(self) -> None:
         """End it with all its sessions, and wait for that."""
@@ -172,15 +180,20 @@ class Zygote:
             said = b""
         if not said:
             self._gone = True
-            raise InterpreterFailed("the parent of the analysis sessions is gone")
+            raise InterpreterFailed("the parent of the sessions is gone")
         answer = json.loads(said)
         if "failed" in answer:
-            raise InterpreterFailed(f"no analysis session can be opened: {answer['failed']}")
+            raise InterpreterFailed(f"no session can be opened: {answer['failed']}")
         return answer
 
 
 class Connection:
-    """One session, as the runner sees it. `known` are the names that it holds, with the runner's values."""
+    """One session, as the runner sees it.
+
+    `known` are the names that it holds, with the runner's values and what is kept of these. `tame` tells whether all
+    that it ran leaves no trace, `used` whether it has served another thread before, `forgets` whether it is to forget
+    that one yet, and `lost` whether it holds something that could not be copied to another session.
+    """
 
     def __init__(self, zygote: Zygote, link: socket.socket, pid: int) -> None:
         self._zygote = zygote
@@ -188,30 +201,49 @@ class Connection:
         self._pid = pid
         self._link.setblocking(False)
         self._ended = False
-        self.known: dict[str, Any] = {}
+        self.known: dict[str, tuple[Any, Any]] = {}
+        self.state: Any = None
+        self.tame = True
+        self.used = False
+        self.forgets = False
+        self.lost = False
 
     def idle(self) -> bool:
         """Whether it waits for code: it has neither ended, nor said anything unasked, nor left threads running."""
         try:
             self._link.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return self._threads() == 1
+            return self.tame or self._is_alone()
         except OSError:
             pass
         return False
 
-    async def send(self, content: dict[str, Any], names: dict[str, Any] | None = None) -> None:
+    async def send(self, data: bytes) -> None:
         """Send a message.
 
         Raises:
             SessionDead: it has ended.
         """
         try:
-            await asyncio.get_running_loop().sock_sendall(self._link, message(content, names))
+            sent = self._sent(data)
+            if sent < len(data):
+                await asyncio.get_running_loop().sock_sendall(self._link, memoryview(data)[sent:])
         except OSError:
             raise SessionDead(await self._death()) from None
 
-    async def receive(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def forget(self) -> None:
+        """Have the session forget its thread with the next code that it runs."""
+        self.known.clear()
+        self.state = None
+        self.used, self.lost, self.forgets = True, False, True
+
+    def _sent(self, data: bytes) -> int:
+        try:
+            return self._link.send(data)
+        except BlockingIOError:
+            return 0
+
+    async def receive(self) -> tuple[dict[str, Any], Names]:
         """The next message: its content, and the values of its names.
 
         Raises:
@@ -236,6 +268,8 @@ class Connection:
             self._zygote.end(self._pid)
 
     async def _more(self, buffer: bytes, length: int) -> bytes:
+        if len(buffer) >= length:
+            return buffer
         parts = bytearray(buffer)
         while len(parts) < length:
             try:
@@ -255,6 +289,29 @@ class Connection:
             await asyncio.sleep(_PATIENCE / 20)
         return dead("it closed its connection")
 
+    def _is_alone(self) -> bool:
+        """Whether it has one thread; those that have just ended are there for a moment still."""
+        for _ in range(_LOOKS):
+            if self._threads() == 1:
+                return True
+            time.sleep(0.001)
+        return False
+
+    def answered(self, milliseconds: int = 0) -> bool:
+        """Whether it says something within so many milliseconds, for which the event loop stands still."""
+        waiting = select.poll()
+        waiting.register(self._link, select.POLLIN)
+        return bool(waiting.poll(milliseconds))
+
+    def delayed(self) -> float:
+        """Seconds for which it has waited for a processor since it began."""
+        if sys.platform != "linux":
+            return 0.0
+        try:
+            return int(Path(f"/proc/{self._pid}/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0
+
     def _threads(self) -> int:
         if sys.platform != "linux":
             return 1
@@ -262,6 +319,23 @@ class Connection:
             return len(os.listdir(f"/proc/{self._pid}/task"))  # noqa: PTH208 - several times quicker
         except OSError:
             return 0
+
+
+@contextlib.contextmanager
+def _fixed_addresses() -> Generator[None]:
+    """Start programs without random addresses meanwhile: some hashes, and so the order of sets, depend on them."""
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    before = libc.personality(_ASK_PERSONALITY)
+    if before >= 0:
+        libc.personality(before | _ADDR_NO_RANDOMIZE)
+    try:
+        yield
+    finally:
+        if before >= 0:
+            libc.personality(before)
 
 
 def _flags() -> list[str]:

@@ -14,6 +14,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from thread_cli.interpreters import Names
 from thread_cli.interpreters.values import spelled
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ __all__ = [
     "ATTACHED_LIMIT",
     "BODY_LIMIT",
     "HEADER",
+    "STATE",
     "VALUE_LIMIT",
+    "Blob",
     "Held",
+    "Kept",
     "NotPlainError",
     "decoded",
     "encoded",
@@ -40,6 +44,8 @@ BODY_LIMIT: Final = 8_000_000
 """Bytes of JSON in one message."""
 ATTACHED_LIMIT: Final = 200_000_000
 """Bytes of held values in one message."""
+STATE: Final = ""
+"""In the place of a name: what a thread has in its session besides names."""
 _DEPTH: Final = 50
 _BITS: Final = 13_000
 """Of an integer: Python refuses to write and to read those of more than 4,300 digits."""
@@ -48,24 +54,47 @@ _TEXT_LIMIT: Final = 4_000
 _READS_LIMIT: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Held:
-    """A value that the runner keeps for its sessions and cannot look into: a table, an array, a function.
+class Blob:
+    """Bytes that the runner keeps for its sessions and never looks into: values of a thread, by name.
 
-    `pickled` is for sessions only. `text` is the value as Python writes it, cut; `kind` is the name of its type;
-    `reads` are the names that functions in it look up when they run.
+    `reads` are the names that functions in them look up when they run; `lost` tells whether something could not be
+    copied, and has left a mark in its place that is an error where it is used. `simple` is the runner's own note: it
+    knows that nothing but plain values can be in them.
     """
 
-    pickled: bytes = field(repr=False)
+    __slots__ = ("__weakref__", "data", "lost", "reads", "simple")
+
+    def __init__(self, data: bytes, reads: frozenset[str] = frozenset(), *, lost: bool = False) -> None:
+        self.data = data
+        self.reads = reads
+        self.lost = lost
+        self.simple = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """A value that the runner cannot look into: a table, an array, a function.
+
+    `text` is the value as Python writes it, cut; `kind` is the name of its type.
+    """
+
+    blob: Blob = field(repr=False)
     text: str
     kind: str
-    reads: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return self.text
 
     def __repr__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """A plain value as JSON says it, with the bytes that other sessions are given in its place."""
+
+    blob: Blob
+    said: Any
 
 
 class NotPlainError(Exception):
@@ -123,27 +152,33 @@ def decoded(said: Any) -> Any:
     return _COLLECTIONS[kind](decoded(item) for item in items)
 
 
-def message(content: dict[str, Any], names: dict[str, Any] | None = None) -> bytes:
-    """A message of `content` and, below `names`, of values that are said already or `Held`.
+def message(content: dict[str, Any], names: dict[str, Any] | None = None, blobs: Sequence[Blob] = ()) -> bytes:
+    """A message of `content` and, below `names`, of values that are said already, or `Held`, or `Kept`.
+
+    `blobs` are the bytes that these and `content` speak of, by their places.
 
     Raises:
         ValueError: it would be too large.
     """
-    attached: list[bytes] = []
+    places = {blob: place for place, blob in enumerate(blobs)}
     said: dict[str, Any] = {}
     for name, value in (names or {}).items():
         if isinstance(value, Held):
-            attached.append(value.pickled)
-            reads = sorted(value.reads)[:_READS_LIMIT]
-            text, kind = value.text[:_TEXT_LIMIT], value.kind[:100]
-            said[name] = {"held": [len(value.pickled), text, kind, reads]}
+            said[name] = {"held": [places[value.blob], value.text[:_TEXT_LIMIT], value.kind[:100]]}
+        elif isinstance(value, Kept):
+            said[name] = {"kept": [places[value.blob], value.said]}
         else:
             said[name] = value
-    body = json.dumps(content if names is None else {**content, "names": said}).encode()
-    length = sum(map(len, attached))
+    told = dict(content)
+    if said:
+        told["names"] = said
+    if blobs:
+        told["blobs"] = [[len(blob.data), sorted(blob.reads)[:_READS_LIMIT], blob.lost] for blob in blobs]
+    body = json.dumps(told).encode()
+    length = sum(len(blob.data) for blob in blobs)
     if len(body) > BODY_LIMIT or length > ATTACHED_LIMIT:
         raise ValueError("the values are too large to be kept")
-    return b"".join([HEADER.pack(len(body), length), body, *attached])
+    return b"".join([HEADER.pack(len(body), length), body, *(blob.data for blob in blobs)])
 
 
 def sizes(header: bytes) -> tuple[int, int]:
@@ -158,8 +193,8 @@ def sizes(header: bytes) -> tuple[int, int]:
     return body, rest
 
 
-def parsed(body: bytes, rest: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The content of a message, and the values of its names.
+def parsed(body: bytes, rest: bytes) -> tuple[dict[str, Any], Names]:
+    """The content of a message, and the values of its names, with the bytes that are kept of them.
 
     Raises:
         ValueError, TypeError, RecursionError: it is not a message.
@@ -168,22 +203,52 @@ def parsed(body: bytes, rest: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(content, dict):
         raise TypeError("no message")
     content = cast("dict[str, Any]", content)
-    names: dict[str, Any] = {}
-    at = 0
+    blobs = _blobs(content.pop("blobs", []), rest)
+    names = Names()
     said = content.pop("names", {})
-    if not isinstance(said, dict):
+    more = content.pop("more", {})
+    if not isinstance(said, dict) or not isinstance(more, dict):
         raise TypeError("no names")
     for name, value in cast("dict[str, Any]", said).items():
         if not name.isidentifier():
             raise ValueError("no name")
         match value:
-            case {"held": [int(length), str(text), str(kind), list()]} if 0 <= length <= len(rest) - at:
-                known = frozenset(_texts(value["held"][3]))
-                names[name] = Held(rest[at : at + length], text[:_TEXT_LIMIT], kind[:100], known)
-                at += length
+            case {"held": [int(place), str(text), str(kind)]}:
+                names[name] = Held(_at(blobs, place), text[:_TEXT_LIMIT], kind[:100])
+                names.kept[name] = blobs[place]
+            case {"kept": [int(place), plain]}:
+                names[name] = decoded(plain)
+                names.kept[name] = _at(blobs, place)
             case _:
                 names[name] = decoded(value)
+    for name, place in cast("dict[str, Any]", more).items():
+        if not name.isidentifier():
+            raise ValueError("no name")
+        names.kept[name] = _at(blobs, place)
+    if "state" in content:
+        names.kept[STATE] = _at(blobs, content.pop("state"))
     return content, names
+
+
+def _blobs(said: Any, rest: bytes) -> list[Blob]:
+    if not isinstance(said, list):
+        raise TypeError("no bytes")
+    blobs: list[Blob] = []
+    at = 0
+    for item in cast("list[Any]", said):
+        match item:
+            case [int(length), list(), bool(lost)] if 0 <= length <= len(rest) - at:
+                blobs.append(Blob(rest[at : at + length], frozenset(_texts(cast("list[Any]", item)[1])), lost=lost))
+                at += length
+            case _:
+                raise ValueError("no bytes")
+    return blobs
+
+
+def _at(blobs: Sequence[Blob], place: Any) -> Blob:
+    if type(place) is not int or not 0 <= place < len(blobs):
+        raise ValueError("no bytes")
+    return blobs[place]
 
 
 def _texts(items: Sequence[Any]) -> list[str]:

@@ -1,203 +1,285 @@
-"""The inside of an analysis session: it runs code over names, and says what became of them.
+"""The inside of a session: it runs code over the names of one thread, and says what became of them.
 
 It lives in a confined process of its own together with the code of a model, which can do to it what it likes: whatever
-it says is checked by the runner. A function keeps its code, and looks names up in the session that it comes to.
+it says is checked by the runner. The objects of a thread live on in it from one piece of code to the next. What the
+runner is told is how each name reads, and bytes with which another session can go on (see `session_pickling.py`).
 """
 
 from __future__ import annotations
 
-import ast
 import builtins
-import hashlib
-import io
 import json
-import marshal
 import os
-import random
-import re
 import sys
 import warnings
-from functools import lru_cache
+from importlib.machinery import BuiltinImporter
 from threading import Lock
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
-import numpy as np
-
+from thread_cli.interpreters.session_pickling import (
+    LostError,
+    Pickled,
+    Unkept,
+    components,
+    loaded,
+    main,
+    names,
+    pickled,
+)
+from thread_cli.interpreters.session_running import ADDRESS, one_line, run
+from thread_cli.interpreters.session_state import State
 from thread_cli.interpreters.session_values import (
     ATTACHED_LIMIT,
     BODY_LIMIT,
     HEADER,
+    STATE,
     VALUE_LIMIT,
+    Blob,
     Held,
+    Kept,
     NotPlainError,
-    decoded,
     encoded,
     message,
     parsed,
     sizes,
 )
-from thread_cli.interpreters.values import holds_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pickle import PickleBuffer
+    from collections.abc import Callable, Iterable, Mapping
+    from types import FunctionType
 
-__all__ = ["TOOLS", "Session", "run"]
+    from thread_cli.interpreters import Names
+    from thread_cli.interpreters.session_tools import Tools
 
-_PRINT_LIMIT: Final = 64_000  # characters
-_LINE: Final = 300
-_IMMUTABLE = (str, int, float, bool, bytes, type(None), FunctionType, BuiltinFunctionType, ModuleType)
-_SIZED = (str, bytes, list, tuple, dict, set, frozenset)
-_COMPOUND = (ast.If, ast.For, ast.While, ast.Try, ast.TryStar, ast.With, ast.Match)
-_CACHED = type(lru_cache(int))
-_SCALARS = (np.bool_, np.integer, np.floating, np.str_)
+__all__ = ["Session", "prepared"]
 
-TOOLS: Final = """
-import datetime, json, math, re, statistics
-import numpy as np, pandas as pd, scipy
-from scipy import stats
-from scipy.stats import linregress, pearsonr
-"""
-"""The names that every session has."""
-
-_CloudPickler: Any = cloudpickle.Pickler
-_names: dict[str, Any] = {}
-"""The names of this session: one process, one session."""
+_ATOMS: Final = (str, int, float, bool, bytes, complex, type(None))
+_SIZED: Final = (str, bytes, list, tuple, dict, set, frozenset)
+_SMALL: Final = 4_096
+"""Bytes of a pickle that are compared as they are; of longer ones, a digest is."""
 
 
-def run(code: str | ast.Module) -> None:
-    """Run code over the names of the session."""
-    exec(compile(code, "<code>", "exec", dont_inherit=True), _names)  # noqa: S102 - what this process is for
+def prepared(tools: Tools) -> Callable[[int], Session]:
+    """What makes a session of a connection, in processes forked from this one."""
+    names.update(__builtins__=builtins, __loader__=BuiltinImporter)
+    if sys.version_info < (3, 14):
+        names["__annotations__"] = {}
+    exec(tools.source, names)  # noqa: S102 - our own code
+    tools.chance()
+    state = State()
+    return lambda connection: Session(connection, tools, state)
 
 
 class Session:
     """One session, at its end of a connection, which is the descriptor of a stream socket."""
 
-    def __init__(self, connection: int) -> None:
+    def __init__(self, connection: int, tools: Tools, state: State) -> None:
         self._connection = connection
         self._asking = Lock()
-        self._output = _Output()
-        self._digests: dict[str, tuple[Any, str]] = {}
-        _names.update(__name__="session", __builtins__=builtins)
-        run(TOOLS)
+        self._tools = tools
+        self._state = state
+        self._base: dict[str, Any] = dict(names)
+        self._marks: dict[str, tuple[Any, bytes | None]] = {}
+        """Of each name, the object and what tells whether it has changed in place, when the runner was told of it."""
+        self._groups: dict[str, tuple[str, ...]] = {}
+        """Of each name, the names that share objects with it."""
+        self._stores = False
+        self._told_state = b""
+        sys.modules["__main__"] = main
+        sys.argv = [""]
         warnings.simplefilter("ignore")
-        self._base: dict[str, Any] = {}
+        tools.chance()
 
     def serve(self) -> None:
-        """Take the setup, and then run code until the runner closes the connection."""
-        content, _ = parsed(*self._receive())
-        _names.update({name: self._call(name) for name in content["calls"]})
-        _fix_chance()
-        try:
-            run(content["setup"])
-        except Exception as error:  # noqa: BLE001 - told to the runner
-            self._send(message({"failed": _one_line(error)}))
-            return
-        self._base = dict(_names)
-        self._send(message({"set": True}))
+        """Run code until the runner closes the connection."""
         while True:
-            content, names = parsed(*self._receive())
+            content, given = parsed(*self._receive())
             try:
-                answer = self._run(content["code"], names, content["drop"], content["watch"])
+                if "setup" in content:
+                    answer = self._set_up(content["setup"], content["calls"])
+                elif "reset" in content and not self._reset():
+                    answer = message({"stale": True})
+                else:
+                    answer = self._run(content["code"], given, content["drop"], content["watch"])
             except BaseException as error:  # noqa: BLE001 - told to the runner
-                self._send(message({"died": _one_line(error)}))
+                self._send(message({"died": one_line(error)}))
                 return
             self._send(answer)
 
-    def _run(self, code: str, given: Mapping[str, Any], drop: Iterable[str], watch: Iterable[str]) -> bytes:
-        for name in drop:
-            self._digests.pop(name, None)
-            _names.pop(name, None)
-        for name, value in self._base.items():
-            _names.setdefault(name, value)
-        for name, value in given.items():
-            _names[name] = cloudpickle.loads(value.pickled) if isinstance(value, Held) else value
-        before = dict(_names)
-        digests = {name: self._digest(name) for name in watch if name in _names}
-        _fix_chance()
-        bound, printed, error = self._execute(code)
-        bound |= {name for name, value in _names.items() if name not in before or value is not before[name]}
-        bound |= {
-            name for name, digest in digests.items() if name in _names and self._digest(name, anew=True) != digest
-        }
-        gone = sorted(before.keys() - _names.keys())
-        names, large = self._kept(sorted(name for name in bound if _is_name(name) and name in _names))
+    def _set_up(self, setup: str, calls: Iterable[str]) -> bytes:
+        names.update({name: self._call(name) for name in calls})
+        try:
+            exec(compile(setup, "<setup>", "exec", dont_inherit=True), names)  # noqa: S102 - what this process is for
+        except Exception as error:  # noqa: BLE001 - told to the runner
+            return message({"failed": one_line(error)})
+        self._base = dict(names)
+        self._state = State()
+        return message({"set": True})
+
+    def _reset(self) -> bool:
+        """Forget all that a thread has left here, so that another can use the session; whether that can be done."""
+        names.clear()
+        names.update(self._base)
+        self._marks.clear()
+        self._groups.clear()
+        self._told_state = b""
+        self._state.reset()
+        sys.setrecursionlimit(1_000)
+        return self._state.untouched()
+
+    def _run(self, code: str, given: Names, drop: Iterable[str], watch: Iterable[str]) -> bytes:
+        self._take(given, drop)
+        reached = set(watch).union(*(self._groups.get(name, ()) for name in watch))
+        for name in reached:
+            if name in names and name not in self._marks:
+                self._marks[name] = names[name], self._mark(self._part(name))
+        before = dict(names)
+        bound, printed, error, stores = run(code, names)
+        self._stores = self._stores or stores
+        names.setdefault("__builtins__", builtins)
+        new = [name for name, value in names.items() if name not in before or value is not before[name]]
+        affected = dict.fromkeys(name for name in (*bound, *new, *reached) if _is_name(name) and name in names)
+        said, more, blobs, large = self._told(affected, {*bound, *new})
         if large and error is None:
             error = f"MemoryError: too large to be kept: {', '.join(large)}"
-        return message({"printed": printed, "error": error, "gone": gone}, names)
+        gone = sorted(name for name in before if name not in names and _is_name(name))
+        for name in gone:
+            self._marks.pop(name, None)
+            self._groups.pop(name, None)
+        answer = {"printed": printed, "error": error, "gone": gone, "more": more}
+        return message(answer | self._news_of_state(blobs), said, blobs)
 
-    def _execute(self, code: str) -> tuple[set[str], str | None, str | None]:
-        """Run code; the names that its simple statements bound, what was printed last, and the error."""
-        bound: set[str] = set()
-        printed: str | None = None
-        try:
-            for statement in ast.parse(code).body:
-                sys.stdout = self._output
-                self._output.begin()
-                try:
-                    run(ast.Module([statement], []))
-                finally:
-                    sys.settrace(None)
-                    sys.setprofile(None)
-                    printed = self._output.text() if self._output.used else printed
-                bound |= _targets(statement)
-        except BaseException as error:  # noqa: BLE001 - whatever the code raised
-            return bound, printed, _one_line(error)
-        return bound, printed, None
-
-    def _kept(self, bound: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-        """The values of names as they travel, and the names of those that are too large for it."""
-        kept: dict[str, Any] = {}
-        large: list[str] = []
-        room = {True: ATTACHED_LIMIT, False: BODY_LIMIT // 2}
-        for name in bound:
+    def _take(self, given: Names, drop: Iterable[str]) -> None:
+        """Take over what the runner says of names that this session does not know, or knows otherwise."""
+        for name in [*drop, *given]:
+            self._marks.pop(name, None)
+            self._groups.pop(name, None)
+            names.pop(name, None)
+        for name, value in self._base.items():
+            names.setdefault(name, value)
+        blobs: dict[Blob, list[str]] = {}
+        for name, value in given.items():
+            if name in given.kept:
+                blobs.setdefault(given.kept[name], []).append(name)
+            else:
+                names[name] = value
+        for blob, wanted in blobs.items():
             try:
-                said, cost = self._travelling(name)
-                held = isinstance(said, Held)
-                if cost > room[held]:
-                    raise MemoryError  # noqa: TRY301 - as where it does not even fit here
-                room[held] -= cost
-            except BaseException as error:  # noqa: BLE001 - a value may do anything when it is pickled
-                if isinstance(error, MemoryError):
-                    large.append(name)
-                _names[name] = Unkept(type(_names[name]).__name__[:100])
-                said = _held(_names[name])
-            kept[name] = said
-        return kept, large
+                names.update(loaded(blob.data, wanted))
+            except Exception as error:  # noqa: BLE001 - some values do not let themselves be made again
+                kind = error.kind if isinstance(error, LostError) else f"value ({one_line(error)})"
+                names.update({name: Unkept(kind) for name in wanted})
+            self._groups |= dict.fromkeys(wanted, tuple(sorted(wanted)))
+        if STATE in given.kept:
+            self._state.set(loaded(given.kept[STATE].data, [""])[""])
+            self._told_state = given.kept[STATE].data
 
-    def _travelling(self, name: str) -> tuple[Any, int]:
-        """A value as it travels, and its size in bytes."""
-        value = _names[name]
+    # --- what the runner is told
+
+    def _told(
+        self, affected: Iterable[str], bound: set[str]
+    ) -> tuple[dict[str, Any], dict[str, int], list[Blob], list[str]]:
+        """How names read that are bound or changed; other names whose bytes are new; the bytes; what is too large."""
+        parts: dict[str, Pickled] = {}
+        changed: dict[str, None] = {}
+        large: list[str] = []
+        for name in affected:
+            part = self._part(name)
+            mark = self._mark(part)
+            if name in bound or self._marks.get(name) is None or self._marks[name][1] != mark:
+                changed[name] = None
+            self._marks[name] = names[name], mark
+            if part is not None:
+                parts[name] = part
+            else:
+                self._groups.pop(name, None)
+        said: dict[str, Any] = {}
+        more: dict[str, int] = {}
+        blobs: list[Blob] = []
+        places: dict[str, int] = {}
+        room = ATTACHED_LIMIT
+        for group in components(parts) if len(parts) > 1 else [list(parts)]:
+            key = tuple(sorted(group))
+            if all(name not in changed and self._groups.get(name) == key for name in group):
+                continue
+            blob = self._together(group, parts)
+            if len(blob.data) > room:
+                large += [name for name in group if name in changed]
+                blob = _blob(pickled({name: Unkept("value too large to be kept") for name in group}, ()))
+            room -= len(blob.data)
+            blobs.append(blob)
+            for name in group:
+                self._groups[name] = key
+                places[name] = len(blobs) - 1
+                if name not in changed:
+                    more[name] = len(blobs) - 1
+        body = BODY_LIMIT // 2
+        for name in changed:
+            blob = blobs[places[name]] if name in places else None
+            said[name], cost = self._said(name, blob, body)
+            body -= cost
+            if isinstance(said[name], Held) and blob is None:
+                blobs.append(said[name].blob)
+                room -= len(said[name].blob.data)
+                if room < 0:
+                    large.append(name)
+        return said, more, blobs, large
+
+    def _together(self, group: list[str], parts: Mapping[str, Pickled]) -> Blob:
+        if len(group) == 1:
+            return _blob(parts[group[0]])
+        try:
+            return _blob(pickled({name: names[name] for name in group}, ()))
+        except MemoryError:
+            raise
+        except BaseException:  # noqa: BLE001 - a value may do anything when it is pickled
+            return _blob(pickled({name: Unkept(type(names[name]).__name__[:100]) for name in group}, ()))
+
+    def _part(self, name: str) -> Pickled | None:
+        """A value's bytes; None for what cannot change and travels as it reads."""
+        value = names[name]
+        kind = cast("type[Any]", type(value))
+        if kind in _ATOMS or (kind is tuple and all(type(item) in _ATOMS for item in value)):
+            return None
+        try:
+            return pickled({name: value}, self._tools.shared)
+        except BaseException:  # noqa: BLE001 - a value may do anything when it is pickled
+            return pickled({name: Unkept(kind.__name__[:100])}, ())
+
+    def _mark(self, part: Pickled | None) -> bytes | None:
+        if part is None:
+            return None
+        return part.data if len(part.data) <= _SMALL else b"%d %d" % (len(part.data), hash(part.data))
+
+    def _said(self, name: str, blob: Blob | None, room: int) -> tuple[Any, int]:
+        """How a value reads, and how many bytes that takes: a plain value as it is, another by a text."""
+        value = names[name]
         try:
             if type(value) in _SIZED and len(value) > VALUE_LIMIT // 8:
                 raise NotPlainError  # noqa: TRY301 - or it would take long to find out
-            said = encoded(value, _plain)
-            cost = len(json.dumps(said))
-            if cost <= VALUE_LIMIT:
-                if isinstance(value, np.generic) or (type(value) in _SIZED and _odd(value)):
-                    _names[name] = decoded(said)
-                return said, cost
-        except NotPlainError:
+            plain = encoded(value, self._tools.plain)
+            cost = len(json.dumps(plain))
+            if cost <= min(VALUE_LIMIT, room):
+                return (plain, cost) if blob is None else (Kept(blob, plain), cost)
+        except BaseException:  # noqa: BLE001, S110 - it is told by its text then
             pass
-        held = _held(value)
-        return held, len(held.pickled)
+        return Held(blob or _blob(pickled({name: value}, ())), _text(value), type(value).__name__[:100]), 10_000
 
-    def _digest(self, name: str, *, anew: bool = False) -> str:
-        """What tells whether a value has changed in place."""
-        value = _names[name]
-        if type(value) in _IMMUTABLE:
-            return ""
-        known = self._digests.get(name)
-        if known is not None and known[0] is value and not anew:
-            return known[1]
+    def _news_of_state(self, blobs: list[Blob]) -> dict[str, Any]:
+        changes = self._state.changes(modules=self._stores)
+        if not changes and not self._told_state:
+            return {}
         try:
-            digest = _digest_of(value)
+            data = pickled({"": changes}, ()).data
         except BaseException:  # noqa: BLE001 - as above
-            digest = "?"
-        self._digests[name] = (value, digest)
-        return digest
+            return {}
+        if data == self._told_state:
+            return {}
+        self._told_state = data
+        blobs.append(Blob(data))
+        return {"state": len(blobs) - 1}
+
+    # --- the connection
 
     def _call(self, name: str) -> FunctionType:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -230,139 +312,16 @@ class Session:
             view = view[os.write(self._connection, view) :]
 
 
-class Unkept:
-    """Stands for a value that cannot be kept from one piece of code to the next: an open file, a generator."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    def __str__(self) -> str:
-        return f"<{self._kind}, not kept>"
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise AttributeError(self._reason())
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(self._reason())
-
-    __iter__ = __next__ = __enter__ = __len__ = __getitem__ = __call__
-
-    def _reason(self) -> str:
-        return f"a {self._kind} is not kept from one piece of code to the next"
+def _blob(part: Pickled) -> Blob:
+    return Blob(part.data, frozenset(part.reads), lost=part.lost)
 
 
-class _Output(io.TextIOBase):
-    """What one statement prints, up to a limit."""
-
-    def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        self._parts: list[str] = []
-        self._room = _PRINT_LIMIT
-        self.used = False
-
-    def write(self, text: str) -> int:
-        self.used = True
-        if self._room > 0:
-            part = str(text[: self._room])
-            self._parts.append(part)
-            self._room -= max(len(part), 1)
-        return len(text)
-
-    def text(self) -> str:
-        return "".join(self._parts)
-
-
-class _Pickler(_CloudPickler):
-    """Pickles with functions of the session as code, taking note of the names that they look up."""
-
-    def __init__(self, file: Any, **options: Any) -> None:
-        super().__init__(file, **options)  # pyright: ignore[reportUnknownMemberType]
-        self.reads: set[str] = set()
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, FunctionType) and obj.__globals__ is _names:
-            self.reads |= _reads(obj.__code__)
-            cells = obj.__closure__ or ()
-            # Version 2 has no back references, which would depend on how often an object is used.
-            made = (marshal.dumps(obj.__code__, 2), len(cells))
-            return _function, made, (_state(obj), cells), None, None, _complete
-        if isinstance(obj, _CACHED) and getattr(obj.__wrapped__, "__globals__", None) is _names:
-            return _cached, (obj.__wrapped__, obj.cache_parameters())
-        return super().reducer_override(obj)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-
-
-def _function(code: bytes, cells: int) -> FunctionType:
-    return FunctionType(marshal.loads(code), _names, closure=tuple(CellType() for _ in range(cells)) or None)  # noqa: S302
-
-
-def _cached(function: FunctionType, parameters: dict[str, Any]) -> Any:
-    return lru_cache(**parameters)(function)
-
-
-def _state(function: FunctionType) -> dict[str, Any]:
-    kept = ("__name__", "__qualname__", "__defaults__", "__kwdefaults__", "__doc__", "__annotations__", "__module__")
-    return {name: getattr(function, name) for name in kept} | {"__dict__": function.__dict__}
-
-
-def _complete(function: FunctionType, state: tuple[dict[str, Any], tuple[CellType, ...]]) -> None:
-    for name, value in state[0].items():
-        setattr(function, name, value)
-    for place, cell in zip(function.__closure__ or (), state[1], strict=True):
-        try:
-            place.cell_contents = cell.cell_contents
-        except ValueError:
-            continue
-
-
-def _reads(code: CodeType) -> set[str]:
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*map(_reads, inner))
-
-
-def _held(value: Any) -> Held:
-    file = io.BytesIO()
-    pickler = _Pickler(file, protocol=5)
-    pickler.dump(value)
+def _text(value: Any) -> str:
     try:
         text = str(value)[:10_000]
-    except Exception:  # noqa: BLE001 - as above
+    except BaseException:  # noqa: BLE001 - a value may do anything when it is written out
         text = f"<{type(value).__name__}>"
-    return Held(file.getvalue(), re.sub(r" at 0x[0-9a-f]+", "", text), type(value).__name__, frozenset(pickler.reads))
-
-
-def _digest_of(value: Any) -> str:
-    digest = hashlib.blake2b()
-    try:
-        digest.update(json.dumps(encoded(value, _plain)).encode())
-    except NotPlainError:
-        file = io.BytesIO()
-
-        def take(part: PickleBuffer) -> None:
-            digest.update(part.raw())
-
-        _Pickler(file, protocol=5, buffer_callback=take).dump(value)
-        digest.update(file.getbuffer())
-    return digest.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """A scalar of numpy as one of Python."""
-    return cast("Any", value).item() if isinstance(value, _SCALARS) else value
-
-
-def _odd(value: Any) -> bool:
-    """Whether a collection would be another after a journey: with scalars of numpy in it, or sets."""
-    if holds_set(value):
-        return True
-    try:
-        encoded(value)
-    except NotPlainError:
-        return True
-    return False
+    return ADDRESS.sub("", text)
 
 
 def _json(value: Any) -> Any:
@@ -373,33 +332,5 @@ def _json(value: Any) -> Any:
     return listed() if listed else str(value)
 
 
-def _targets(statement: ast.stmt) -> set[str]:
-    """The names that a simple statement binds, also where it binds them to what they were bound to."""
-    if isinstance(statement, _COMPOUND):
-        return set()
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {statement.name}
-    nodes = list(ast.walk(statement))
-    own = {name for node in nodes if isinstance(node, ast.comprehension) for name in ast.walk(node.target)}
-    stored = [node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-    imported = [node.asname or node.name for node in nodes if isinstance(node, ast.alias)]
-    return {node.id for node in stored if node not in own} | {name.split(".")[0] for name in imported}
-
-
 def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and name.isidentifier() and not name.startswith("__")
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())[:_LINE]
-        if isinstance(error, SyntaxError):
-            text = str(error.msg)[:_LINE]
-    except BaseException:  # noqa: BLE001 - an error may do anything when it is written out
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _fix_chance() -> None:
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - for code that uses it
+    return isinstance(name, str) and name.isidentifier() and not (name.startswith("__") and name.endswith("__"))

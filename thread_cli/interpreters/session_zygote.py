@@ -1,6 +1,6 @@
-"""The warmed parent of all analysis sessions: `python -m thread_cli.interpreters.session_zygote DESCRIPTOR`.
+"""The warmed parent of all sessions of a kind: `python -m thread_cli.interpreters.session_zygote DESCRIPTOR KIND`.
 
-It has pandas, numpy and scipy loaded, and forks a session on demand. It takes requests on one socket, answers each
+It has the libraries of its kind loaded, and forks a session on demand. It takes requests on one socket, answers each
 before it reads the next, and trusts nobody but the runner at its other end. When that end closes, it ends all sessions
 and removes their folders. Meanwhile it sees to it that no folder outgrows its bound.
 """
@@ -19,13 +19,14 @@ import tempfile
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.interpreters.session_confinement import ConfinementError, confine, limit, prepare
+from thread_cli.interpreters.session_confinement import ConfinementError, enclose, held, limit, prepare, restrict
 from thread_cli.interpreters.session_folder import effort, overfull, remove, trim
+from thread_cli.interpreters.session_tools import KINDS, let_event_loops_run
 from thread_cli.interpreters.session_values import HEADER, message
-from thread_cli.interpreters.session_worker import TOOLS, Session
+from thread_cli.interpreters.session_worker import Session, prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 __all__ = ["main"]
 
@@ -35,23 +36,18 @@ _PR_SET_PDEATHSIG: Final = 1
 _PROBE: Final[dict[str, Any]] = {"readable": [], "memory": 1 << 30, "file_size": 1 << 20}
 
 
-_WARM: Final = """
-import io
-table = pd.read_csv(io.StringIO("a,b,c\\n1,2.5,x\\n2,3.5,y\\n3,,x\\n"))
-table["when"] = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"])
-table.merge(table.groupby("c").mean(numeric_only=True), on="c").to_csv(io.StringIO())
-str(table.describe())
-linregress([1, 2, 3], [1, 2, 4])
-pearsonr([1, 2, 3], [1, 2, 4])
-"""
-"""What code uses often is used once, so that the sessions need not load it one by one."""
-
-
 class _Zygote:
     """Sessions by process, folders with the bytes that each may hold."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(
+        self, control: socket.socket, session: Callable[[int], Session], enclosed: str | None, taken: int
+    ) -> None:
         self._control = control
+        self._session = session
+        self._enclosed = enclosed
+        """Why this process cannot be confined, empty where it is; None where each session confines itself."""
+        self._taken = taken
+        """Bytes that this process held before it was confined; 0 where each session looks for itself."""
         self._folders: dict[str, int] = {}
         self._sessions: dict[int, str] = {}
         self._ends: dict[int, str] = {}
@@ -68,19 +64,8 @@ class _Zygote:
             poll = select.poll()
             poll.register(self._control, select.POLLIN)
             while True:
-                if poll.poll(_TICK * 1000 if self._sessions else None):
-                    data, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, 1)
-                    while data and not data.endswith(b"\n"):
-                        data += self._control.recv(1 << 16) or b"\n"
-                    if not data.strip():
-                        return
-                    try:
-                        answer = self._answer(json.loads(data), descriptors)
-                    except OSError as error:
-                        answer = {"failed": str(error)}
-                    self._say(answer)
-                    for descriptor in descriptors:
-                        os.close(descriptor)
+                if poll.poll(_TICK * 1000 if self._sessions else None) and not self._attend():
+                    return
                 self._reap()
                 for folder, most in self._folders.items():
                     if overfull(folder, most):
@@ -89,11 +74,29 @@ class _Zygote:
             for folder in list(self._folders):
                 self._remove(folder)
 
+    def _attend(self) -> bool:
+        """Do what the runner asks for; False where it is gone."""
+        data, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, 1)
+        while data and not data.endswith(b"\n"):
+            data += self._control.recv(1 << 16) or b"\n"
+        for line in data.splitlines():
+            if not line.strip():
+                return False
+            try:
+                answer = self._answer(json.loads(line), descriptors)
+            except OSError as error:
+                answer = {"failed": str(error)}
+            if answer is not None:
+                self._say(answer)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return bool(data)
+
     def _say(self, answer: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):
             self._control.sendall(json.dumps(answer).encode() + b"\n")
 
-    def _answer(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    def _answer(self, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any] | None:
         match request:
             case {"make": int(most)}:
                 return {"folder": self._make(most)}
@@ -108,7 +111,7 @@ class _Zygote:
             case {"end": int(pid)}:
                 self._kill(pid)
                 self._ends.pop(pid, None)
-                return {}
+                return None
             case _:
                 return {"failed": "no such request"}
 
@@ -129,7 +132,7 @@ class _Zygote:
         if pid == 0:
             try:
                 self._control.close()
-                _become_session(connection, **options)
+                _become_session(connection, self._session, enclosed=self._enclosed == "", taken=self._taken, **options)
             finally:
                 os._exit(1)
         self._sessions[pid] = options["folder"]
@@ -187,8 +190,10 @@ class _Zygote:
 
     def _probe(self) -> str:
         """Why no session can be confined here; empty where it can."""
+        if self._enclosed:
+            return self._enclosed
         ours, theirs = socket.socketpair()
-        folder = self._make(1 << 30)
+        folder = self._make(1 << 30) if self._enclosed is None else ""
         with ours, theirs:
             self._open(theirs.fileno(), {**_PROBE, "folder": folder, "confined": True})
             theirs.close()
@@ -199,7 +204,10 @@ class _Zygote:
 
 def _become_session(
     connection: int,
+    make: Callable[[int], Session],
     *,
+    enclosed: bool,
+    taken: int,
     folder: str,
     readable: list[str],
     confined: bool,
@@ -209,13 +217,17 @@ def _become_session(
     os.setpgid(0, 0)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    os.chdir(folder)
-    tempfile.tempdir = os.environ["TMPDIR"] = os.environ["HOME"] = folder
     try:
-        limit(memory=memory, file_size=file_size)
+        if folder:
+            os.chdir(folder)
+            tempfile.tempdir = os.environ["TMPDIR"] = os.environ["HOME"] = folder
+        limit(memory=memory + (taken or held()), file_size=file_size)
+        if confined and not enclosed:
+            enclose(folder or None, readable)
         if confined:
-            confine(folder, readable)
-        session = Session(connection)
+            restrict()
+            let_event_loops_run()
+        session = make(connection)
     except BaseException as error:  # noqa: BLE001 - told to the runner
         failure = str(error) if isinstance(error, ConfinementError) else f"{type(error).__name__}: {error}"
         os.write(connection, message({"failed": failure[:1000]}))
@@ -232,18 +244,28 @@ def _signal(number: int) -> str:
 
 
 def main() -> None:
-    control = socket.socket(fileno=int(sys.argv[1]))
+    kind = sys.argv[2]
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())
-    exec(TOOLS + _WARM, {})  # noqa: S102 - our own code
+    tools = KINDS[kind]()
+    exec(tools.warm, {})  # noqa: S102 - our own code
+    make = prepared(tools)
     with suppress(ConfinementError):  # the probe will tell
         prepare()
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nothing, descriptor)
     os.close(nothing)
+    taken, enclosed = 0, None
+    if kind == "variables":  # all of its sessions may read the same and write nothing
+        taken, enclosed = held(), ""
+        try:
+            enclose(None, [])
+        except ConfinementError as error:
+            enclosed = str(error)
+    control = socket.socket(fileno=int(sys.argv[1]))
     gc.collect()
     gc.freeze()  # so that sessions share memory with their parent
-    _Zygote(control).serve()
+    _Zygote(control, make, enclosed, taken).serve()
 
 
 if __name__ == "__main__":

@@ -105,6 +105,10 @@ class Usage:
     """Those of the generated tokens that were reasoning."""
     note: str = ""
     """How numbers of a server were read that contradict each other, or why they are unknown."""
+    estimated: bool = False
+    """Whether the counts are estimates."""
+    cached_known: bool = True
+    """Whether the backend tells how much a cache spared; `cached` is 0 where it does not."""
 
     def and_lost(self, lost: Usage) -> Usage:
         """The usage of a call together with that of its tries whose answers were lost: all of it was paid for."""
@@ -117,6 +121,8 @@ class Usage:
             reasoning=self.reasoning + lost.reasoning,
             cost=self.cost + lost.cost if known and self.cost is not None and lost.cost is not None else None,
             note="; ".join(dict.fromkeys(filter(None, (self.note, lost.note)))),
+            estimated=self.estimated or lost.estimated,
+            cached_known=self.cached_known and lost.cached_known,
         )
 
 

@@ -159,4 +159,4 @@ def _garbage(request: Request, chance: random.Random) -> Completion:
     cut = cut_at_stop(text, request.stop)
     if cut is not None:
         text, reason = cut
-    return Completion(text, reason, Usage(generated=len(pieces)))
+    return Completion(text, reason, Usage(generated=len(pieces), estimated=True, cached_known=False))

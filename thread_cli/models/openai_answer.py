@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from thread_cli.models import Usage, cut_at_stop, estimated_tokens
@@ -94,15 +94,24 @@ class Answer:
         """The usage: as the server tells it, else one token for each piece."""
         told = None if self.usage is None else counted(self.usage)
         if isinstance(told, Counts) and (told.generated or not self.pieces):
-            usage = Usage(told.prompt, told.cached, told.generated, reasoning=told.reasoning, note=told.note)
-            if not usage.reasoning and self.thought_pieces:
-                usage = Usage(told.prompt, told.cached, told.generated, reasoning=self._share(told), note=told.note)
-            cost = None if price is None else price(usage)
-            return Usage(
-                usage.prompt, usage.cached, usage.generated, cost=cost, reasoning=usage.reasoning, note=usage.note
+            reasoning = told.reasoning or (self._share(told) if self.thought_pieces else 0)
+            usage = Usage(
+                told.prompt,
+                told.cached,
+                told.generated,
+                reasoning=reasoning,
+                note=told.note,
+                cached_known=told.cached_known,
             )
+            return usage if price is None else replace(usage, cost=price(usage))
         note = f"{told}: unknown" if isinstance(told, str) else ""
-        return Usage(generated=self.pieces + self.thought_pieces, reasoning=self.thought_pieces, note=note)
+        return Usage(
+            generated=self.pieces + self.thought_pieces,
+            reasoning=self.thought_pieces,
+            note=note,
+            estimated=True,
+            cached_known=False,
+        )
 
     def lost(self, price: Price | None) -> Usage | None:
         """What an answer that broke off has taken, the prompt's tokens estimated where the server told none."""
@@ -116,11 +125,10 @@ class Answer:
             generated=usage.generated,
             reasoning=usage.reasoning,
             note="the tokens of an answer that broke off are estimated",
+            estimated=True,
+            cached_known=False,
         )
-        cost = None if price is None else price(estimate)
-        return Usage(
-            estimate.prompt, 0, estimate.generated, cost=cost, reasoning=estimate.reasoning, note=estimate.note
-        )
+        return estimate if price is None else replace(estimate, cost=price(estimate))
 
     def _share(self, told: Counts) -> int:
         """The tokens of reasoning that was seen and not counted apart, by its share of the pieces."""

@@ -45,6 +45,8 @@ class Counts:
     generated: int
     reasoning: int = 0
     note: str = ""
+    cached_known: bool = True
+    """Whether the server tells how many tokens were cached; 0 may mean that it does not."""
 
 
 def counted(told: Mapping[str, Any]) -> Counts | str | None:
@@ -59,7 +61,8 @@ def counted(told: Mapping[str, Any]) -> Counts | str | None:
     if wrong is not None:
         return f"the server tells {wrong[1]!r} {wrong[0]} tokens"
     prompt, cached, generated, reasoning = (int(numbers[name] or 0) for name in fields)
-    counts = Counts(prompt, cached, generated, reasoning)
+    known = any(value is not None for value in _values(told, _CACHED))
+    counts = Counts(prompt, cached, generated, reasoning, cached_known=known)
     if not counts.prompt and not counts.generated:
         return None
     return _consistent(counts, int(numbers["total"] or 0))
@@ -88,13 +91,18 @@ def _consistent(told: Counts, total: int) -> Counts | str:
 
 def _first(told: Mapping[str, Any], paths: tuple[str, ...]) -> Any:
     """The first of these fields that tells anything but 0."""
+    return next((value for value in _values(told, paths) if value), None)
+
+
+def _values(told: Mapping[str, Any], paths: tuple[str, ...]) -> list[Any]:
+    """What these fields tell, None where there is no such field."""
     values: list[Any] = []
     for path in paths:
         value: Any = told
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
         values.append(value)
-    return next((value for value in values if value), None)
+    return values
 
 
 def _is_count(number: Any) -> bool:

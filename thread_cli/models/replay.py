@@ -74,6 +74,8 @@ class ReplayModel:
                     event.local,
                     event.reasoning_tokens,
                     event.note,
+                    event.estimated,
+                    event.cached_known,
                 )
                 completion = Completion(
                     event.text, event.stop, usage, event.waited, event.retries, reasoning=event.reasoning

@@ -66,7 +66,12 @@ class ScriptedModel:
     async def complete(self, request: Request) -> Completion:
         answer = self._answer(request)
         text, stop = cut_at_stop(answer, request.stop) or (answer, "end")
-        usage = Usage(prompt=estimated_tokens(request.prompt), generated=estimated_tokens(text))
+        usage = Usage(
+            prompt=estimated_tokens(request.prompt),
+            generated=estimated_tokens(text),
+            estimated=True,
+            cached_known=False,
+        )
         return Completion(text, stop, usage)
 
     async def close(self) -> None:

@@ -36,7 +36,12 @@ class Teacher(ABC):
     async def complete(self, request: Request) -> Completion:
         """The text that follows the request's Y; a thread that this teacher did not write is ended."""
         text, stop = self._follow(self.solve(self._context(request.c)), request)
-        usage = Usage(prompt=estimated_tokens(request.prompt), generated=estimated_tokens(text))
+        usage = Usage(
+            prompt=estimated_tokens(request.prompt),
+            generated=estimated_tokens(text),
+            estimated=True,
+            cached_known=False,
+        )
         return Completion(text, stop, usage)
 
     async def close(self) -> None:

@@ -56,6 +56,8 @@ def _essence(event: Event | None) -> dict[str, Any] | None:
     told = event.model_dump(exclude=_TIMES | _ORDER)
     if "totals" in told:
         del told["totals"]["local"]
+    if "bound" in told:
+        told["bound"] = sorted(told["bound"])  # earlier versions told them in any order
     return told
 
 

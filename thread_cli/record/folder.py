@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import time
+import tomllib
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -125,6 +126,16 @@ class RunFolder:
             with suppress(OSError):
                 found.append(file.read_text("utf-8"))
         return found
+
+    def variables(self) -> str:
+        """Which Python computed variables, in words."""
+        name = "bench.toml" if self.bench else "run.toml"
+        try:
+            about = tomllib.loads((self.path / name).read_text("utf-8"))
+        except (OSError, ValueError):
+            about = {}
+        told = about.get("variables") or about.get("versions", {}).get("variables")
+        return str(told or "the subset of an earlier version")
 
     def log(self, task: str) -> EpisodeLog:
         """A new event file for an episode."""

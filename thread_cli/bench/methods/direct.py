@@ -67,4 +67,6 @@ def _sum(usages: list[Usage]) -> Usage:
         repeated=sum(usage.repeated for usage in usages),
         cost=sum(costs) if len(costs) == len(usages) else None,
         local=sum(made, Local()) if made else None,
+        estimated=any(usage.estimated for usage in usages),
+        cached_known=all(usage.cached_known for usage in usages),
     )

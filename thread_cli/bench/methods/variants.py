@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.engine.errors import UserError
+from thread_cli.engine.namespace import Namespace
+from thread_cli.interpreters import Ends, Names
 from thread_cli.protocols.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -52,14 +54,20 @@ class _Apart:
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
-        self._bound: dict[str, dict[str, Any]] = {}
+        self._bound: dict[str, Namespace] = {}
         self.patience = interpreter.patience
 
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:
-        bound = self._bound.setdefault(thread, {})
-        outcome = await self._interpreter.run(code, {**names, **bound}, thread=thread)
-        bound.update(outcome.names)
-        return replace(outcome, names={})
+        own = self._bound.setdefault(thread, Namespace())
+        given = Names({**names, **own.values}, own.values.kept)
+        outcome = await self._interpreter.run(code, given, thread=thread)
+        own.bind(outcome.names, outcome.gone)
+        return replace(outcome, names={}, gone=())
+
+    def ended(self, thread: str) -> None:
+        self._bound.pop(thread, None)
+        if isinstance(self._interpreter, Ends):
+            self._interpreter.ended(thread)
 
     async def close(self) -> None:
         await self._interpreter.close()

@@ -1,0 +1,231 @@
+"""What the sandbox for machines that cannot confine Python computes as Python does; all else is refused.
+
+`pydantic-monty` has its own idea of some things, and says nothing about it: the order of sets, iterators, classes,
+what outlives a piece of code. A thread that uses these is told so instead of being given another value.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PLAIN", "refusal"]
+
+_MODULES: Final = {
+    "math": None,
+    "json": {"dumps", "loads"},
+    "typing": None,
+    "re": {"findall", "search", "match", "fullmatch", "sub", "split", "escape"},
+}
+"""Modules, with the names that may be used of them where not all may."""
+_CONSUMERS: Final = frozenset("sum any all min max sorted list tuple dict join".split())  # noqa: SIM905
+_ORDERLESS: Final = frozenset("sorted len any all min max".split())  # noqa: SIM905
+_LAZY: Final = frozenset("map filter zip enumerate reversed iter".split())  # noqa: SIM905
+_BUILTINS: Final = frozenset(
+    """print len range str int float bool list tuple dict sum min max abs round sorted any all divmod pow ord chr repr
+    isinstance map filter zip enumerate reversed set frozenset bin oct hex True False None Exception ValueError
+    KeyError TypeError IndexError ZeroDivisionError AttributeError RuntimeError NotImplementedError AssertionError
+    StopIteration ArithmeticError LookupError NameError""".split()  # noqa: SIM905 - as a list it would be a page long
+)
+_UNKNOWN: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFunctionDef, ast.With, ast.Match, ast.TryStar)
+_ALL_BUILTINS: Final = frozenset(dir(builtins))
+_SUM: Final = "sum"
+_TEXTS: Final = ("", "a", "a b", "1-2")
+PLAIN: Final = """
+def plain_(value):
+    if type(value) in (list, tuple, set, frozenset):
+        return all([plain_(item) for item in value])
+    if type(value) is dict:
+        return all([plain_(key) and plain_(value[key]) for key in value])
+    return value is None or type(value) in (str, int, float, bool, bytes)
+"""
+"""Tells in the sandbox whether a value is the same once it has left it."""
+
+
+class _RefusedError(Exception):
+    """The message names what is refused."""
+
+
+def refusal(statements: Sequence[ast.stmt]) -> str | None:
+    """The error of code that is refused; None where it is not."""
+    try:
+        parents = {child: node for top in statements for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
+        for top in statements:
+            for node in ast.walk(top):
+                _check(node, parents)
+        _check_definitions(statements)
+    except _RefusedError as refused:
+        return (
+            f"NotImplementedError: {refused} cannot be computed here: "
+            "this machine cannot confine Python, and a subset of it runs instead"
+        )
+    return None
+
+
+def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
+    parent = parents.get(node)
+    match node:
+        case ast.ClassDef():
+            raise _RefusedError("a class")
+        case _ if isinstance(node, _UNKNOWN):
+            raise _RefusedError(f"a piece of code with `{type(node).__name__.lower()}`")
+        case ast.Set() | ast.SetComp() | ast.Call(func=ast.Name(id="set" | "frozenset")):
+            if not _is_argument(node, parent, _ORDERLESS) and not _is_looked_into(node, parent):
+                raise _RefusedError("the order of a set")
+        case ast.GeneratorExp():
+            if not _is_argument(node, parent, _CONSUMERS):
+                raise _RefusedError("a generator that is kept")
+        case ast.Call(func=ast.Name(id=name)) if name in _LAZY:
+            if not _is_argument(node, parent, _CONSUMERS) and not _is_iterated(node, parent):
+                raise _RefusedError(f"a `{name}` that is kept")
+        case ast.Call(func=ast.Name(id="round"), args=args, keywords=keywords) if len(args) > 1 or keywords:
+            raise _RefusedError("`round` to decimals")
+        case ast.Call(func=ast.Name(id="print"), keywords=keywords) if {k.arg for k in keywords} - {"sep", "end"}:
+            raise _RefusedError("`print` to anything but the result")
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=way), args=args) if way != "escape":
+            _check_pattern(way, args, node.keywords)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name)), args=args) if _names_in(args, name):
+            raise _RefusedError("a value in itself")
+        case ast.Name(id=name):
+            _check_name(node, name, parent)
+        case ast.Attribute(attr=name):
+            if name.startswith("_"):
+                raise _RefusedError(f"`{name}`")
+            if isinstance(node.value, ast.Name) and (known := _MODULES.get(node.value.id)) and name not in known:
+                raise _RefusedError(f"`{node.value.id}.{name}`")
+            if not isinstance(node.ctx, ast.Load):
+                raise _RefusedError("setting an attribute")
+        case ast.Import(names=names):
+            for alias in names:
+                if alias.name not in _MODULES or (alias.asname and _MODULES[alias.name]):
+                    raise _RefusedError(f"`import {alias.name}`")
+        case ast.ImportFrom(module=module, names=names):
+            for alias in names:
+                if module not in ("math", "typing") or alias.name == "*":
+                    raise _RefusedError(f"`from {module} import {alias.name}`")
+        case ast.ExceptHandler(name=str(name)):
+            raise _RefusedError(f"the text of an error (`as {name}`)")
+        case ast.Dict(keys=keys) if any(isinstance(key, ast.Constant) and isinstance(key.value, bool) for key in keys):
+            raise _RefusedError("a key that is true or false")
+        case ast.BinOp(op=ast.BitAnd() | ast.BitOr() | ast.BitXor() | ast.Sub()) if any(map(_is_view, ast.walk(node))):
+            raise _RefusedError("a set of keys")
+        case ast.Assign(targets=targets, value=value) if any(_names_in([value], name) for name in _changed(targets)):
+            raise _RefusedError("a value in itself")
+        case ast.Constant(value=str(text)) if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise _RefusedError("half a character")
+        case ast.FunctionDef(decorator_list=[_, *_]):
+            raise _RefusedError("a decorator")
+        case ast.arguments():
+            if not all(isinstance(value, ast.Constant) for value in (*node.defaults, *filter(None, node.kw_defaults))):
+                raise _RefusedError("a default that is no constant")
+        case _:
+            pass
+
+
+def _check_name(node: ast.Name, name: str, parent: ast.AST | None) -> None:
+    if not isinstance(node.ctx, ast.Load):
+        if name in _ALL_BUILTINS or name in _MODULES or name == "plain_" or name.startswith("__"):
+            raise _RefusedError(f"another meaning of `{name}`")
+        return
+    if name.startswith("__") and name != "__name__":
+        raise _RefusedError(f"`{name}`")
+    if name in _ALL_BUILTINS and name not in _BUILTINS and name != "__name__":
+        raise _RefusedError(f"`{name}`")
+    if name == _SUM and sum([0.1] * 10) == 1.0:
+        raise _RefusedError("`sum`")  # newer Pythons make up for what is lost in adding floats, which this does not
+    if name in ("set", "frozenset") and not (isinstance(parent, ast.Call) and parent.func is node):
+        raise _RefusedError(f"`{name}`")
+    if name in _MODULES and not isinstance(parent, ast.Attribute):
+        raise _RefusedError(f"the module `{name}` as a value")
+
+
+def _check_pattern(way: str, args: list[ast.expr], keywords: list[ast.keyword]) -> None:
+    """Patterns are to be written out; those that match nothing at all are taken otherwise."""
+    written = _written(args[0]) if args else None
+    if not isinstance(written, str) or keywords or len(args) > 3:
+        raise _RefusedError(f"`re.{way}` with what is not written out")
+    try:
+        pattern = re.compile(written)
+    except (re.error, RecursionError, OverflowError):
+        return
+    if any(found.start() == found.end() for text in _TEXTS for found in pattern.finditer(text)):
+        raise _RefusedError("a pattern that matches nothing")
+    if way == "sub":
+        _check_replacement(args[1] if len(args) > 1 else None, pattern.groups)
+
+
+def _written(pattern: ast.expr) -> Any:
+    """A constant, or what is written out of a text with values in it."""
+    match pattern:
+        case ast.Constant(value=value):
+            return value
+        case ast.JoinedStr(values=parts):
+            return "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+        case _:
+            return None
+
+
+def _check_replacement(given: ast.expr | None, groups: int) -> None:
+    match given:
+        case ast.Constant(value=str(text)):
+            if any(int(number) > groups for number in re.findall(r"\\([0-9]+)", text)) or "\\g" in text:
+                raise _RefusedError("such a replacement")
+        case ast.Name() | ast.Lambda():
+            return
+        case _:
+            raise _RefusedError("a replacement that is not written out")
+
+
+def _check_definitions(statements: Sequence[ast.stmt]) -> None:
+    """A function is kept as its source: what it is bound to besides would be lost."""
+    nodes = [node for top in statements for node in ast.walk(top)]
+    bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    bound.update(node.name for node in nodes if isinstance(node, ast.FunctionDef))
+    for top in statements:
+        match top:
+            case ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()):
+                if bound[name] > 1:
+                    raise _RefusedError(f"`{name}`, which is bound twice,")
+            case _:
+                pass
+
+
+def _is_argument(node: ast.AST, parent: ast.AST | None, of: frozenset[str]) -> bool:
+    """Whether a node is the first argument of a call of one of these."""
+    match parent:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[first, *_]):
+            return first is node and name in of
+        case _:
+            return False
+
+
+def _is_looked_into(node: ast.AST, parent: ast.AST | None) -> bool:
+    match parent:
+        case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[other]):
+            return other is node
+        case _:
+            return False
+
+
+def _is_iterated(node: ast.AST, parent: ast.AST | None) -> bool:
+    return isinstance(parent, (ast.For, ast.comprehension)) and parent.iter is node
+
+
+def _is_view(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr in ("keys", "items")
+
+
+def _names_in(nodes: Sequence[ast.AST], name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for node in nodes)
+
+
+def _changed(targets: Sequence[ast.AST]) -> list[str]:
+    """Names whose values are changed by an assignment to parts of them."""
+    found: list[Any] = [target.value for target in targets if isinstance(target, ast.Subscript)]
+    return [value.id for value in found if isinstance(value, ast.Name)]

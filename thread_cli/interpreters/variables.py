@@ -1,0 +1,81 @@
+"""Variables: Python as models write it, in confined sessions; where the kernel cannot confine, in a subset of Python.
+
+Code that is simple (see `simple.py`) is read instead of run. A thread that writes no other costs no session.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from thread_cli.interpreters.monty import MontyInterpreter
+from thread_cli.interpreters.session import SessionInterpreter
+from thread_cli.interpreters.session_confinement import unavailable
+from thread_cli.interpreters.simple import simple_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from thread_cli.interpreters import Interpreter, Outcome
+
+__all__ = ["VariableInterpreter", "described"]
+
+
+class VariableInterpreter:
+    """Python for the variables of threads: no files, no network, nothing but its standard library.
+
+    Args:
+        unsafe: run sessions unconfined where this machine cannot confine them, instead of a subset of Python.
+        seconds: the longest that one piece of code may run.
+        memory: bytes that the code of a thread may hold.
+    """
+
+    def __init__(self, *, unsafe: bool = False, seconds: float = 1.0, memory: int = 32_000_000) -> None:
+        self._unsafe = unsafe
+        self._seconds = seconds
+        self._memory = memory
+        self._chosen: Interpreter | None = None
+        self.patience = 0.4
+
+    async def open(self) -> None:
+        """Begin to warm what the first piece of code will need, without waiting for it."""
+        if self._chosen is None:
+            self._chosen = self._choose()
+
+    async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:
+        if (read := simple_outcome(code, names)) is not None:
+            return read
+        self._chosen = self._chosen or self._choose()
+        return await self._chosen.run(code, names, thread=thread)
+
+    def ended(self, thread: str) -> None:
+        """A thread has ended: what is kept for its next piece of code is needed no more."""
+        if isinstance(self._chosen, SessionInterpreter):
+            self._chosen.ended(thread)
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are at the moment."""
+        return self._chosen.sessions if isinstance(self._chosen, SessionInterpreter) else 0
+
+    async def close(self) -> None:
+        if self._chosen is not None:
+            await self._chosen.close()
+
+    def _choose(self) -> Interpreter:
+        if not self._unsafe and unavailable():
+            return MontyInterpreter(seconds=self._seconds, memory=self._memory)
+        return SessionInterpreter(
+            kind="variables", unsafe=self._unsafe, seconds=self._seconds, memory=self._memory, disk=0
+        )
+
+
+def described(*, unsafe: bool = False) -> str:
+    """Which Python computes the variables of threads on this machine."""
+    python = f"CPython {platform.python_version()}"
+    if not (reason := unavailable()):
+        return f"{python} in confined sessions"
+    if unsafe:
+        return f"{python}, not confined: {reason}"
+    return f"a subset (pydantic-monty {version('pydantic-monty')}), as Python cannot be confined here: {reason}"
