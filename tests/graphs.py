@@ -55,7 +55,7 @@ class Graph:
         """What a tensor of that shape, in F32, comes to."""
         graph = _pointer(_call("ggml_new_graph", self._context))
         _call("ggml_build_forward_expand", graph, result, result=None)
-        accelerator = Accelerator() if kernels else None
+        accelerator = Accelerator("vnni") if kernels else None
         if accelerator is None:
             backend = _pointer(_call("ggml_backend_init_by_type", _CPU, None))
         else:

@@ -136,7 +136,7 @@ async def test_faults_of_the_model_server_change_no_result_and_are_counted(tmp_p
 
 async def test_an_episode_that_the_infrastructure_failed_is_tried_again_and_counted(tmp_path):
     refusals = iter([True, True, False])
-    with Server(lambda seen: error(400, "no") if next(refusals, False) else completion("print('x')")) as server:
+    with Server(lambda seen: error(503, "no") if next(refusals, False) else completion("print('x')")) as server:
         model = {"spec": f"openai:m@{server.url}/v1", "attempts": 1}
         chosen = Plan.of(of(2), Config.of(model=model))
         outcome = await run(chosen, tmp_path / "run", Settings(concurrency=1, retry_wait=0.01))

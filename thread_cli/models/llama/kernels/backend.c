@@ -20,7 +20,7 @@
 #define PAUSE() ((void)0)
 #endif
 
-enum { PATIENCE = 20000, ALIGNMENT = 64 };
+enum { PATIENCE = 600, ALIGNMENT = 64 };
 
 static enum operation kinds[OPERATIONS];
 
