@@ -34,6 +34,8 @@ PROBE = """
 import json, os, signal, sys, time
 rules, log, extra, kernels, *kinds = sys.argv[1:]
 rules, extra, kernels = json.loads(rules), extra.endswith("1"), kernels.endswith("1")
+amx = kinds[0] == "--amx=1"
+kinds = kinds[kinds[0].startswith("--amx"):]
 for kind in kinds:
     with open(log, "a") as file:
         file.write(f"{kind} {extra:d}{kernels:d}\\n")
@@ -51,16 +53,18 @@ FULL = Passage(True, True)
 
 
 class Trials:
-    """A door whose children die by rules: for a format, when (in Python, of `extra` and `kernels`) and of what."""
+    """A door whose children die by rules: for a format, when (in Python, of `extra`, `kernels` and `amx`) and of what."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = folder / "trials.txt"
         (folder / "probe.py").write_text(PROBE)
 
-    def door(self, patience: float = 20, folder: Path | None = None, **rules: tuple[str, str]) -> Door:
+    def door(
+        self, patience: float = 20, folder: Path | None = None, *, amx: bool = False, **rules: tuple[str, str]
+    ) -> Door:
         program = [sys.executable, str(self._folder / "probe.py"), json.dumps(rules), str(self._log)]
-        return Door(folder or self._folder / "door", program=program, patience=patience)
+        return Door(folder or self._folder / "door", program=program, patience=patience, amx=amx)
 
     def told(self) -> list[str]:
         """All trials so far."""
@@ -92,6 +96,26 @@ def test_only_what_a_format_dies_of_is_left_out(trials: Trials, when: str, passa
     without = Passage(passage.extra_buffers, False)
     assert trials.door(q4_K=(when, "SIGILL")).passage([Q4, Q6], kernels=False) == without
     assert trials.door().passage([Q6], kernels=True) == FULL, "other formats keep all"
+
+
+@pytest.mark.parametrize(
+    ("when", "passage", "trial_count"),
+    [
+        ("False", Passage(), 1),
+        ("kernels and amx", Passage(amx=False), 2),
+        ("extra and (amx or not kernels)", Passage(amx=False), 2),
+        ("extra", Passage(False), 3),
+        ("kernels", Passage(kernels=False), 5),
+        ("extra or kernels", Passage(False, False), 6),
+    ],
+)
+def test_where_there_is_amx_our_kernels_are_tried_without_it_too(
+    trials: Trials, when: str, passage: Passage, trial_count: int
+) -> None:
+    assert trials.door(amx=True, q4_K=(when, "SIGILL")).passage([Q4], kernels=True) == passage
+    assert len(trials.told()) == trial_count
+    [tried] = trials.door(amx=True).known()
+    assert ("without AMX" in str(tried)) == (when != "False")
 
 
 def test_what_was_found_is_remembered(trials: Trials) -> None:

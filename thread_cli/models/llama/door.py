@@ -121,14 +121,21 @@ class Door:
         folder: where outcomes are kept; by default in the cache folder, apart for each processor and installation.
         program: tries kinds, called as `probe` is.
         patience: seconds after which a child that says nothing counts as dead.
+        amx: whether our kernels are tried with AMX, and where that dies without; by default where there is AMX.
     """
 
     def __init__(
-        self, folder: Path | None = None, *, program: Sequence[str] = _PROBE, patience: float = _PATIENCE
+        self,
+        folder: Path | None = None,
+        *,
+        program: Sequence[str] = _PROBE,
+        patience: float = _PATIENCE,
+        amx: bool | None = None,
     ) -> None:
         self.folder = folder or cache_folder() / "door" / _installed()
         self._program = program
         self._patience = patience
+        self._amx = _has_amx() if amx is None else amx
 
     def passage(self, kinds: Iterable[Kind], *, kernels: bool) -> Passage:
         """How a model of these kinds of weights may be loaded. Kinds that are not known yet are tried now.
@@ -177,7 +184,7 @@ class Door:
         def settle(kind: Kind, passage: Passage | None) -> None:
             found[kind] = Tried(kind=str(kind), wanted_kernels=kernels, passage=passage, deaths=tuple(deaths[kind]))
 
-        for passage in _ways(kernels):
+        for passage in _ways(kernels, self._amx):
             left = [kind for kind in kinds if kind not in found]
             for kind, cause in self._attempt(left, passage).items():
                 if cause:
@@ -217,7 +224,7 @@ class Door:
     def _child(self, kinds: Sequence[Kind], passage: Passage) -> tuple[list[Kind], str | None]:
         """Try kinds one after the other in a child; those that lived, and what the next one died of, if one did."""
         switches = [f"--extra-buffers={passage.extra_buffers:d}", f"--kernels={passage.kernels:d}"]
-        switches += [f"--amx={passage.amx:d}"] if _has_amx() else []
+        switches += [f"--amx={passage.amx:d}"] if self._amx else []
         with subprocess.Popen(  # noqa: S603 -- this very program
             [*self._program, *switches, *map(str, kinds)],
             stdin=subprocess.DEVNULL,
@@ -272,11 +279,11 @@ def _checked(path: KernelPath) -> str:
     return output.strip() if child.returncode == 0 else "its check could not be run"
 
 
-def _ways(kernels: bool) -> list[Passage]:
+def _ways(kernels: bool, amx: bool) -> list[Passage]:
     """The ways to load a model, the fastest first; AMX is a more likely cause of death than all else."""
     if not kernels:
         return [Passage(True, False), Passage(False, False)]
-    ours = [(True, True), (True, False)] if _has_amx() else [(True, True)]
+    ours = [(True, True), (True, False)] if amx else [(True, True)]
     ways = [Passage(extra_buffers, *each) for extra_buffers in (True, False) for each in ours]
     return [*ways, Passage(True, False), Passage(False, False)]
 
