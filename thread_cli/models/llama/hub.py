@@ -26,6 +26,8 @@ __all__ = ["chosen", "fetched"]
 
 _NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(:(?P<quant>[\w.-]+))?")
 _PART: Final = re.compile(r"-(\d{5})-of-(\d{5})(?=\.gguf$)")
+_PATIENCE: Final = 10.0
+"""Seconds within which the hub has to answer anything at all."""
 _PREFERRED: Final = ("q4_k_m", "q8_0")
 """The quantisations that are taken where none is named, as llama.cpp's `-hf` does."""
 
@@ -43,14 +45,16 @@ def fetched(name: str, tell: Callable[[str], None] | None = None) -> Path:
         raise UserError(f"llama:hf:{name}: write llama:hf:OWNER/REPO or llama:hf:OWNER/REPO:QUANT")
     try:
         import huggingface_hub as hub
+        from huggingface_hub import constants, errors
     except ImportError as error:
         raise UserError(f"models by name need huggingface_hub ({error}): {remedy('local')}") from None
     repo, quant = match["repo"], match["quant"] or ""
-    endpoint = os.environ.get("HF_ENDPOINT") or hub.constants.ENDPOINT
+    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     with _told(name, endpoint):
         try:
+            _reach(endpoint)
             files = chosen(hub.HfApi(endpoint=endpoint).list_repo_files(repo), quant, name)
-        except (hub.errors.OfflineModeIsEnabled, *_unreachable()) as error:
+        except (errors.OfflineModeIsEnabled, *_unreachable()) as error:
             kept = _kept(repo, quant, name)
             if not kept:
                 raise UserError(
@@ -96,6 +100,7 @@ def _parts_of(file: str, files: Sequence[str]) -> list[str]:
 def _one(repo: str, file: str, endpoint: str, tell: Callable[[str], None] | None) -> Path:
     """One file, whole and checked."""
     import huggingface_hub
+    from huggingface_hub import constants
 
     hub = cast("Any", huggingface_hub)
     cached = hub.try_to_load_from_cache(repo, file, cache_dir=_cache())
@@ -105,7 +110,7 @@ def _one(repo: str, file: str, endpoint: str, tell: Callable[[str], None] | None
         return Path(cached)
     if told.etag is None or told.size is None:
         raise UserError(f"{url} names neither size nor digest of the file, so that it cannot be checked")
-    blobs = _cache() / hub.constants.REPO_ID_SEPARATOR.join(["models", *repo.split("/")]) / "blobs"
+    blobs = _cache() / constants.REPO_ID_SEPARATOR.join(["models", *repo.split("/")]) / "blobs"
     if not (blobs / told.etag).exists():
         _download(told.location, blobs / told.etag, told.size, Path(file).name, tell)
     # Enters it into the cache's folders of snapshots; nothing is left to download.
@@ -171,9 +176,24 @@ def _kept(repo: str, quant: str, name: str) -> list[Path]:
 
 
 def _cache() -> Path:
-    import huggingface_hub as hub
+    from huggingface_hub import constants
 
-    return at_home(Path(os.environ.get("HF_HUB_CACHE") or hub.constants.HF_HUB_CACHE))
+    return at_home(Path(os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE))
+
+
+def _reach(endpoint: str) -> None:
+    """Ask the hub for anything: `huggingface_hub` tries a listing again for some twenty seconds where nobody answers.
+
+    Raises:
+        httpx2.TransportError: it cannot be reached.
+        OfflineModeIsEnabled: nothing is to be asked for (`HF_HUB_OFFLINE`).
+    """
+    import httpx2
+    from huggingface_hub import constants, errors
+
+    if constants.HF_HUB_OFFLINE:
+        raise errors.OfflineModeIsEnabled("HF_HUB_OFFLINE is set")
+    httpx2.head(endpoint, timeout=_PATIENCE)
 
 
 def _unreachable() -> tuple[type[Exception], ...]:
@@ -185,20 +205,20 @@ def _unreachable() -> tuple[type[Exception], ...]:
 @contextmanager
 def _told(name: str, endpoint: str) -> Generator[None]:
     """Tell in one line what goes wrong inside."""
-    import huggingface_hub as hub
+    from huggingface_hub import errors
 
     said = f"llama:hf:{name}: "
     try:
         yield
     except UserError:
         raise
-    except hub.errors.GatedRepoError:
+    except errors.GatedRepoError:
         raise UserError(f"{said}its authors ask for consent: give it at {endpoint}, and set HF_TOKEN") from None
-    except hub.errors.RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         raise UserError(f"{said}{endpoint} has no such repository, or it is private: set HF_TOKEN") from None
-    except hub.errors.EntryNotFoundError:
+    except errors.EntryNotFoundError:
         raise UserError(f"{said}the file is listed at {endpoint} and cannot be had there") from None
-    except (hub.errors.HfHubHTTPError, *_unreachable()) as error:
+    except (errors.HfHubHTTPError, *_unreachable()) as error:
         raise UserError(f"{said}{endpoint} failed: {_line(error)}; the same command goes on from here") from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
