@@ -10,9 +10,9 @@
 #ifdef __x86_64__
 #include "simd.h"
 
-/* Panels and tokens whose sums are in registers; tokens up to which levels are unpacked anew for each; and blocks of a panel
- * whose levels are unpacked at once. */
-enum { HEIGHT = PANELS, TILE = 6, FEW = 8, SLICE = 48 };
+/* Panels and tokens whose sums are in registers; tokens up to which levels are unpacked anew for each; blocks of a panel whose
+ * levels are unpacked at once; and bytes ahead that packed levels are fetched from memory. */
+enum { HEIGHT = PANELS, TILE = 6, FEW = 8, SLICE = 48, AHEAD = 4096 };
 
 /* ------------------------------------------------------------------------------------------------ activations */
 
@@ -81,6 +81,10 @@ INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const i
     case NO_FORMAT:
     case Q8_0:
         at = kind == NO_FORMAT ? s->panel + b * 512 : s->panel + s->levels + b * 512;
+        if (kind == Q8_0) {
+            _mm_prefetch((const char *)at + p * 128 + AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)at + p * 128 + 64 + AHEAD, _MM_HINT_T0);
+        }
         *even = _mm512_loadu_si512(at + p * 128), *odd = _mm512_loadu_si512(at + p * 128 + 64);
         return;
     case Q4_0:
@@ -97,6 +101,7 @@ INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const i
         at = s->panel + b / 8 * (Q6_HIGH + 1024) + Q6_LEVELS + b % 8 * 256;
         high = s->panel + b / 8 * (Q6_HIGH + 1024) + Q6_HIGH + b % 8 * 128;
     }
+    _mm_prefetch((const char *)at + p * 64 + AHEAD, _MM_HINT_T0);
     const __m512i both = _mm512_loadu_si512(at + p * 64);
     *even = _mm512_and_si512(both, low);
     *odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
