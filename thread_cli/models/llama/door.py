@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from thread_cli.distribution import cache_folder
 from thread_cli.engine.errors import UserError
-from thread_cli.models.llama.accelerator import missing, paths
 from thread_cli.models.llama.machine import installed
 from thread_cli.models.llama.steps import written
 from thread_cli.supervision import signal_name
@@ -257,6 +256,9 @@ def checked() -> dict[KernelPath, str]:
     Raises:
         OSError: the kernels' library cannot be loaded.
     """
+    # Only here, as in `_has_amx`: the base install lacks llama-cpp-python.
+    from thread_cli.models.llama.accelerator import paths
+
     return {path: _checked(path) for path in paths()}
 
 
@@ -291,6 +293,8 @@ def _ways(kernels: bool, amx: bool) -> list[Passage]:
 @cache
 def _has_amx() -> bool:
     """Whether this processor has AMX, and our kernels know how to use it."""
+    from thread_cli.models.llama.accelerator import missing, paths
+
     return missing() is None and "amx" in paths()
 
 
