@@ -19,6 +19,8 @@ TOOLS = ROOT / "tools"
 NO_INDEX = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1", "PIP_CONFIG_FILE": os.devnull}
 """Settings for pip under which no package index answers: nothing listens on port 9."""
 NO_LINKS = {"PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": "", "PIP_NO_INDEX": ""}
+SHELL = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+"""The environment of somebody who types `make`, where these tests run below a `make` themselves."""
 
 
 def told(folder: Path, command: list[str], *, silence: float = 0.2, unit: str = "") -> list[str]:
@@ -211,7 +213,7 @@ def test_a_set_up_that_fails_says_why_in_its_last_line(tmp_path) -> None:
     failed = subprocess.run(
         ["make", "run", f"PYTHON={sys.executable}"],
         cwd=tmp_path,
-        env={**os.environ, **NO_INDEX, **NO_LINKS},
+        env={**SHELL, **NO_INDEX, **NO_LINKS},
         capture_output=True,
         text=True,
         check=False,
@@ -268,7 +270,7 @@ def test_a_clean_clone_is_set_up_with_a_line_every_ten_seconds_and_nothing_unuse
     with subprocess.Popen(
         ["make", "run", f"PYTHON={sys.executable}"],
         cwd=clone,
-        env={**os.environ, "PIP_CACHE_DIR": str(tmp_path / "cache")},
+        env={**SHELL, "PIP_CACHE_DIR": str(tmp_path / "cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
