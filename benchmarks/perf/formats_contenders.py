@@ -59,7 +59,8 @@ class Contender:
 
 
 class Child:
-    """A worker's process. `told` is what it says of itself.
+    """A worker's process, which is stopped wherever it is not asked anything: no thread of it waits busily while others
+    are measured. `told` is what it says of itself.
 
     Raises:
         Died: from every call, if the process has ended or does not answer.
@@ -80,6 +81,7 @@ class Child:
     def ask(self, **what: int) -> dict[str, float]:
         if self._process.stdin is None:
             raise AssertionError
+        self._process.send_signal(signal.SIGCONT)
         try:
             self._process.stdin.write(json.dumps(what) + "\n")
             self._process.stdin.flush()
@@ -88,6 +90,7 @@ class Child:
         return self._answer()
 
     def close(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 try:
@@ -115,6 +118,7 @@ class Child:
             reason = self._end()
             self.close()
             raise Died(f"no answer in {PATIENCE:.0f} s" if time.monotonic() - began >= PATIENCE else reason)
+        self._process.send_signal(signal.SIGSTOP)
         return json.loads(line)
 
     def _end(self) -> str:

@@ -12,7 +12,7 @@
 
 /* Panels and tokens whose sums are in registers; tokens up to which levels are unpacked anew for each; blocks of a panel whose
  * levels are unpacked at once; and bytes ahead that packed levels are fetched from memory. */
-enum { HEIGHT = PANELS, TILE = 6, FEW = 8, SLICE = 48, AHEAD = 4096 };
+enum { HEIGHT = PANELS, TILE = 6, FEW = 8, SLICE = 24, AHEAD = 4096 };
 
 /* ------------------------------------------------------------------------------------------------ activations */
 
