@@ -10,9 +10,10 @@
 #ifdef __x86_64__
 #include "simd.h"
 
-/* Panels and tokens whose sums are in registers; tokens up to which levels are unpacked anew for each; blocks of a panel whose
- * levels are unpacked at once; and bytes ahead that packed levels are fetched from memory. */
-enum { HEIGHT = PANELS, TILE = 6, FEW = 8, SLICE = 24, AHEAD = 4096 };
+/* Most panels whose sums are in registers; tokens whose sums are, of two panels; tokens up to which levels are unpacked anew for
+ * each, and up to which four panels are multiplied at once; blocks of a panel whose levels are unpacked at once, so that the
+ * nearest cache holds those of two panels; and bytes ahead that packed levels are fetched from memory. */
+enum { HEIGHT = TALLEST, TILE = 6, FEW = 8, TALL = 2, SLICE = 24, AHEAD = 4096 };
 
 /* ------------------------------------------------------------------------------------------------ activations */
 
@@ -70,7 +71,26 @@ typedef struct {
     const uint8_t *panel;  /* the packed panel, or the unpacked levels of the slice */
     const float *unpacked; /* the unpacked scales */
     size_t levels;         /* where the levels of a packed panel begin, if its format has blocks of 32 */
+    const uint8_t *end;    /* of a packed panel; what is multiplied after it lies `jump` bytes further */
+    size_t jump;
 } source;
+
+/* Fetch what lies AHEAD of a place in a packed panel, `lines` of 64 bytes. */
+INLINE void fetch(const source *s, const uint8_t *at, const int lines)
+{
+    at += AHEAD;
+    at += at >= s->end ? s->jump : 0;
+    for (int i = 0; i < lines; i++)
+        _mm_prefetch((const char *)at + i * 64, _MM_HINT_T0);
+}
+
+/* Fetch what block `b` of the superblocks ahead has, scales and all: an eighth of what a superblock has. */
+INLINE void fetch_eighth(const enum kind kind, const source *s, int64_t b)
+{
+    const int size = kind == Q4_K ? K_LEVELS + 2048 : kind == Q5_K ? K_HIGH + 512 : Q6_HIGH + 1024;
+    if (kind == Q4_K || kind == Q5_K || kind == Q6_K)
+        fetch(s, s->panel + b * (size / 8), (size / 8 + 63) / 64);
+}
 
 /* Levels of vectors 2 p and 2 p + 1 of block `b`. */
 INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const int p, __m512i *even, __m512i *odd)
@@ -81,10 +101,8 @@ INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const i
     case NO_FORMAT:
     case Q8_0:
         at = kind == NO_FORMAT ? s->panel + b * 512 : s->panel + s->levels + b * 512;
-        if (kind == Q8_0) {
-            _mm_prefetch((const char *)at + p * 128 + AHEAD, _MM_HINT_T0);
-            _mm_prefetch((const char *)at + p * 128 + 64 + AHEAD, _MM_HINT_T0);
-        }
+        if (kind == Q8_0)
+            fetch(s, at + p * 128, 2);
         *even = _mm512_loadu_si512(at + p * 128), *odd = _mm512_loadu_si512(at + p * 128 + 64);
         return;
     case Q4_0:
@@ -101,7 +119,8 @@ INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const i
         at = s->panel + b / 8 * (Q6_HIGH + 1024) + Q6_LEVELS + b % 8 * 256;
         high = s->panel + b / 8 * (Q6_HIGH + 1024) + Q6_HIGH + b % 8 * 128;
     }
-    _mm_prefetch((const char *)at + p * 64 + AHEAD, _MM_HINT_T0);
+    if (kind != Q4_K && kind != Q5_K && kind != Q6_K)
+        fetch(s, at + p * 64, kind == Q5_0 || kind == Q5_1 ? 2 : 1);
     const __m512i both = _mm512_loadu_si512(at + p * 64);
     *even = _mm512_and_si512(both, low);
     *odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -188,6 +207,8 @@ INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group
                 for (int h = 0; h < height; h++)
                     sums[h][i] = _mm512_mul_ps(sums[h][i], ratio);
             }
+        for (int h = 0; h < height; h++)
+            fetch_eighth(kind, &w->panels[h], b);
 #pragma GCC unroll 2
         for (int half = 0; half < parts; half++, offsets += together) {
             __m512i exact[HEIGHT][FEW];
@@ -324,64 +345,54 @@ INLINE void add_wide(const sums_work *w, const enum kind kind, const int count)
     default: break;                                                                                                        \
     }
 
-/* The sums of one panel or of two. */
-#define SUMS_OF(name, kind, group, part, centered)                                                                         \
-    static void name##_one(const sums_work *w, int count)                                                                  \
-    {                                                                                                                      \
-        switch (count) {                                                                                                   \
-        case 7: add_blocks(w, kind, group, part, centered, 1, 7); break;                                                   \
-        case 8: add_blocks(w, kind, group, part, centered, 1, 8); break;                                                   \
-        case 1: add_blocks(w, kind, group, part, centered, 1, 1); break;                                                   \
-        case 2: add_blocks(w, kind, group, part, centered, 1, 2); break;                                                   \
-        case 3: add_blocks(w, kind, group, part, centered, 1, 3); break;                                                   \
-        case 4: add_blocks(w, kind, group, part, centered, 1, 4); break;                                                   \
-        case 5: add_blocks(w, kind, group, part, centered, 1, 5); break;                                                   \
-        case 6: add_blocks(w, kind, group, part, centered, 1, 6); break;                                                   \
-        default: break;                                                                                                    \
-        }                                                                                                                  \
-    }                                                                                                                      \
-    static void name##_two(const sums_work *w, int count)                                                                  \
-    {                                                                                                                      \
-        switch (count) {                                                                                                   \
-        case 1: add_blocks(w, kind, group, part, centered, 2, 1); break;                                                   \
-        case 2: add_blocks(w, kind, group, part, centered, 2, 2); break;                                                   \
-        case 3: add_blocks(w, kind, group, part, centered, 2, 3); break;                                                   \
-        case 4: add_blocks(w, kind, group, part, centered, 2, 4); break;                                                   \
-        case 5: add_blocks(w, kind, group, part, centered, 2, 5); break;                                                   \
-        case 6: add_blocks(w, kind, group, part, centered, 2, 6); break;                                                   \
-        default: break;                                                                                                    \
-        }                                                                                                                  \
+/* The sums of so many panels and tokens, of a kind of levels and scales: of packed panels, and of slices that are unpacked. */
+#define SUMS(height, count, ...)                                                           \
+    case (height) * 10 + (count): add_blocks(w, __VA_ARGS__, height, count); break;
+#define SUMS_OF_SIX(height, ...)                                                           \
+    SUMS(height, 1, __VA_ARGS__)                                                           \
+    SUMS(height, 2, __VA_ARGS__)                                                           \
+    SUMS(height, 3, __VA_ARGS__)                                                           \
+    SUMS(height, 4, __VA_ARGS__)                                                           \
+    SUMS(height, 5, __VA_ARGS__)                                                           \
+    SUMS(height, 6, __VA_ARGS__)
+#define SUMS_FUNCTION(name, more, ...)                                                     \
+    static void name(const sums_work *w, int height, int count)                            \
+    {                                                                                      \
+        switch (height * 10 + count) {                                                     \
+            SUMS_OF_SIX(1, __VA_ARGS__)                                                    \
+            SUMS_OF_SIX(2, __VA_ARGS__)                                                    \
+            more(__VA_ARGS__)                                                              \
+        default: break;                                                                    \
+        }                                                                                  \
     }
+#define NO_MORE(...)
+#define FEW_MORE(...) SUMS(1, 7, __VA_ARGS__) SUMS(1, 8, __VA_ARGS__) SUMS(4, 1, __VA_ARGS__) SUMS(4, 2, __VA_ARGS__)
 
-SUMS_OF(q4_0, Q4_0, 1, 32, true)
-SUMS_OF(q4_1, Q4_1, 1, 32, false)
-SUMS_OF(q5_0, Q5_0, 1, 32, true)
-SUMS_OF(q5_1, Q5_1, 1, 32, false)
-SUMS_OF(q8_0, Q8_0, 1, 32, true)
-SUMS_OF(iq4_nl, IQ4_NL, 1, 32, true)
-SUMS_OF(q4_k, Q4_K, 8, 32, false)
-SUMS_OF(q5_k, Q5_K, 8, 32, false)
-SUMS_OF(q6_k, Q6_K, 8, 16, true)
-SUMS_OF(unpacked, NO_FORMAT, 1, 32, true)
-SUMS_OF(unpacked_minima, NO_FORMAT, 1, 32, false)
-SUMS_OF(unpacked_super, NO_FORMAT, 8, 32, false)
-SUMS_OF(unpacked_halves, NO_FORMAT, 8, 16, true)
+SUMS_FUNCTION(q4_0, FEW_MORE, Q4_0, 1, 32, true)
+SUMS_FUNCTION(q4_1, FEW_MORE, Q4_1, 1, 32, false)
+SUMS_FUNCTION(q5_0, FEW_MORE, Q5_0, 1, 32, true)
+SUMS_FUNCTION(q5_1, FEW_MORE, Q5_1, 1, 32, false)
+SUMS_FUNCTION(q8_0, FEW_MORE, Q8_0, 1, 32, true)
+SUMS_FUNCTION(iq4_nl, FEW_MORE, IQ4_NL, 1, 32, true)
+SUMS_FUNCTION(q4_k, FEW_MORE, Q4_K, 8, 32, false)
+SUMS_FUNCTION(q5_k, FEW_MORE, Q5_K, 8, 32, false)
+SUMS_FUNCTION(q6_k, FEW_MORE, Q6_K, 8, 16, true)
+SUMS_FUNCTION(unpacked, NO_MORE, NO_FORMAT, 1, 32, true)
+SUMS_FUNCTION(unpacked_minima, NO_MORE, NO_FORMAT, 1, 32, false)
+SUMS_FUNCTION(unpacked_super, NO_MORE, NO_FORMAT, 8, 32, false)
+SUMS_FUNCTION(unpacked_halves, NO_MORE, NO_FORMAT, 8, 16, true)
 
-typedef void add(const sums_work *, int);
-static add *const packed[KINDS][HEIGHT] = {
-    [Q4_0] = {q4_0_one, q4_0_two}, [Q4_1] = {q4_1_one, q4_1_two}, [Q5_0] = {q5_0_one, q5_0_two},
-    [Q5_1] = {q5_1_one, q5_1_two}, [Q8_0] = {q8_0_one, q8_0_two}, [IQ4_NL] = {iq4_nl_one, iq4_nl_two},
-    [Q4_K] = {q4_k_one, q4_k_two}, [Q5_K] = {q5_k_one, q5_k_two}, [Q6_K] = {q6_k_one, q6_k_two},
+typedef void add(const sums_work *, int height, int count);
+static add *const packed[KINDS] = {
+    [Q4_0] = q4_0, [Q4_1] = q4_1, [Q5_0] = q5_0, [Q5_1] = q5_1, [Q8_0] = q8_0,
+    [IQ4_NL] = iq4_nl, [Q4_K] = q4_k, [Q5_K] = q5_k, [Q6_K] = q6_k,
 };
 
 /* What adds up slices of panels that are unpacked. */
-static add *slices_of(const rounding *r, int height)
+static add *slices_of(const rounding *r)
 {
-    static add *const known[][HEIGHT] = {{unpacked_one, unpacked_two},
-                                         {unpacked_minima_one, unpacked_minima_two},
-                                         {unpacked_super_one, unpacked_super_two},
-                                         {unpacked_halves_one, unpacked_halves_two}};
-    return known[r->part != BLOCK ? 3 : (int)r->minima][height - 1];
+    static add *const known[] = {unpacked, unpacked_minima, unpacked_super, unpacked_halves};
+    return known[r->part != BLOCK ? 3 : (int)r->minima];
 }
 
 #define MINIMA_Q4_K(count) take_minima(w, K_LEVELS + 2048, count)
@@ -446,7 +457,7 @@ static void unpack(const source *s, int64_t first, int64_t last, bool with_sign,
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-enum { UNPACKED = HEIGHT * SLICE * 512, SCALES = HEIGHT * SLICE * 2 * ROWS * sizeof(float) };
+enum { UNPACKED = PANELS * SLICE * 512, SCALES = PANELS * SLICE * 2 * ROWS * sizeof(float) };
 
 size_t product_own(void) { return UNPACKED + SCALES; }
 
@@ -476,10 +487,13 @@ static sums_work work_of(const product *p, int64_t panel, int height, int64_t to
                    .result_stride = p->result_stride};
     const int64_t left = p->rows - (panel + height - 1) * ROWS;
     w.keep = left >= ROWS ? 0xffff : (uint16_t)((1u << left) - 1);
+    const size_t size = panel_size(p->kind, p->columns);
     for (int h = 0; h < height; h++)
         w.panels[h] = (source){.kind = p->kind,
-                               .panel = p->weights + (panel + h) * panel_size(p->kind, p->columns),
-                               .levels = levels_at(p->kind, p->columns)};
+                               .panel = p->weights + (panel + h) * size,
+                               .levels = levels_at(p->kind, p->columns),
+                               .end = p->weights + (panel + h + 1) * size,
+                               .jump = (height - 1) * size};
     return w;
 }
 
@@ -545,7 +559,7 @@ static void multiply_many(const product *p, int64_t panel, int height, char *own
         }
         w.first = first, w.last = last;
         for (int64_t t = 0; t < p->tokens; t += TILE) {
-            slices_of(&p->rounding, height)(&w, (int)least(TILE, p->tokens - t));
+            slices_of(&p->rounding)(&w, height, (int)least(TILE, p->tokens - t));
             w.activations += TILE * p->rounding.size, w.result += TILE * w.result_stride;
         }
     }
@@ -555,7 +569,10 @@ void multiply(const product *p, int64_t first, int64_t last, char *own)
 {
     for (int64_t panel = first; panel < last;) {
         const bool is_wide = p->kind == F16 || p->kind == BF16;
-        const int height = panel + HEIGHT <= last && !is_wide && (p->tokens <= TILE || !is_few(p->path, p->tokens)) ? HEIGHT : 1;
+        const int height = is_wide                                                                    ? 1
+                           : p->tokens <= TALL && panel + HEIGHT <= last                              ? HEIGHT
+                           : (p->tokens <= TILE || !is_few(p->path, p->tokens)) && panel + PANELS <= last ? PANELS
+                                                                                                      : 1;
         if (is_wide)
             for (int64_t t = 0; t < p->tokens; t += TILE) {
                 const sums_work w = work_of(p, panel, 1, t);
@@ -563,7 +580,7 @@ void multiply(const product *p, int64_t first, int64_t last, char *own)
             }
         else if (is_few(p->path, p->tokens)) {
             const sums_work w = work_of(p, panel, height, 0);
-            packed[p->kind][height - 1](&w, (int)p->tokens);
+            packed[p->kind](&w, height, (int)p->tokens);
         }
         else
             multiply_many(p, panel, height, own);
