@@ -71,6 +71,20 @@ async def test_without_a_count_that_shows_it_a_begun_answer_is_not_taken_to_be_c
     assert found.shape is Shape.continued
 
 
+async def test_a_question_that_fails_once_is_put_again():
+    failed = set()
+
+    def plan(seen):
+        asked = json.dumps([seen.body["stream"], seen.body.get("messages")])
+        if seen.body["max_tokens"] < 20 and asked not in failed:
+            failed.add(asked)
+            return error(503, "busy")
+        return templated(seen, continues=False)
+
+    found, _, _ = await learnt(plan)
+    assert found.shape is Shape.within
+
+
 async def test_calls_at_once_ask_once_whether_begun_answers_are_closed():
     with Server(lambda seen: templated(seen, continues=False)) as server:
         model = OpenAIModel("m", server.url)

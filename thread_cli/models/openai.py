@@ -37,6 +37,8 @@ __all__ = ["Learnt", "OpenAIModel", "Price"]
 
 _CUT: Final = Failure("the stream ended before the answer did", fault="cut_stream")
 _DISPENSABLE: Final = ("stop", "seed", "stream_options", "temperature")
+_QUESTIONS: Final = 3
+"""How often a question about a server is put until it is answered."""
 _LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 
@@ -243,20 +245,24 @@ class OpenAIModel:
         async def text(question: Request) -> str | None:
             sent = self._parameters(question, _Search(shape, bare))
             # A model that begins anew may well repeat the begun answer, as a server may that goes on with it.
-            done = await self._attempt(question, sent, shape, sent_back=False)
-            if not isinstance(done, Completion):
-                return None
-            search.lost = _sum(done.usage, search.lost)
-            return done.text
+            for _ in range(_QUESTIONS):
+                done = await self._attempt(question, sent, shape, sent_back=False)
+                if isinstance(done, Completion):
+                    search.lost = _sum(done.usage, search.lost)
+                    return done.text
+            return None
 
         async def prompt_tokens(question: Request) -> int:
-            answer = Answer(question)
             sent = self._parameters(question, _Search(shape, bare))
-            await self._streamed(shape, self._body(question, sent, shape, stream=False), answer)
-            usage = answer.counted(self._price)
-            if usage.prompt:
-                search.lost = _sum(usage, search.lost)
-            return usage.prompt
+            for _ in range(_QUESTIONS):
+                answer = Answer(question)
+                failure = await self._streamed(shape, self._body(question, sent, shape, stream=False), answer)
+                usage = answer.counted(self._price)
+                if usage.prompt:
+                    search.lost = _sum(usage, search.lost)
+                if failure is None:
+                    return usage.prompt
+            return 0
 
         return await closes_begun_answers(text, prompt_tokens)
 
