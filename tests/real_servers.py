@@ -101,15 +101,25 @@ def transformers(folder: Path) -> Iterator[Served]:
         yield served
 
 
-_FOLDER = """
+_FOLDER = r"""
 import sys
 from transformers import AutoTokenizer
 from thread_cli.models.llama.prepare import packaged
 from thread_cli.train.weights import load
 load().model.save_pretrained(sys.argv[1])
-AutoTokenizer.from_pretrained(packaged().parent, gguf_file=packaged().name).save_pretrained(sys.argv[1])
+tokenizer = AutoTokenizer.from_pretrained(packaged().parent, gguf_file=packaged().name)
+tokenizer.chat_template += "{% if add_generation_prompt and enable_thinking|default(false) %}{{ '<think>\\n' }}{% endif %}"
+tokenizer.response_template = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "<|im_start|>assistant\n",
+    "fields": {
+        "reasoning_content": {"open": "<think>", "close": "</think>", "content": "text"},
+        "content": {"close_pattern": r"\s*<\|im_end\|>", "content": "text"},
+    },
+}
+tokenizer.save_pretrained(sys.argv[1])
 """
-"""Writes the packaged model as a Hugging Face folder."""
+"""Writes the packaged model as a Hugging Face folder; `enable_thinking` lets its answers begin within a thought."""
 
 
 SERVERS: dict[str, Callable[[Path], object]] = {
@@ -151,6 +161,7 @@ class _ChatAlone(BaseHTTPRequestHandler):
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
             self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("Connection", "close")
             self.end_headers()
             while piece := answer.read1():
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))

@@ -8,6 +8,8 @@ import pytest
 from real_servers import LITELLM, SERVERS, chat_alone
 
 from thread_cli.config import ModelConfig
+from thread_cli.engine.errors import Status
+from thread_cli.engine.limits import Limits
 from thread_cli.models.conformance import check
 from thread_cli.models.openai_shapes import Shape
 from thread_cli.models.probe import probed
@@ -81,3 +83,26 @@ async def test_what_is_found_of_a_real_server_is_what_the_documentation_says(ser
         "yes" if learnt.room.tokens is not None else "no",
     ]
     assert told["cached tokens"] == "not told" or not told["cached tokens"].startswith("0 ")
+
+
+async def test_an_extra_field_switches_reasoning_on_and_off_and_it_is_counted_apart(served, play):
+    kind, server = served
+    if kind != "transformers":
+        pytest.skip("its model has no template with reasoning")
+    totals = {}
+    for thinks in (True, False):
+        extra = {"chat_template_kwargs": {"enable_thinking": thinks}}
+        config = ModelConfig(spec=f"openai:{server.name}@{server.url}", timeout=600, extra=extra)
+        model = open_model(config, None, None)
+        done = await play(model, "Count: 1, 2, 3, 4,", limits=Limits(total_tokens=400, max_tokens=40, calls=3))
+        await model.close()
+        totals[thinks] = done.episode.totals
+        assert done.episode.totals.prompt_tokens + done.episode.totals.generated_tokens <= 400
+        (*_, last) = done.of("generated")
+        assert bool(last.reasoning) == thinks
+        if thinks:
+            # The small model never closes the thought that its template has opened.
+            assert (last.text, done.episode.status) == ("", Status.limited)
+            assert "tokens of reasoning and no text" in done.episode.message
+    assert totals[True].reasoning_tokens == totals[True].generated_tokens > 0
+    assert (totals[False].reasoning_tokens, totals[False].generated_tokens > 0) == (0, True)
