@@ -86,6 +86,7 @@ class Server:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._closed = threading.Semaphore(0)
+        self._arrived = threading.Semaphore(0)
         self._connections: list[socket.socket] = []
         outer = self
 
@@ -138,6 +139,10 @@ class Server:
                 connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
+    def asked(self, calls: int, seconds: float = 20.0) -> bool:
+        """Whether within `seconds` that many further calls arrive."""
+        return all(self._arrived.acquire(timeout=seconds) for _ in range(calls))
+
     def gave_up(self, streams: int, seconds: float = 2.0) -> bool:
         """Whether within `seconds` the client closes that many streams before their end."""
         return all(self._closed.acquire(timeout=seconds) for _ in range(streams))
@@ -149,6 +154,7 @@ class Server:
             self.seen.append(seen)
             self.under_way += 1
             self.most_at_once = max(self.most_at_once, self.under_way)
+        self._arrived.release()
         try:
             answer = self.plan(seen)
             time.sleep(answer.delay)

@@ -1,5 +1,7 @@
 """Texts that go round in circles."""
 
+from dataclasses import replace
+
 import pytest
 from endpoints import REQUEST, ask
 from servers import Answer, Server, text_event
@@ -8,6 +10,7 @@ from thread_cli.engine.errors import Status
 from thread_cli.engine.limits import Limits
 from thread_cli.models import Completion
 from thread_cli.models.circles import goes_round
+from thread_cli.models.llama import LlamaModel, LlamaOptions
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 PROSE = (
@@ -48,12 +51,26 @@ def test_lists_and_prose_are_no_circles(text):
 
 async def test_a_text_that_goes_round_is_stopped_while_it_is_written():
     events = [text_event("> look at the shelf\n") for _ in range(2000)]
-    from dataclasses import replace
-
     with Server(lambda _: Answer(events=events, end="hang")) as server:
         done = await ask(server, replace(REQUEST, max_tokens=2000, until_circles=True))
     assert done.stop == "length"
     assert done.usage.generated < 50
+
+
+async def test_a_model_on_this_machine_that_goes_round_is_stopped_while_it_writes_and_charged_for_that(
+    play, embedded_model
+):
+    model = LlamaModel(LlamaOptions(embedded_model, context=4096))
+    try:
+        done = await play(model, "I look around. I look around. I look around.", limits=Limits(max_tokens=3000))
+        wrote = model.work.generated
+    finally:
+        await model.close()
+    (written,) = done.of("generated")
+    assert goes_round(written.text)
+    assert done.episode.status is Status.failed
+    assert "the same lines again and again" in done.episode.message
+    assert written.generated_tokens == done.episode.totals.generated_tokens == wrote < 1000
 
 
 async def test_the_engine_tells_circles_and_cut_off_texts_apart_and_names_the_setting(play):

@@ -1,11 +1,13 @@
 """API models: what counts as the end of an answer, and what breaks off."""
 
+import json
+
 import pytest
 from endpoints import REQUEST as REQUEST_OF_ONE
-from endpoints import ask, failure
-from servers import Answer, Server, completion, text_event, usage_event
+from endpoints import ask, chat_only, failure
+from servers import Answer, Server, chat_event, completion, text_event, usage_event
 
-from thread_cli.engine.errors import LimitReached, Withheld
+from thread_cli.engine.errors import LimitReached, ModelError, Withheld
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.openai_ends import End, end_of
@@ -100,6 +102,9 @@ async def test_frames_without_data_are_valid_anywhere(frame):
         ({"object": "error", "message": "the engine died", "code": 503}, "server"),
         ({"type": "error", "error": {"type": "overloaded_error", "message": "the engine died"}}, "server"),
         ({"error": {"message": "the engine died", "code": "rate_limit_exceeded"}}, "rate_limit"),
+        ({"error": [{"message": "the engine died", "code": 503}]}, "server"),
+        (b'event: error\ndata: {"code": "InternalError", "message": "the engine died"}\n\n', "server"),
+        (b'data: {"error": "the engine died: "x" is\nnot known"}\n\n', "server"),
     ],
 )
 async def test_an_error_within_a_stream_is_found_in_every_shape(told, kind):
@@ -108,10 +113,68 @@ async def test_an_error_within_a_stream_is_found_in_every_shape(told, kind):
     assert (raised.kind, "the engine died" in raised.message) == (kind, True)
 
 
-async def test_an_error_with_status_200_is_an_error():
-    raised = await failure(lambda _: Answer(body='{"error": {"message": "no instance is free", "code": 503}}'))
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"error": {"message": "no instance is free", "code": 503}}',
+        '[{"error": {"code": 503, "message": "no instance is free", "status": "UNAVAILABLE"}}]',
+        '{"success": false, "errors": [{"code": 3040, "message": "no instance is free"}], "result": null}',
+        '{"code": 50, "msg": "no instance is free"}',
+    ],
+)
+async def test_an_error_with_status_200_is_an_error(body):
+    raised = await failure(lambda _: Answer(body=body))
     assert isinstance(raised, Transient)
     assert "no instance is free" in raised.message
+
+
+async def test_a_spent_account_is_told_at_once_whatever_the_status():
+    raised = await failure(lambda _: Answer(body='{"code": 1113, "msg": "Insufficient balance", "success": false}'))
+    assert isinstance(raised, ModelError)
+    assert "Insufficient balance" in raised.message
+
+
+async def test_a_stream_that_is_called_json_is_read_as_a_stream():
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in (text_event("a"), text_event("b", "stop")))
+    with Server(lambda _: Answer(body=f"{body}data: [DONE]\n\n")) as server:
+        done = await ask(server)
+    assert (done.text, done.stop) == ("ab", "stop")
+
+
+@pytest.mark.parametrize("word", ["", "null", "None"])
+async def test_no_end_in_words_is_no_end(word):
+    with Server(
+        lambda _: Answer(events=[text_event("a", word), text_event("b", word), text_event("", "stop")])
+    ) as server:
+        done = await ask(server)
+    assert (done.text, done.stop) == ("ab", "stop")
+    raised = await failure(lambda _: Answer(events=[text_event("a", word)], end="silent"))
+    assert raised.kind == "cut_stream"
+
+
+async def test_a_stream_may_be_cut_anywhere_within_its_characters_and_line_ends():
+    text = "naïve 漢字 😀 ="
+    frames = [f"data: {json.dumps(text_event(part), ensure_ascii=False)}\r\n\r\n" for part in (text, "> more")]
+    data = "".join(frames).encode()
+    with Server(lambda _: Answer(events=[data[at : at + 1] for at in range(len(data))])) as server:
+        done = await ask(server)
+    assert (done.text, done.stop) == ("naïve 漢字 😀 ", "listen")
+
+
+async def test_a_refusal_in_a_field_of_its_own_is_withheld():
+    events = [chat_event(None, refusal=None), chat_event(None), chat_event("", "stop")]
+    events[0]["choices"][0]["delta"] = {"content": None, "refusal": "I cannot"}
+    events[1]["choices"][0]["delta"] = {"content": None, "refusal": " do that."}
+    raised = await failure(chat_only(Answer(events=events)))
+    assert isinstance(raised, Withheld)
+    assert "the model refuses: I cannot do that." in raised.message
+
+
+async def test_a_message_that_is_told_whole_at_the_end_of_a_stream_is_taken_once():
+    last = chat_event("", "stop", message={"role": "assistant", "content": "go on"})
+    last["choices"][0]["delta"] = {}
+    with Server(chat_only(Answer(events=[chat_event("go"), chat_event(" on"), last]))) as server:
+        assert (await ask(server)).text == "go on"
 
 
 async def test_an_answer_that_comes_whole_is_taken_whole():

@@ -1,9 +1,12 @@
 """API models that reason before they answer: what they think is recorded and limited, and never the thread's text."""
 
+import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from endpoints import REQUEST, ask, chat_only
+from processes import thread
 from servers import Answer, Server, chat_event, completion, error, text_event, thought_event, usage_event
 
 from thread_cli.engine.errors import Status
@@ -15,6 +18,8 @@ from thread_cli.models.retry import Retrying
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 ROOMY = replace(REQUEST, max_reasoning=100)
+FRESH = replace(ROOMY, y="")
+"""Without a begun answer, of which it would be asked once whether a server continues it."""
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
@@ -28,6 +33,9 @@ ROOMY = replace(REQUEST, max_reasoning=100)
         ("<thinking>a</thinking>b", "a", "b"),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "a<|end|><|start|>assistant", "b"),
         ("<think>never closed", "never closed", ""),
+        ("◁think▷a◁/think▷b", "a", "b"),
+        ("<|channel>thought\na<channel|>b", "a", "b"),
+        ("<|START_THINKING|>a<|END_THINKING|>b", "a", "b"),
         ("a <b> <thin", "", "a <b> <thin"),
         ("x<think>y</think>z", "y", "xz"),
     ],
@@ -52,7 +60,7 @@ def test_a_text_that_begins_within_a_thought_shows_it_where_it_is_closed():
 async def test_reasoning_in_a_field_of_its_own_is_no_text(name):
     events = [thought_event("let me => see", name), chat_event("go"), chat_event("", "stop")]
     with Server(chat_only(Answer(events=events))) as server:
-        done = await ask(server, ROOMY)
+        done = await ask(server, FRESH)
     assert (done.text, done.reasoning, done.usage.reasoning) == ("go", "let me => see", 1)
 
 
@@ -113,7 +121,7 @@ async def test_reasoning_beyond_its_budget_is_cut_off():
         return Answer(events=first) if seen.body["max_tokens"] == 20 else Answer(events=events, end="hang")
 
     with Server(chat_only_plan(plan)) as server:
-        done = await ask(server, ROOMY)
+        done = await ask(server, FRESH)
     assert (done.text, done.stop) == ("", "length")
     assert 100 <= done.usage.reasoning <= 103
 
@@ -126,7 +134,7 @@ async def test_hidden_reasoning_counts_as_reasoning():
     usage = usage_event(9, 20)
     usage["usage"]["completion_tokens_details"] = {"reasoning_tokens": 20}
     with Server(chat_only(Answer(events=[chat_event("", "length"), usage]))) as server:
-        done = await ask(server, REQUEST)
+        done = await ask(server, replace(REQUEST, y=""))
     assert (done.text, done.stop, done.usage.reasoning) == ("", "length", 20)
 
 
@@ -162,3 +170,58 @@ async def test_an_answer_of_reasoning_alone_is_told_with_what_to_set(play):
         assert "reasoning and no text" in done.episode.message
         assert words in done.episode.message
         assert done.of("generated")[0].reasoning.startswith("hm")
+
+
+def switched(seen, *, whole):
+    """A server whose reasoning a field of the call switches, whole or streamed, and that keeps the limit of tokens."""
+    if not seen.path.endswith("/chat/completions"):
+        return error(404, "Not Found")
+    allowed = seen.body["max_tokens"]
+    thinks = min(allowed, 30 * seen.body["chat_template_kwargs"]["enable_thinking"])
+    writes = min(allowed - thinks, 10)
+    asked = seen.body["messages"][1]["content"]
+    text = (
+        "print('well')\n#END#" if "look" in asked else f"Look at place {len(seen.body['messages'][-1]['content'])} =>"
+    )
+    told = usage_event(20, thinks + writes)
+    told["usage"]["completion_tokens_details"] = {"reasoning_tokens": thinks}
+    finish = "stop" if writes == 10 else "length"
+    thought, text = "hm " * thinks, text if finish == "stop" else text[:writes]
+    if whole:
+        message = {"role": "assistant", "content": text, **({"reasoning_content": thought} if thinks else {})}
+        return Answer(body=json.dumps({**told, "choices": [{"index": 0, "message": message, "finish_reason": finish}]}))
+    thoughts = [thought_event("hm ") for _ in range(thinks)]
+    return Answer(events=[*thoughts, chat_event(text), chat_event("", finish), told])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_reasoning_is_switched_by_an_extra_field_counted_apart_and_part_of_the_total(tmp_path, whole):
+    totals = {}
+    with Server(partial(switched, whole=whole)) as server:
+        for thinks in ("true", "false"):
+            extra = f'model.extra={{"chat_template_kwargs": {{"enable_thinking": {thinks}}}}}'
+            flags = ["--model", f"openai:m@{server.url}", "--total-tokens", "400", "--display", "json", "-o", extra]
+            done = thread(
+                "run",
+                "none",
+                "Walk around.",
+                "--phi",
+                "last_line",
+                "--log",
+                str(tmp_path / thinks),
+                *flags,
+                cwd=tmp_path,
+            )
+            last = json.loads(done.stdout.splitlines()[-1])
+            assert (done.returncode, last["status"]) == (1, "limited"), done.stderr
+            assert last["message"] == "the limit of 400 tokens is reached"
+            totals[thinks] = last["totals"]
+    with_it, without = totals["true"], totals["false"]
+    for each in (with_it, without):
+        # A thread's first prompt is known only once it was read.
+        assert 400 - 60 < each["prompt_tokens"] + each["generated_tokens"] <= 400 + 20
+    assert without["reasoning_tokens"] == 0
+    assert without["generated_tokens"] > 9 * (without["calls"] - 1)
+    assert with_it["reasoning_tokens"] >= 30 * (with_it["calls"] - 1)
+    assert with_it["generated_tokens"] - with_it["reasoning_tokens"] <= 10 * with_it["calls"]
+    assert with_it["calls"] < without["calls"]

@@ -101,7 +101,9 @@ async def test_mistral_takes_the_mark_prefix_and_no_unknown_field():
         return ENDED if seen.body["messages"][-1].get("prefix") else error(400, "Expected last role User")
 
     with Server(plan) as server:
-        assert (await ask(server)).text == "x"
+        model = OpenAIModel("m", server.url)
+        assert [(await model.complete(REQUEST)).text for _ in range(2)] == ["x", "x"]
+        await model.close()
     assert server.seen[-1].body["messages"][-1] == {"role": "assistant", "content": "begun ", "prefix": True}
 
 
@@ -186,6 +188,9 @@ TOO_LONG = [
     (400, "the number of input tokens 9000 cannot exceed the total tokens limit 8192 for this model"),
     (400, "Trying to keep the first 5000 tokens when context the overflows. The model is loaded with context length of only 4096 tokens"),
     (400, "'max_tokens' is too large: 500. This model's maximum context length is 4096 tokens and your request has 4000 input tokens"),
+    (400, "the requested prompt of 9001 tokens surpasses what this deployment accepts (8192)"),
+    (400, "Prompt 超长"),
+    (400, "输入长度超过模型的最大限制"),
     (413, "Request Entity Too Large"),
     (413, "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000"),
     (500, "input length exceeds maximum context length"),

@@ -2,7 +2,7 @@
 
 import pytest
 from endpoints import ask
-from servers import Server, completion, usage_event
+from servers import Answer, Server, completion, text_event, usage_event
 
 from thread_cli.config import Config, ModelConfig, PriceConfig
 from thread_cli.models import Usage
@@ -74,6 +74,14 @@ async def test_unknown_counts_never_make_a_cost(usage):
         done = await ask(server, price=Price(1, 1, 1))
     assert (done.usage.prompt, done.usage.cached, done.usage.generated, done.usage.cost) == (0, 0, 2, None)
     assert bool(done.usage.note) == any(value for value in usage.values())
+
+
+async def test_usage_is_found_where_groq_and_moonshot_tell_it():
+    told = usage_event(9, 4)["usage"]
+    for last in (text_event("", "stop", usage=told), {**text_event("", "stop"), "x_groq": {"usage": told}}):
+        with Server(lambda _, last=last: Answer(events=[text_event("a"), last])) as server:
+            done = await ask(server)
+        assert (done.usage.prompt, done.usage.generated) == (9, 4)
 
 
 async def test_a_reading_is_priced_and_never_negative():

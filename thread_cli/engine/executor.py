@@ -259,7 +259,8 @@ class Executor:
             y=thread.y,
             stop=self._protocol.stop,
             max_tokens=max_tokens,
-            max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left - max_tokens))),
+            max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left))),
+            max_together=int(left) if left < max_tokens + self._limits.max_reasoning_tokens else None,
             until_circles=True,
             temperature=self._temperature,
             seed=self._seed,
@@ -416,6 +417,8 @@ def _refuse_reasoning(request: Request, written: Completion) -> None:
     count = f"{written.usage.reasoning or estimated_tokens(written.reasoning)} tokens of reasoning and no text"
     if written.stop == "length":
         budget = request.max_tokens + request.max_reasoning
+        if request.max_together is not None:
+            budget = min(budget, request.max_together)
         raise LimitReached(
             "max_reasoning_tokens",
             f"the model wrote {count} within {budget} tokens; -o limits.max_reasoning_tokens=… allows more, "

@@ -48,6 +48,8 @@ class Request:
     """Whether the log-probability of each generated token is asked for."""
     max_reasoning: int = 0
     """Tokens of reasoning that may be written beside `max_tokens`, by a model that reasons."""
+    max_together: int | None = None
+    """Tokens of text and reasoning together, where a budget leaves less than both."""
     until_circles: bool = False
     """Whether to stop, with `length`, as soon as the text goes round in circles (`circles.goes_round`)."""
 

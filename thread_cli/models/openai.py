@@ -9,11 +9,9 @@ as well. Reasoning is told apart from the text, and has a budget of its own.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 import openai
@@ -21,15 +19,17 @@ import openai
 from thread_cli.engine.errors import LimitReached, ThreadFailure
 from thread_cli.models import Completion, Request, Usage
 from thread_cli.models.openai_answer import Answer
+from thread_cli.models.openai_begun import closes_begun_answers
 from thread_cli.models.openai_client import OPENAI_URL, SharedClient, checked_url, key_for
 from thread_cli.models.openai_context import Room, listed_context
 from thread_cli.models.openai_ends import End
-from thread_cli.models.openai_errors import Failure, lasting, rejected_parameter, told_in_stream, translate
+from thread_cli.models.openai_errors import Failure, lasting, rejected_parameter, translate
 from thread_cli.models.openai_shapes import CONTINUED, Shape, checked_extra, payload, well_formed
+from thread_cli.models.openai_stream import taken
 from thread_cli.models.prices import Price, published
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from thread_cli.models.retry import Transient
 
@@ -37,7 +37,8 @@ __all__ = ["Learnt", "OpenAIModel", "Price"]
 
 _CUT: Final = Failure("the stream ended before the answer did", fault="cut_stream")
 _DISPENSABLE: Final = ("stop", "seed", "stream_options", "temperature")
-_PATIENCE: Final = 1.0  # seconds
+_QUESTIONS: Final = 3
+"""How often a question about a server is put until it is answered."""
 _LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 
@@ -50,6 +51,8 @@ class Learnt:
     """Whether a call of that shape has continued a begun answer."""
     rejected: set[str] = field(default_factory=set[str])
     """Parameters that the server does not take, or that do harm there."""
+    stops: str = ""
+    """What the server does with stop strings, where it does not leave them out: `left in the text`, or `ignored`."""
     reasons: bool = False
     """Whether the model has been seen to reason."""
     room: Room = field(default_factory=Room)
@@ -67,6 +70,9 @@ class _Search:
     chat_tried: bool = False
     refusals: int = 0
     lost: Usage | None = None
+    """What calls took whose answers are not used."""
+    reasoned: int = 0
+    """Tokens of the answers among them that have used up this call's room with reasoning."""
 
     @property
     def telling(self) -> Failure:
@@ -108,6 +114,7 @@ class OpenAIModel:
         self._shared: SharedClient | None = None
         self._reached = False
         self._listing: asyncio.Task[int | None] | None = None
+        self._closing: dict[Shape, asyncio.Task[bool]] = {}
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.name!r}, {self.endpoint!r})"
@@ -129,6 +136,10 @@ class OpenAIModel:
             if isinstance(outcome, Completion):
                 if self._asks_again(outcome, request, sent):
                     search.lost = _sum(outcome.usage, search.lost)
+                    search.reasoned += outcome.usage.generated
+                    continue
+                if await self._closed(request, search):
+                    search.lost, search.shape = _sum(outcome.usage, search.lost), Shape.within
                     continue
                 self._keep(search, request)
                 self.learnt.room.learn(request, outcome.usage.prompt)
@@ -138,9 +149,10 @@ class OpenAIModel:
                 raise self._exception(search)
 
     async def close(self) -> None:
-        if self._listing is not None and not self._listing.done():
-            self._listing.cancel()
-            await asyncio.gather(self._listing, return_exceptions=True)
+        asked = [task for task in (self._listing, *self._closing.values()) if task is not None and not task.done()]
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
         shared, self._shared = self._shared, None
         if shared is not None:
             await shared.release()
@@ -150,7 +162,8 @@ class OpenAIModel:
     def _parameters(self, request: Request, search: _Search) -> dict[str, Any]:
         learnt = self.learnt
         limit = request.max_tokens + (request.max_reasoning if learnt.reasons else 0)
-        limit = learnt.room.for_answer(request, limit) - (search.lost.generated if search.lost else 0)
+        limit = min(limit, request.max_together or limit)
+        limit = learnt.room.for_answer(request, limit) - search.reasoned
         wanted: dict[str, Any] = {
             "stop": list(request.stop),
             "temperature": request.temperature,
@@ -218,6 +231,41 @@ class OpenAIModel:
         search.shape, search.bare = self.learnt.shape, True
         return True
 
+    async def _closed(self, request: Request, search: _Search) -> bool:
+        """Whether the server has closed the begun answer instead of going on with it; asked for once a shape."""
+        if self.learnt.proven or not request.y or search.shape not in (Shape.continued, Shape.begun):
+            return False
+        if search.shape not in self._closing:
+            self._closing[search.shape] = asyncio.ensure_future(self._closes(search))
+        return await asyncio.shield(self._closing[search.shape])
+
+    async def _closes(self, search: _Search) -> bool:
+        shape, bare = search.shape, search.bare
+
+        async def text(question: Request) -> str | None:
+            sent = self._parameters(question, _Search(shape, bare))
+            # A model that begins anew may well repeat the begun answer, as a server may that goes on with it.
+            for _ in range(_QUESTIONS):
+                done = await self._attempt(question, sent, shape, sent_back=False)
+                if isinstance(done, Completion):
+                    search.lost = _sum(done.usage, search.lost)
+                    return done.text
+            return None
+
+        async def prompt_tokens(question: Request) -> int:
+            sent = self._parameters(question, _Search(shape, bare))
+            for _ in range(_QUESTIONS):
+                answer = Answer(question)
+                failure = await self._streamed(shape, self._body(question, sent, shape, stream=False), answer)
+                usage = answer.counted(self._price)
+                if usage.prompt:
+                    search.lost = _sum(usage, search.lost)
+                if failure is None:
+                    return usage.prompt
+            return 0
+
+        return await closes_begun_answers(text, prompt_tokens)
+
     def _keep(self, search: _Search, request: Request) -> None:
         learnt = self.learnt
         learnt.troubles = 0
@@ -242,7 +290,9 @@ class OpenAIModel:
 
     # --- one call
 
-    async def _attempt(self, request: Request, sent: Mapping[str, Any], shape: Shape) -> Completion | Failure:
+    async def _attempt(
+        self, request: Request, sent: Mapping[str, Any], shape: Shape, *, sent_back: bool = True
+    ) -> Completion | Failure:
         # Failures are returned, not raised: an exception raised while another is handled keeps that one, and with it
         # the server's words and the request's headers, where a trace would print them.
         asked, reasons = bool(_LIMITS & sent.keys()), self.learnt.reasons
@@ -250,18 +300,27 @@ class OpenAIModel:
             request,
             text_limit=request.max_tokens if reasons or not asked else None,
             thought_limit=max(1, request.max_reasoning) if reasons or not asked else None,
+            begun=request.y if sent_back and shape is not Shape.raw else "",
         )
-        body = {**self._extra, **sent, **payload(shape, request, self.learnt.rejected), "stream": True}
+        body = self._body(request, sent, shape, stream=True)
         failure = await self._streamed(shape, body, answer)
         if failure is not None:
             return replace(failure, usage=answer.lost(self._price))
         if not answer.chunks:
             return await self._reason(shape, body, request)
+        if answer.cut in ("listen", "end") and "stop" in sent:
+            self.learnt.stops = "ignored" if answer.finish is None else "left in the text"
         answer.finished()
         return self._read(answer)
 
+    def _body(self, request: Request, sent: Mapping[str, Any], shape: Shape, *, stream: bool) -> dict[str, Any]:
+        told = {name: value for name, value in sent.items() if stream or name != "stream_options"}
+        return {**self._extra, **told, **payload(shape, request, self.learnt.rejected), "stream": stream}
+
     def _read(self, answer: Answer) -> Completion | Failure:
         usage = answer.counted(self._price)
+        if answer.refusal and not answer.text.strip():
+            return Failure(f"the model refuses: {answer.refusal}", withheld=True, usage=usage)
         match answer.end:
             case End.stop | End.length:
                 return Completion(
@@ -282,6 +341,8 @@ class OpenAIModel:
         try:
             return await self._stream(shape, body, answer)
         except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
+            if answer.cut is not None or answer.finish is not None:
+                return None  # all of the text is there
             if answer.done:
                 return Failure("the server broke off the answer for another call", fault="interrupted")
             return Failure.of(error, self._key.get_secret_value(), started=answer.started)
@@ -297,45 +358,8 @@ class OpenAIModel:
                 model=self.name, messages=[], extra_body=body, timeout=self._timeout
             )
         async with call as streamed:
-            response = streamed.http_response
             answer.started = self._reached = True
-            content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if content_type in ("text/html", "application/json"):
-                return self._whole(await response.aread(), content_type, answer)
-            response.headers["content-type"] = "text/event-stream"
-            async with aclosing(cast("Any", aiter(httpx2.EventSource(response)))) as events:
-                async for event in events:
-                    if event.data.strip().startswith("[DONE]"):
-                        answer.done = True
-                        if answer.finish is None and answer.cut is None:
-                            await _ended_properly(events)
-                        return None
-                    failure = self._event(event.data, answer)
-                    if failure is not None or (answer.cut is not None and answer.finish is None):
-                        return failure
-        return None
-
-    def _event(self, data: str, answer: Answer) -> Failure | None:
-        """Take in the data of an event; many have none, to keep a connection open."""
-        if not data.strip():
-            return None
-        chunk: Any = json.loads(data)
-        if not isinstance(chunk, dict):
-            return None
-        fields = cast("dict[str, Any]", chunk)
-        failure = told_in_stream(fields, self._key.get_secret_value())
-        if failure is None:
-            answer.add(fields)
-        return failure
-
-    def _whole(self, content: bytes, content_type: str, answer: Answer) -> Failure | None:
-        """An answer that came whole, though a stream was asked for; or an error with status 200."""
-        failure = None
-        if content_type == "application/json" and content.lstrip()[:1] == b"{":
-            failure = self._event(content.decode("utf-8", "replace"), answer)
-        if failure is None and answer.finish is None:
-            return Failure(f"the server answered with {content_type} instead of a stream; check the base URL")
-        return failure
+            return await taken(streamed.http_response, answer, self._key.get_secret_value())
 
     async def _reason(self, shape: Shape, body: Mapping[str, Any], request: Request) -> Failure:
         # llama-cpp-python's server, for one, cannot tell an error within a stream: it closes the stream and, right
@@ -371,20 +395,6 @@ class OpenAIModel:
         if self._shared is None or self._shared.loop is not loop:
             self._shared = SharedClient.on(loop, self.endpoint, self._key)
         return self._shared.client
-
-
-async def _ended_properly(events: AsyncIterator[Any]) -> None:
-    """Wait for the end of a stream that has given no reason for it.
-
-    llama-cpp-python's server says `[DONE]` too where another call interrupts a stream, and then drops the connection.
-
-    Raises:
-        httpx2.TransportError: the connection was dropped.
-    """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
-            async for _ in events:
-                pass
 
 
 def _sum(usage: Usage, lost: Usage | None) -> Usage:

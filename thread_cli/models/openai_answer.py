@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.models import Usage, cut_at_stop, estimated_tokens
 from thread_cli.models.circles import goes_round
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer"]
 
+_NO_END: Final = ("", "null", "none")
+"""What `finish_reason` says as long as there is none."""
+
 _REASONING: tuple[str, ...] = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
 
 
@@ -32,12 +35,16 @@ class Answer:
     """Pieces of text to accept, where the server was not asked for that limit."""
     thought_limit: int | None = None
     """Pieces of reasoning to accept."""
+    begun: str = ""
+    """The begun answer, in chat: some servers (Mistral's) send it back before they go on, and it is left out then."""
     text: str = ""
     told_apart: str = ""
     """Reasoning that came in a field of its own."""
     cut: StopReason | None = None
     """Why we want no more of it."""
     finish: str | None = None
+    refusal: str = ""
+    """Why the model does not answer, where it says so in a field of its own."""
     hint: StopReason | None = None
     done: bool = False
     """True once the stream said that it ended."""
@@ -47,20 +54,26 @@ class Answer:
     chunks: int = 0
     started: bool = False
     thoughts: Thoughts = field(default_factory=Thoughts)
+    _held: str = ""
+    """What came of the text so far, as long as it may be the begun answer."""
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Take in a chunk of either endpoint, or a whole answer; servers differ in which fields they leave out."""
         self.chunks += 1
-        usage = chunk.get("usage")
-        if isinstance(usage, dict) and any(cast("dict[str, Any]", usage).values()):
-            self.usage = cast("dict[str, Any]", usage)
-        choices: Any = chunk.get("choices")
-        for choice in cast("list[Any]", choices)[:1] if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                self._choice(chunk, cast("dict[str, Any]", choice))
+        choices = _objects(chunk.get("choices"))[:1]
+        # Groq tells the usage within `x_groq`, Moonshot within the choice.
+        for place in (chunk, *_objects([chunk.get("x_groq")]), *choices):
+            usage = place.get("usage")
+            if isinstance(usage, dict) and any(cast("dict[str, Any]", usage).values()):
+                self.usage = cast("dict[str, Any]", usage)
+        for choice in choices:
+            self._choice(chunk, choice)
 
     def finished(self) -> None:
         """Take in what was kept back, once there is no more to come."""
+        self.begun, held = "", self._held
+        if held:
+            self._append(held)
         self.thoughts.finish()
         self._take()
 
@@ -135,7 +148,8 @@ class Answer:
         return round(told.generated * self.thought_pieces / (self.thought_pieces + self.pieces))
 
     def _choice(self, chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
-        part: Any = choice.get("delta") or choice.get("message")
+        # The last piece of a stream may hold the whole message once more, beside an empty delta.
+        part: Any = choice["delta"] if isinstance(choice.get("delta"), dict) else choice.get("message")
         source = cast("dict[str, Any]", part) if isinstance(part, dict) else choice
         text = source.get("content") if source is not choice else choice.get("text")
         thought = next((found for name in _REASONING if (found := _plain(source.get(name)))), "")
@@ -145,11 +159,12 @@ class Answer:
             text = "".join(_plain(item) for item in inner if _is_text(item))
         if thought and self.cut is None:
             self._think(thought)
-        if isinstance(text, str) and text:
-            self._append(text)
-        finish = choice.get("finish_reason")
-        if finish:
-            self.finish = str(finish)
+        if isinstance(text, str) and text and (new := self._new(text)):
+            self._append(new)
+        self.refusal += _plain(source.get("refusal"))
+        finish = str(choice.get("finish_reason") or "")
+        if finish.lower() not in _NO_END:
+            self.finish = finish
             extra = {**chunk, **choice}
             verbose = extra.get("__verbose")
             self.hint = _stop_hint(
@@ -160,6 +175,16 @@ class Answer:
         self.thought_pieces += 1
         self.told_apart += thought
         self._limit()
+
+    def _new(self, piece: str) -> str:
+        """What has come that is not the begun answer sent back."""
+        if not self.begun:
+            return piece
+        self._held += piece
+        if len(self._held) < len(self.begun) and self.begun.startswith(self._held):
+            return ""
+        new, self.begun, self._held = self._held.removeprefix(self.begun), "", ""
+        return new
 
     def _append(self, piece: str) -> None:
         if self.cut is not None:
@@ -192,8 +217,16 @@ class Answer:
             return
         long = self.text_limit is not None and self.pieces >= self.text_limit
         thought = self.thought_limit is not None and self.thought_pieces > self.thought_limit
-        if long or thought or (self.request.until_circles and goes_round(self.text)):
+        together = self.request.max_together
+        full = together is not None and self.pieces + self.thought_pieces >= together
+        if long or thought or full or (self.request.until_circles and goes_round(self.text)):
             self.cut = "length"
+
+
+def _objects(values: Any) -> list[dict[str, Any]]:
+    """Those members of a list that are objects."""
+    members = cast("list[Any]", values) if isinstance(values, list) else []
+    return [cast("dict[str, Any]", each) for each in members if isinstance(each, dict)]
 
 
 def _plain(value: Any) -> str:

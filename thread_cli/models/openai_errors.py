@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from thread_cli.models import Usage
 
-__all__ = ["Failure", "lasting", "rejected_parameter", "scrub", "told_in_stream", "translate"]
+__all__ = ["Failure", "lasting", "rejected_parameter", "scrub", "told_in_stream", "translate", "words_in"]
 
 _DISPENSABLE: Final = frozenset({"stop", "seed", "stream_options", "temperature", "top_p"})
 _UNSUPPORTED: Final = re.compile(
@@ -174,18 +174,21 @@ def rejected_parameter(failure: Failure, sent: Collection[str]) -> str | None:
     return min(places, key=places.__getitem__) if places else None
 
 
-def told_in_stream(data: Mapping[str, Any], key: str) -> Failure | None:
-    """The failure that an event of a stream tells, if it tells one: `error`, or an object of that kind."""
+def told_in_stream(data: Mapping[str, Any], key: str, *, certain: bool = False) -> Failure | None:
+    """The failure that an event of a stream tells, if it tells one: `error`, or an object of that kind.
+
+    `certain`: it is known to tell one.
+    """
     error: Any = data.get("error")
     if not error:
-        if data.get("object") != "error" and data.get("type") != "error":
+        if not certain and data.get("object") != "error" and data.get("type") != "error":
             return None
         error = data
-    fields = cast("dict[str, Any]", error) if isinstance(error, dict) else {"message": str(error)}
-    code = f"{fields.get('code') or ''} {fields.get('type') or ''} {fields.get('status') or ''}".strip()
+    fields = _fields(error) or {**data, "message": str(error)}
+    code = " ".join(str(fields[name]) for name in ("code", "type", "status", "error_type") if fields.get(name))
     parameter = fields.get("param")
-    status = _status_within_stream(code)
-    message = _one_line(_words(fields, ""), key)
+    message = _one_line(words_in(fields) or json.dumps(fields), key)
+    status = _status_within_stream(code, message)
     return Failure(
         message,
         fault=_fault(status, f"{code} {message}"),
@@ -234,32 +237,42 @@ def _fault(status: int, words: str) -> Fault | None:
     return None
 
 
-def _status_within_stream(code: str) -> int:
+def _status_within_stream(code: str, message: str = "") -> int:
     number = re.search(r"\b[45]\d\d\b", code)
     if number:
         return int(number[0])
+    if _QUOTA.search(f"{code} {message}"):
+        return 402
     if _RATE.search(code) or "resource_exhausted" in code.lower():
         return 429
-    return 400 if re.search("invalid|bad_?request|exceed_context|not_?found|too_?long", code, re.IGNORECASE) else 500
+    lasting = "invalid|validation|bad_?request|exceed_context|not_?found|too_?long"
+    return 400 if re.search(lasting, code, re.IGNORECASE) else 500
 
 
 def _fields(body: object) -> dict[str, Any]:
-    """The object that describes an error, however deep servers put it: in a list, under `error` or `detail`."""
+    """The object that describes an error, however deep servers put it: in a list, under `error`, `errors`, `detail`."""
     if isinstance(body, list) and body:
         return _fields(cast("list[object]", body)[0])
     if not isinstance(body, dict):
         return {}
     fields = cast("dict[str, Any]", body)
-    inner = next((fields[name] for name in ("error", "detail") if isinstance(fields.get(name), dict)), None)
-    return {**fields, **_fields(inner)} if inner else fields
+    # A list under `detail` is FastAPI's, and says which field is wrong beside what is wrong with it.
+    told = [name for name in ("error", "errors", "detail") if name != "detail" or isinstance(fields.get(name), dict)]
+    inner = next((found for name in told if (found := _fields(fields.get(name)))), None)
+    return {**fields, **inner} if inner else fields
+
+
+def words_in(body: object) -> str:
+    """What an error says in words; empty where it has none."""
+    fields = _fields(body)
+    names = ("message", "detail", "error", "msg", "error_message", "error_msg")
+    return next((fields[name] for name in names if isinstance(fields.get(name), str)), "")
 
 
 def _words(body: object, otherwise: str) -> str:
-    fields = _fields(body)
-    for field in ("message", "detail", "error", "msg"):
-        if isinstance(fields.get(field), str):
-            return fields[field]
-    if fields:
+    if words := words_in(body):
+        return words
+    if fields := _fields(body):
         return json.dumps(fields)
     text = str(body or otherwise)
     return "the server sent a page instead of an answer" if text.lstrip().startswith("<") else text

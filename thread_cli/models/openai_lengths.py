@@ -22,7 +22,9 @@ _SURE: Final = re.compile(
     r"[ _-]?(len(gth)?|tokens|size)|max[ _-]?(seq|model)[ _-]?len|\bn_ctx\b|too many (input |prompt )?tokens"
     r"|(input|prompt|token|model token|context) (token )?limit|(prompt|input)\b[^.]{0,30}\btoo long"
     r"|reduce (the|your) (length|size|prompt|input|number|messages|amount)|shorten (the|your) (prompt|input|message)"
-    r"|string[ _]above[ _]max[ _]length|request_too_large",
+    r"|string[ _]above[ _]max[ _]length|request_too_large"
+    # Chinese: too long, or beyond the limit.
+    r"|超长|过长|超[过出].{0,16}(长度|上限|限制|最大)|(长度|上下文).{0,16}超[过出]",
     re.IGNORECASE,
 )
 _LIKELY: Final = re.compile(

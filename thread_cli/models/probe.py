@@ -37,16 +37,20 @@ async def probed(model: OpenAIModel) -> AsyncIterator[tuple[str, str]]:
     yield "begun answer", "continued" if done.text.lstrip().startswith("44") else f"not continued: {done.text!r:.60}"
     yield "parameters not sent", ", ".join(sorted(learnt.rejected)) or "none"
     told = {"listen": "and says at which", "end": "and says at which"}.get(done.stop, "and does not say at which")
-    yield "stop strings", "looked for here alone" if "stop" in learnt.rejected else f"stops ({done.stop}), {told}"
+    if "stop" in learnt.rejected:
+        yield "stop strings", "looked for here alone"
+    elif learnt.stops:
+        yield "stop strings", f"{learnt.stops}, cut here ({done.stop})"
+    else:
+        yield "stop strings", f"stops ({done.stop}), {told}"
     if done.usage.prompt:
         yield "usage in streams", f"{done.usage.prompt} prompt and {done.usage.generated} generated tokens"
     else:
         yield "usage in streams", "none"
     again = await model.complete(replace(_ASKED, y=f"{_ASKED.y} 44, 45,"))
-    yield (
-        "cached tokens",
-        f"{again.usage.cached} of {again.usage.prompt} at the second call" if again.usage.prompt else "unknown",
-    )
+    known = again.usage.prompt and again.usage.cached_known
+    cached = f"{again.usage.cached} of {again.usage.prompt} at the second call" if known else "not told"
+    yield "cached tokens", cached
     if note := done.usage.note or again.usage.note:
         yield "reading of its numbers", note
     yield "reasoning", "seen, counted apart" if learnt.reasons else "not seen"

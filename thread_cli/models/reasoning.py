@@ -19,6 +19,9 @@ _TAGS: Final = {
     "<seed:think>": "</seed:think>",
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|channel>thought\n": "<channel|>",
     "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
 }
 _CLOSING: Final = frozenset(_TAGS.values())

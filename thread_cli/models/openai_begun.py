@@ -1,0 +1,46 @@
+"""Whether a server goes on with a begun answer, or closes it and begins another.
+
+Many servers take a conversation that ends with the assistant's message and answer with a message of its own. No error
+tells so. What tells is the text, where a word was left half written; and the number of prompt tokens, since closing a
+message and opening the next one takes some. Only where both say so, the begun answer is taken to be closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from thread_cli.models import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["closes_begun_answers"]
+
+_HALF: Final = Request(
+    q="The days of a week.\nMonday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday\n",
+    c="The same days again, on one line.\n",
+    y="Monday, Tuesday, Wednes",
+    stop=(),
+    max_tokens=8,
+)
+_REST: Final = "day"
+_WORD: Final = "a"
+"""A text of one token in nearly every vocabulary."""
+
+
+async def closes_begun_answers(
+    text: Callable[[Request], Awaitable[str | None]], prompt_tokens: Callable[[Request], Awaitable[int]]
+) -> bool:
+    """Whether a server closes a begun answer; False where that is not certain.
+
+    Args:
+        text: what the server writes next; None where it fails.
+        prompt_tokens: how many tokens the server counts in the prompt; 0 where it does not tell.
+    """
+    written = await text(_HALF)
+    if written is None or written.startswith(_REST):
+        return False
+    plain = replace(_HALF, q="", c=_WORD, y="", max_tokens=1)
+    without, with_word = await prompt_tokens(plain), await prompt_tokens(replace(plain, y=_WORD))
+    return bool(without and with_word) and with_word - without > 1
