@@ -31,6 +31,7 @@ FRESH = replace(ROOMY, y="")
         ("a</think>\n\nb", "a", "b"),
         ("[THINK]a[/THINK]b < c", "a", "b < c"),
         ("<thinking>a</thinking>b", "a", "b"),
+        ("İİ<Think>A</THINK>B", "A", "İİB"),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "a<|end|><|start|>assistant", "b"),
         ("<think>never closed", "never closed", ""),
         ("◁think▷a◁/think▷b", "a", "b"),

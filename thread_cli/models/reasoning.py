@@ -25,14 +25,16 @@ _TAGS: Final = {
     "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
 }
 _CLOSING: Final = frozenset(_TAGS.values())
+_SMALL: Final = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+"""Letters of tags in either case; other letters may change their number of characters with their case."""
 
 
 @dataclass(slots=True)
 class Thoughts:
     """Divides a text that comes in pieces into `text` and `reasoning`.
 
-    What may be the beginning of a tag is kept back until more is known. `inside` is the tag that closes the reasoning
-    under way, empty where none is.
+    Tags may be in capitals or not. What may be the beginning of a tag is kept back until more is known. `inside`
+    is the tag that closes the reasoning under way, empty where none is.
     """
 
     inside: str = ""
@@ -56,14 +58,15 @@ class Thoughts:
     def _advance(self) -> bool:
         """Take in what is certain; True if a tag was found, behind which there may be another."""
         tags = (self.inside,) if self.inside else (*_TAGS, *_CLOSING)
-        found = [(at, -len(tag), tag) for tag in tags if (at := self._rest.find(tag)) >= 0]
+        small = self._rest.translate(_SMALL)
+        found = [(at, -len(tag), tag) for tag in tags if (at := small.find(tag.translate(_SMALL))) >= 0]
         if found:
             at, _, tag = min(found)
             self._keep(self._rest[:at])
             self._rest = self._rest[at + len(tag) :]
             self._pass(tag)
             return True
-        kept_back = max((_overlap(self._rest, tag) for tag in tags), default=0)
+        kept_back = max((_overlap(small, tag.translate(_SMALL)) for tag in tags), default=0)
         certain = len(self._rest) - kept_back
         self._keep(self._rest[:certain])
         self._rest = self._rest[certain:]
