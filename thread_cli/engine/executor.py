@@ -24,6 +24,7 @@ from thread_cli.engine.errors import (
     Repetition,
     ReturnedNothing,
     ThreadFailure,
+    UserError,
 )
 from thread_cli.engine.events import (
     Acted,
@@ -137,6 +138,7 @@ class Executor:
             root.context = await self._stage.open(task, root.deadline)
             root.names.tell("task", root.context)
             root.names.tell("observation", root.context)
+            await self._set_up(root)
             self._family.start(root)
             answer = await self._family.over
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
@@ -153,6 +155,16 @@ class Executor:
         if error is not None and not isinstance(error, ThreadFailure):
             raise error
         return episode
+
+    async def _set_up(self, root: Thread) -> None:
+        """Run the Python that the prompt brings along; raises UserError where it fails."""
+        code = self._prompt.rules.setup
+        if not code.strip():
+            return
+        outcome = await self._interpreted(root, Code(code, tuple(parse(code))))
+        if outcome.error is not None:
+            raise UserError(f"prompt {self._prompt.name}: setup: {outcome.error}")
+        root.names.bind(outcome.names, outcome.gone)
 
     # --- THREAD
 
