@@ -46,6 +46,7 @@ from thread_cli.interpreters.code import Code, find_code, parse
 from thread_cli.models import Request, estimated_tokens
 from thread_cli.models.circles import goes_round
 from thread_cli.protocols import Act, End, Result, Spawn
+from thread_cli.protocols.turns import conversation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -273,6 +274,7 @@ class Executor:
             max_tokens=max_tokens,
             max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left))),
             max_together=int(left) if left < max_tokens + self._limits.max_reasoning_tokens else None,
+            conversation=conversation(self._prompt.q, c, thread.y) if self._prompt.rules.chat == "turns" else None,
             until_circles=True,
             temperature=self._temperature,
             seed=self._seed,

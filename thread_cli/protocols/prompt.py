@@ -95,6 +95,8 @@ class Rules(BaseModel):
     `hide`: it is only recorded, as in the paper."""
     setup: Annotated[str, AfterValidator(_python)] = ""
     """Python that runs before the main thread begins; it finds `task`, and all threads know what it binds."""
+    chat: Literal["text", "turns"] = "text"
+    """What a server that knows chat alone is told: a text to be continued, or a conversation with its examples."""
     observation: ObservationRules = Field(default_factory=ObservationRules)
 
 
