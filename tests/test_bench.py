@@ -60,7 +60,7 @@ async def test_a_changed_configuration_is_refused_and_named(tmp_path):
         (plan(limits={"calls": 9}), "limits.calls was 200, is now 9"),
         (plan(method="thread", epochs=2), "epochs was 1, is now 2"),
         (plan(of(5)), "tasks.textcraft, split all was "),
-        (plan(prompt="small"), "prompts.textcraft/default.0 was "),
+        (plan(prompt="general"), "prompts.textcraft/default.0 was "),
         (plan(suite(parts=(Part(environment="textcraft", split="test", tasks=6),))), "suite.parts.0.split was all"),
     ]:
         with pytest.raises(UserError, match="results of two are not mixed") as caught:

@@ -61,6 +61,7 @@ def test_a_flag_wins_over_front_matter(tmp_path) -> None:
         ("+++\nphi = \n+++\nq", "front matter"),
         ("+++\nphi = 'last_line'\nq", "no closing line"),
         ("+++\nphi = 'no_such'\n+++\nq", "no_such"),
+        ("+++\nsetup = 'a = 1; b ='\n+++\nq", "setup: Value error, line 1 is no Python"),
         ("+++\nphi = 'last_line:separator=x'\n+++\nq", "separator"),
         ("+++\n+++\n{{ missing }}", "missing"),
         ("+++\n+++\n{% if %}", "prompt.txt"),
@@ -135,6 +136,46 @@ async def test_an_episode_is_played_and_replayed_without_examples(tmp_path) -> N
         )
     )
     assert again.episode.totals.generated_tokens == played.episode.totals.generated_tokens
+
+
+_TWO_THREADS = """
+[[thread]]
+path = "0"
+text = '''
+x = twice(4)
+Next, double {x} =>
+print(y)
+'''
+
+[[thread]]
+path = "0.0"
+text = '''
+y = twice(x) + length
+print(y)
+'''
+"""
+
+
+def _with_setup(tmp_path: Path, setup: str) -> Config:
+    """Two threads, whose code uses what a prompt's Python has bound."""
+    script = tmp_path / "script.toml"
+    script.write_text(_TWO_THREADS, "utf-8")
+    prompt = _file(tmp_path, f"+++\nsetup = '''\n{setup}'''\n+++\n{PLAIN}")
+    return Config.of(
+        environment="none", task="abc", model={"spec": f"scripted:{script}"}, prompt=prompt, log=tmp_path / "run"
+    )
+
+
+async def test_all_threads_know_what_the_python_of_a_prompt_binds(tmp_path) -> None:
+    setup = "factor = 2\n\ndef twice(n):\n    return factor * n\n\nlength = len(task)\n"
+    played = await play(_with_setup(tmp_path, setup))
+    assert played.episode.answer == "19"
+
+
+async def test_python_of_a_prompt_that_fails_is_told_in_one_line(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"setup: NameError: name 'tusk' is not defined") as caught:
+        await play(_with_setup(tmp_path, "length = len(tusk)\n"))
+    assert "\n" not in caught.value.message
 
 
 def test_a_json_file_of_several_prompts_gives_the_one_for_the_category(tmp_path) -> None:

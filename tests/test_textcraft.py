@@ -13,6 +13,7 @@ from thread_cli.engine.executor import Executor
 from thread_cli.environments import Snapshots, Step, Task, Teaches
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models import Request
+from thread_cli.models.teacher import Course, Teacher
 from thread_cli.protocols.prompt import load
 from thread_envs.none import FreeText
 from thread_envs.textcraft import TextCraft, _package
@@ -72,12 +73,10 @@ def commands(text: str) -> list[str]:
 
 async def play(environment: TextCraft, tasks, **options):
     interpreter = VariableInterpreter()
-    prompt = load(None, "textcraft")
     episodes = []
     for task in tasks:
-        executor = Executor(
-            model=environment.teacher(task), prompt=prompt, interpreter=interpreter, environment=environment, **options
-        )
+        given = {"model": environment.teacher(task), "prompt": load(None, "textcraft"), **options}
+        executor = Executor(interpreter=interpreter, environment=environment, **given)
         episodes.append(await executor.run(task, "textcraft"))
     await interpreter.close()
     return episodes
@@ -376,11 +375,60 @@ async def test_the_teacher_writes_exactly_the_threads_of_the_prompt():
         assert y == expected
 
 
-def test_the_prompt_gives_away_no_task():
+@pytest.mark.parametrize(("name", "items"), [(None, 5), ("general", 5)])
+def test_the_prompt_gives_away_no_task(name, items):
     goals = {task.text.removeprefix("craft ") for task in TextCraft().tasks("all")}
-    obtained = {re.search(r"(?:Goal: craft|obtain \d+) ([^:.]+)", context)[1] for context, _ in blocks("textcraft")}
-    assert len(obtained) == 5
+    threads = blocks("textcraft", name)
+    obtained = {re.search(r"(?:Goal: craft|obtain \d+) (.+?)(?: in \d+ steps:|[:.])", told)[1] for told, _ in threads}
+    assert len(obtained) == items
     assert not goals & obtained
+
+
+class Copier(Teacher):
+    """Knows no more than the threads of the prompt `general`: it copies the steps that it is told."""
+
+    def solve(self, context: str) -> Course:
+        return copied_steps(context) if context.startswith("obtain ") else begin_with_the_goal()
+
+
+def begin_with_the_goal() -> Course:
+    yield "wish = '1 ' + task.split('Goal: craft ')[1].strip('.')\nhow = plan(wish)\nThe goal, {how} "
+    return "print(wish)\n"
+
+
+def copied_steps(context: str) -> Course:
+    first, *lines = context.removesuffix(" =>").split("\n")
+    wish, count = re.fullmatch(r"obtain (.+) in (\d+) steps:", first).groups()
+    assert len(lines) == 2 * int(count)
+    for mark, step in zip(lines[::2], lines[1::2], strict=True):
+        yield f"{mark}\n{step} " if step.startswith(">") else f"{mark}\n{step}\nNow, {{how}} "
+    return f"print('{wish}')\n"
+
+
+async def test_who_copies_the_steps_writes_the_threads_of_the_prompt_general():
+    threads = blocks("textcraft", "general")
+    assert len(threads) == 7
+    for context, expected in threads:
+        y, stop = "", ""
+        feedback = re.findall(r"=>.*?<=\n\n", expected, re.DOTALL)
+        while stop != "end":
+            answer = await Copier().complete(request(context, y))
+            y, stop = y + answer.text, answer.stop
+            y += feedback.pop(0) if stop == "listen" else ""
+        assert y == expected
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+async def test_who_copies_the_steps_solves_goals_of_every_depth(seed):
+    environment = TextCraft(seed=seed)
+    tasks = environment.tasks("all")
+    known = [task for task in tasks if task.text in ("craft painting", "craft blue ice", "craft granite wall")]
+    assert len(known) == 3
+    tasks = [*tasks[:11], *tasks[11::9], *known]
+    prompt = load("general", "textcraft")
+    episodes = await play(environment, tasks, model=Copier(), prompt=prompt)
+    assert [task.text for task, episode in zip(tasks, episodes, strict=True) if episode.status != Status.solved] == []
+    assert max(episode.totals.depth for episode in episodes) <= 8
 
 
 async def test_the_sums_in_the_arithmetic_prompt_are_right():

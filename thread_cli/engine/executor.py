@@ -24,6 +24,7 @@ from thread_cli.engine.errors import (
     Repetition,
     ReturnedNothing,
     ThreadFailure,
+    UserError,
 )
 from thread_cli.engine.events import (
     Acted,
@@ -45,6 +46,7 @@ from thread_cli.interpreters.code import Code, find_code, parse
 from thread_cli.models import Request, estimated_tokens
 from thread_cli.models.circles import goes_round
 from thread_cli.protocols import Act, End, Result, Spawn
+from thread_cli.protocols.turns import conversation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +139,7 @@ class Executor:
             root.context = await self._stage.open(task, root.deadline)
             root.names.tell("task", root.context)
             root.names.tell("observation", root.context)
+            await self._set_up(root)
             self._family.start(root)
             answer = await self._family.over
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
@@ -153,6 +156,16 @@ class Executor:
         if error is not None and not isinstance(error, ThreadFailure):
             raise error
         return episode
+
+    async def _set_up(self, root: Thread) -> None:
+        """Run the Python that the prompt brings along; raises UserError where it fails."""
+        code = self._prompt.rules.setup
+        if not code.strip():
+            return
+        outcome = await self._interpreted(root, Code(code, tuple(parse(code))))
+        if outcome.error is not None:
+            raise UserError(f"prompt {self._prompt.name}: setup: {outcome.error}")
+        root.names.bind(outcome.names, outcome.gone)
 
     # --- THREAD
 
@@ -261,6 +274,7 @@ class Executor:
             max_tokens=max_tokens,
             max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left))),
             max_together=int(left) if left < max_tokens + self._limits.max_reasoning_tokens else None,
+            conversation=conversation(self._prompt.q, c, thread.y) if self._prompt.rules.chat == "turns" else None,
             until_circles=True,
             temperature=self._temperature,
             seed=self._seed,

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Completion", "Local", "Model", "Opens", "Request", "StopReason", "Usage", "cut_at_stop", "estimated_tokens"]
+__all__ = [
+    "Completion",
+    "Conversation",
+    "Local",
+    "Message",
+    "Model",
+    "Opens",
+    "Request",
+    "StopReason",
+    "Usage",
+    "cut_at_stop",
+    "estimated_tokens",
+]
 
 StopReason = Literal["listen", "end", "stop", "length"]
 """Why a generation ended.
@@ -21,6 +33,22 @@ StopReason = Literal["listen", "end", "stop", "length"]
 `listen`: the first of the request's stop strings was written. `end`: another of them was, or the model ended its text.
 `stop`: one of the two, and the backend cannot tell which. `length`: `max_tokens` were written.
 """
+
+
+Message = tuple[str, str]
+"""Role and text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A prompt as a conversation, in two ways.
+
+    `examples` ends with the thread's context, to which its Y is the begun answer. `turns` holds Y too, each feedback in
+    it as a message of the user's, of whom the last message is.
+    """
+
+    examples: tuple[Message, ...]
+    turns: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +78,8 @@ class Request:
     """Tokens of reasoning that may be written beside `max_tokens`, by a model that reasons."""
     max_together: int | None = None
     """Tokens of text and reasoning together, where a budget leaves less than both."""
+    conversation: Conversation | None = None
+    """The same prompt for servers that know chat alone; None where it is to be told as a text there, too."""
     until_circles: bool = False
     """Whether to stop, with `length`, as soon as the text goes round in circles (`circles.goes_round`)."""
 

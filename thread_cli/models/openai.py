@@ -59,6 +59,10 @@ class Learnt:
     troubles: int = 0
     """Answers with status 500 in a row, while nothing has worked yet."""
 
+    def shape_for(self, request: Request) -> Shape:
+        """The shape that worked, or one like it where the request has no turns."""
+        return self.shape if self.shape.suits(request) else Shape.continued
+
 
 @dataclass(slots=True)
 class _Search:
@@ -129,7 +133,7 @@ class OpenAIModel:
             Withheld: a filter of the server keeps the answer back.
         """
         await self._require_room(request)
-        search = _Search(self.learnt.shape)
+        search = _Search(self.learnt.shape_for(request))
         while True:
             sent = self._parameters(request, search)
             outcome = await self._attempt(request, sent, search.shape)
@@ -139,7 +143,7 @@ class OpenAIModel:
                     search.reasoned += outcome.usage.generated
                     continue
                 if await self._closed(request, search):
-                    search.lost, search.shape = _sum(outcome.usage, search.lost), Shape.within
+                    search.lost, search.shape = _sum(outcome.usage, search.lost), search.shape.unbegun
                     continue
                 self._keep(search, request)
                 self.learnt.room.learn(request, outcome.usage.prompt)
@@ -197,7 +201,7 @@ class OpenAIModel:
     async def _goes_on(self, outcome: Failure, request: Request, sent: Mapping[str, Any], search: _Search) -> bool:
         """Learn from a failure; False where that leaves nothing to try."""
         search.failures.append(outcome)
-        marks = CONTINUED if search.shape is Shape.continued and request.y else {}
+        marks = CONTINUED if search.shape in (Shape.examples, Shape.continued) and request.y else {}
         rejected = rejected_parameter(outcome, {*sent, *marks} - self.learnt.rejected)
         if rejected is not None:
             self.learnt.rejected.add(rejected)
@@ -222,18 +226,18 @@ class OpenAIModel:
     def _next_shape(self, outcome: Failure, request: Request, search: _Search) -> bool:
         rejected = self.learnt.rejected
         tried = payload(search.shape, request, rejected)
-        for shape in search.shape.later:
+        for shape in search.shape.later(request):
             if payload(shape, request, rejected) != tried:
                 search.shape, search.chat_tried = shape, True
                 return True
         if search.bare or outcome.status not in (400, 422):
             return False
-        search.shape, search.bare = self.learnt.shape, True
+        search.shape, search.bare = self.learnt.shape_for(request), True
         return True
 
     async def _closed(self, request: Request, search: _Search) -> bool:
         """Whether the server has closed the begun answer instead of going on with it; asked for once a shape."""
-        if self.learnt.proven or not request.y or search.shape not in (Shape.continued, Shape.begun):
+        if self.learnt.proven or not request.y or search.shape not in (Shape.examples, Shape.continued, Shape.begun):
             return False
         if search.shape not in self._closing:
             self._closing[search.shape] = asyncio.ensure_future(self._closes(search))
@@ -273,7 +277,7 @@ class OpenAIModel:
             learnt.rejected.update(_DISPENSABLE)
         if not learnt.proven:
             learnt.shape = search.shape
-            learnt.proven = bool(request.y) or search.shape is Shape.raw
+            learnt.proven = bool(request.y) or search.shape in (Shape.raw, Shape.turns, Shape.turns_plain)
 
     def _exception(self, search: _Search) -> Transient | ThreadFailure:
         failure = search.telling

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from thread_cli.models import Request
+    from thread_cli.models import Message, Request
 
 __all__ = ["CONTINUED", "Shape", "checked_extra", "payload", "well_formed"]
 
@@ -54,26 +54,50 @@ class Shape(Enum):
     """How q, c and Y are sent."""
 
     raw = "raw completion"
+    examples = "chat, examples as messages, the begun answer marked to be continued"
+    turns = "chat, a message for each turn"
+    turns_plain = "chat, a message for each turn, without a system message"
     continued = "chat, the begun answer marked to be continued"
     begun = "chat, with a begun answer"
     within = "chat, the begun answer within the user's message"
     plain = "chat, without a system message"
 
-    @property
-    def later(self) -> list[Shape]:
-        """The shapes that are tried after this one."""
+    def later(self, request: Request) -> list[Shape]:
+        """The shapes that are tried after this one, of those that the request has."""
         shapes = list(Shape)
-        return shapes[shapes.index(self) + 1 :]
+        return [shape for shape in shapes[shapes.index(self) + 1 :] if shape.suits(request)]
+
+    @property
+    def unbegun(self) -> Shape:
+        """The shape to take instead where a server closes begun answers."""
+        return Shape.turns if self is Shape.examples else Shape.within
+
+    def suits(self, request: Request) -> bool:
+        """Whether the request has this shape: it may be no conversation."""
+        return request.conversation is not None or self not in (Shape.examples, Shape.turns, Shape.turns_plain)
 
 
 def payload(shape: Shape, request: Request, rejected: Collection[str] = ()) -> dict[str, Any]:
     """The fields of a call's body that hold the prompt; `rejected` are names that the server does not know."""
     if shape is Shape.raw:
         return {"prompt": well_formed(request.prompt)}
-    question, begun = well_formed(request.q + request.c), well_formed(request.y)
+    conversation, begun = request.conversation, well_formed(request.y)
+    marks = {name: value for name, value in CONTINUED.items() if name not in rejected}
+    if conversation is not None and shape is Shape.examples:
+        messages = _messages(conversation.examples)
+        if not begun:
+            return {"messages": messages}
+        return {"messages": [*messages, {"role": "assistant", "content": begun, "prefix": True}], **marks}
+    if conversation is not None and shape in (Shape.turns, Shape.turns_plain):
+        messages = _messages(conversation.turns)
+        if shape is Shape.turns_plain and messages[0]["role"] == "system":
+            first, second, *rest = messages
+            messages = [{**second, "content": f"{first['content']}\n\n{second['content']}"}, *rest]
+        return {"messages": messages}
+    question = well_formed(request.q + request.c)
     if shape in (Shape.within, Shape.plain):
         question, begun = question + begun, ""
-    messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
+    messages = _messages([("user", question)])
     if shape is Shape.plain:
         messages[0]["content"] = f"{_INSTRUCTION}\n\n{question}"
     else:
@@ -83,8 +107,11 @@ def payload(shape: Shape, request: Request, rejected: Collection[str] = ()) -> d
     answer: dict[str, Any] = {"role": "assistant", "content": begun}
     if shape is Shape.begun:
         return {"messages": [*messages, answer]}
-    told = {name: value for name, value in CONTINUED.items() if name not in rejected}
-    return {"messages": [*messages, {**answer, "prefix": True}], **told}
+    return {"messages": [*messages, {**answer, "prefix": True}], **marks}
+
+
+def _messages(told: Iterable[Message]) -> list[dict[str, Any]]:
+    return [{"role": role, "content": well_formed(text)} for role, text in told]
 
 
 def checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from thread_cli.engine.context import phi, psi
 from thread_cli.engine.errors import UserError
+from thread_cli.interpreters.code import parse
 from thread_cli.protocols.thread import CLOSE, LISTEN, ThreadProtocol
 
 if TYPE_CHECKING:
@@ -44,6 +45,14 @@ def _patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
         except re.error as error:
             raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
     return patterns
+
+
+def _python(code: str) -> str:
+    try:
+        parse(code)
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno} is no Python: {error.msg}") from None
+    return code
 
 
 class ObservationRules(BaseModel):
@@ -84,6 +93,10 @@ class Rules(BaseModel):
     code_errors: Literal["show", "hide"] = "show"
     """`show`: an error of the thread's code is the feedback of the line that listens next, which is not carried out.
     `hide`: it is only recorded, as in the paper."""
+    setup: Annotated[str, AfterValidator(_python)] = ""
+    """Python that runs before the main thread begins; it finds `task`, and all threads know what it binds."""
+    chat: Literal["text", "turns"] = "text"
+    """What a server that knows chat alone is told: a text to be continued, or a conversation with its examples."""
     observation: ObservationRules = Field(default_factory=ObservationRules)
 
 

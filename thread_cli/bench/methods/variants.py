@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +10,7 @@ from thread_cli.engine.errors import UserError
 from thread_cli.engine.namespace import Namespace
 from thread_cli.interpreters import Ends, Names
 from thread_cli.protocols.prompt import Prompt
+from thread_cli.protocols.turns import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["with_examples", "without_variables"]
 
-_EXAMPLE: Final = re.compile(r"(?:\A|\n{3,})(?=Prompt:\n)")
 _SEPARATOR: Final = "\n" * 6
 
 
@@ -31,7 +30,7 @@ def with_examples(prompt: Prompt, *, keep: int | None = None, shuffle: int | Non
     Raises:
         UserError: the prompt has fewer examples.
     """
-    head, *examples = _EXAMPLE.split(prompt.q)
+    head, *examples = EXAMPLE.split(prompt.q)
     if keep is not None and keep > len(examples):
         raise UserError(f"prompt {prompt.name}: {keep} examples are to be kept, and it has {len(examples)}")
     if shuffle is not None:

@@ -1,0 +1,64 @@
+"""A thread as a conversation, for servers that know chat alone.
+
+What stands before the first example of a prompt is the system message. An example is the user's context and the
+assistant's Y; where a server cannot go on with a begun answer, each feedback is a message of the user's besides, so
+that the last one always is.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from thread_cli.models import Conversation, Message
+from thread_cli.protocols.thread import CLOSE, LISTEN
+
+__all__ = ["EXAMPLE", "conversation"]
+
+EXAMPLE: Final = re.compile(r"(?:\A|\n{3,})(?=Prompt:\n)")
+"""What stands between the examples of a prompt."""
+_FEEDBACK: Final = re.compile(rf"{LISTEN}(.*?){CLOSE}\s*", re.DOTALL)
+_OPENED: Final = re.compile(r"\s*Prompt:\n(?P<context>.*)\n{3}Response:\n(?P<start>\S+)\n\Z", re.DOTALL)
+
+
+def conversation(q: str, c: str, y: str) -> Conversation | None:
+    """The conversation that tells a thread's prompt q, opened context c, and sequence Y; None where there is none.
+
+    q has to hold examples, each with `Prompt:`, `Response:` and the token that begins the Y of `c`.
+    """
+    opened = _OPENED.match(c)
+    examples = None if opened is None else _examples(q, opened["start"])
+    if opened is None or examples is None:
+        return None
+    context: Message = ("user", opened["context"])
+    return Conversation(
+        examples=(*examples.examples, context),
+        turns=(*examples.turns, context, *_turns(y)),
+    )
+
+
+@lru_cache(maxsize=32)
+def _examples(q: str, start: str) -> Conversation | None:
+    head, *examples = EXAMPLE.split(q)
+    whole: list[Message] = [("system", head.strip())] if head.strip() else []
+    turns = list(whole)
+    for example in examples:
+        context, found, y = example.partition(f"\n\n\nResponse:\n{start}\n")
+        if not found:
+            return None
+        told: Message = ("user", context.removeprefix("Prompt:\n"))
+        whole += [told, ("assistant", y.strip())]
+        turns += [told, *_turns(y.strip())]
+    return Conversation(tuple(whole), tuple(turns)) if examples else None
+
+
+def _turns(y: str) -> list[Message]:
+    """The messages of Y; an empty one is none, but for feedback."""
+    messages: list[Message] = []
+    written, *rest = _FEEDBACK.split(y)
+    while rest:
+        feedback, following, *rest = rest
+        messages += [("assistant", written + LISTEN), ("user", feedback.strip() or CLOSE)]
+        written = following
+    return [*messages, ("assistant", written)] if written else messages
