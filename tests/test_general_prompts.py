@@ -71,9 +71,9 @@ def shopper(shop, task, q):
     return Imitator(q, [*words, r"B0\w{8}", "sage", "2 quart"], ["go on$", "buy$"], known, main="^Instruction: ")
 
 
-async def test_goals_with_as_many_options_as_are_shown_are_bought():
+async def test_what_goals_ask_for_is_bought():
     shop = WebShop()
-    tasks = [task for task in shop.tasks("rest") if len(shop._goal(task.id).values) in {0, 2}][:12]
+    tasks = [task for task in shop.tasks("rest") ][:24]
     lost = await unsolved("webshop", shop, tasks, VariableInterpreter(), lambda task, q: shopper(shop, task, q))
     assert lost == []
 
