@@ -198,7 +198,7 @@ async def test_the_teacher_writes_exactly_the_threads_of_the_prompts(name):
 
 def test_each_type_of_task_has_a_prompt_of_its_own():
     known = dict(installed("alfworld"))
-    assert set(known) == {"default", "specialist", *CATEGORIES}
+    assert set(known) == {"default", "general", "specialist", *CATEGORIES}
     for category in CATEGORIES:
         assert load(None, "alfworld", category=category).name == f"alfworld/{category}"
     assert load(None, "alfworld", category="").name == "alfworld/default"
