@@ -14,8 +14,9 @@ import sys
 import warnings
 from importlib.machinery import BuiltinImporter
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from thread_cli.interpreters.session_copies import note_standard
 from thread_cli.interpreters.session_pickling import (
     LostError,
     Pickled,
@@ -61,6 +62,7 @@ _SMALL: Final = 4_096
 
 def prepared(tools: Tools) -> Callable[[int], Session]:
     """What makes a session of a connection, in processes forked from this one."""
+    note_standard()
     names.update(__builtins__=builtins, __loader__=BuiltinImporter)
     if sys.version_info < (3, 14):
         names["__annotations__"] = {}
@@ -79,8 +81,8 @@ class Session:
         self._tools = tools
         self._state = state
         self._base: dict[str, Any] = dict(names)
-        self._marks: dict[str, tuple[Any, bytes | None]] = {}
-        """Of each name, the object and what tells whether it has changed in place, when the runner was told of it."""
+        self._marks: dict[str, _Mark | None] = {}
+        """Of each name, what tells whether its object has changed in place since the runner was told of it."""
         self._groups: dict[str, tuple[str, ...]] = {}
         """Of each name, the names that share objects with it."""
         self._stores = False
@@ -132,7 +134,7 @@ class Session:
         reached = set(watch).union(*(self._groups.get(name, ()) for name in watch))
         for name in reached:
             if name in names and name not in self._marks:
-                self._marks[name] = names[name], self._mark(self._part(name))
+                self._marks[name] = _mark(self._part(name))
         before = dict(names)
         bound, printed, error, stores = run(code, names)
         self._stores = self._stores or stores
@@ -182,13 +184,16 @@ class Session:
         """How names read that are bound or changed; other names whose bytes are new; the bytes; what is too large."""
         parts: dict[str, Pickled] = {}
         changed: dict[str, None] = {}
+        renewed: set[str] = set()
         large: list[str] = []
         for name in affected:
             part = self._part(name)
-            mark = self._mark(part)
-            if name in bound or self._marks.get(name) is None or self._marks[name][1] != mark:
-                changed[name] = None
-            self._marks[name] = names[name], mark
+            mark, before = _mark(part), self._marks.get(name)
+            if name in bound or name not in self._marks or before != mark:
+                renewed.add(name)
+                if name in bound or name not in self._marks or not before or not mark or before.value != mark.value:
+                    changed[name] = None
+            self._marks[name] = mark
             if part is not None:
                 parts[name] = part
             else:
@@ -200,7 +205,7 @@ class Session:
         room = ATTACHED_LIMIT
         for group in components(parts) if len(parts) > 1 else [list(parts)]:
             key = tuple(sorted(group))
-            if all(name not in changed and self._groups.get(name) == key for name in group):
+            if all(name not in renewed and self._groups.get(name) == key for name in group):
                 continue
             blob = self._together(group, parts)
             if len(blob.data) > room:
@@ -240,16 +245,13 @@ class Session:
         value = names[name]
         kind = cast("type[Any]", type(value))
         if kind in _ATOMS or (kind is tuple and all(type(item) in _ATOMS for item in value)):
-            return None
+            numbers: tuple[Any, ...] = value if kind is tuple else (value,)
+            if all(number == number for number in numbers):  # noqa: PLR0124 - or it is none, and equal to itself alone
+                return None
         try:
             return pickled({name: value}, self._tools.shared)
         except BaseException:  # noqa: BLE001 - a value may do anything when it is pickled
             return pickled({name: Unkept(kind.__name__[:100])}, ())
-
-    def _mark(self, part: Pickled | None) -> bytes | None:
-        if part is None:
-            return None
-        return part.data if len(part.data) <= _SMALL else b"%d %d" % (len(part.data), hash(part.data))
 
     def _said(self, name: str, blob: Blob | None, room: int) -> tuple[Any, int]:
         """How a value reads, and how many bytes that takes: a plain value as it is, another by a text."""
@@ -310,6 +312,21 @@ class Session:
         view = memoryview(data)
         while view:
             view = view[os.write(self._connection, view) :]
+
+
+class _Mark(NamedTuple):
+    """Tells a value from another, and one order of sets and one memory of functions from another."""
+
+    value: bytes | tuple[int, int]
+    rest: bytes | tuple[int, int]
+
+
+def _mark(part: Pickled | None) -> _Mark | None:
+    return None if part is None else _Mark(*map(_short, (part.data[: part.length], part.data[part.length :])))
+
+
+def _short(data: bytes) -> bytes | tuple[int, int]:
+    return data if len(data) <= _SMALL else (len(data), hash(data))
 
 
 def _blob(part: Pickled) -> Blob:
