@@ -48,6 +48,7 @@ from thread_cli.interpreters.session_functions import (
     remembered,
     seen,
 )
+from thread_cli.interpreters.session_running import output
 from thread_cli.interpreters.session_sets import arrange, layout
 
 if TYPE_CHECKING:
@@ -278,7 +279,9 @@ class _Pickler(_CloudPickler):
             return reduced
         if issubclass(kind, type):
             return reduced_class(obj) or self._standard(obj)
-        if obj is sys.stdout or obj is sys.stderr:
+        if obj is output.stream:
+            return _output, ()
+        if obj is sys.stderr:
             return self._standard(obj)
         if issubclass(kind, _RUNNING) or _is_thread(kind):
             return self._unkept(kind)
@@ -299,6 +302,10 @@ class _Pickler(_CloudPickler):
     def _unkept(self, kind: type[Any]) -> Any:
         self.lost = True
         return Unkept, (kind.__name__[:100],)
+
+
+def _output() -> Any:
+    return output.stream
 
 
 class _CarefulPickler(_Pickler):

@@ -8,11 +8,11 @@ runner is told is how each name reads, and bytes with which another session can 
 from __future__ import annotations
 
 import builtins
-import json
 import os
 import sys
 import warnings
 from importlib.machinery import BuiltinImporter
+from json import dumps, loads
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -27,7 +27,7 @@ from thread_cli.interpreters.session_pickling import (
     names,
     pickled,
 )
-from thread_cli.interpreters.session_running import ADDRESS, one_line, run
+from thread_cli.interpreters.session_running import ADDRESS, limit_depth, one_line, output, run
 from thread_cli.interpreters.session_state import State
 from thread_cli.interpreters.session_values import (
     ATTACHED_LIMIT,
@@ -62,7 +62,9 @@ _SMALL: Final = 4_096
 
 def prepared(tools: Tools) -> Callable[[int], Session]:
     """What makes a session of a connection, in processes forked from this one."""
+    limit_depth()
     note_standard()
+    sys.stdout = sys.__stdout__ = output.stream  # pyright: ignore[reportAttributeAccessIssue]
     names.update(__builtins__=builtins, __loader__=BuiltinImporter)
     if sys.version_info < (3, 14):
         names["__annotations__"] = {}
@@ -120,13 +122,11 @@ class Session:
 
     def _reset(self) -> bool:
         """Forget all that a thread has left here, so that another can use the session; whether that can be done."""
-        names.clear()
-        names.update(self._base)
+        self._state.reset()
+        names.update({name: value for name, value in self._base.items() if name not in names})
         self._marks.clear()
         self._groups.clear()
         self._told_state = b""
-        self._state.reset()
-        sys.setrecursionlimit(1_000)
         return self._state.untouched()
 
     def _run(self, code: str, given: Names, drop: Iterable[str], watch: Iterable[str]) -> bytes:
@@ -135,16 +135,14 @@ class Session:
         for name in reached:
             if name in names and name not in self._marks:
                 self._marks[name] = _mark(self._part(name))
-        before = dict(names)
-        bound, printed, error, stores = run(code, names)
+        bound, gone, printed, error, stores = run(code, names)
         self._stores = self._stores or stores
         names.setdefault("__builtins__", builtins)
-        new = [name for name, value in names.items() if name not in before or value is not before[name]]
-        affected = dict.fromkeys(name for name in (*bound, *new, *reached) if _is_name(name) and name in names)
-        said, more, blobs, large = self._told(affected, {*bound, *new})
+        affected = dict.fromkeys(name for name in (*bound, *reached) if _is_name(name) and name in names)
+        said, more, blobs, large = self._told(affected, set(bound))
         if large and error is None:
             error = f"MemoryError: too large to be kept: {', '.join(large)}"
-        gone = sorted(name for name in before if name not in names and _is_name(name))
+        gone = sorted(filter(_is_name, gone))
         for name in gone:
             self._marks.pop(name, None)
             self._groups.pop(name, None)
@@ -173,7 +171,9 @@ class Session:
                 names.update({name: Unkept(kind) for name in wanted})
             self._groups |= dict.fromkeys(wanted, tuple(sorted(wanted)))
         if STATE in given.kept:
-            self._state.set(loaded(given.kept[STATE].data, [""])[""])
+            changes = loaded(given.kept[STATE].data, [""])[""]
+            self._state.set(changes)
+            self._stores = self._stores or "modules" in changes
             self._told_state = given.kept[STATE].data
 
     # --- what the runner is told
@@ -260,7 +260,7 @@ class Session:
             if type(value) in _SIZED and len(value) > VALUE_LIMIT // 8:
                 raise NotPlainError  # noqa: TRY301 - or it would take long to find out
             plain = encoded(value, self._tools.plain)
-            cost = len(json.dumps(plain))
+            cost = len(dumps(plain))
             if cost <= min(VALUE_LIMIT, room):
                 return (plain, cost) if blob is None else (Kept(blob, plain), cost)
         except BaseException:  # noqa: BLE001, S110 - it is told by its text then
@@ -286,8 +286,8 @@ class Session:
     def _call(self, name: str) -> FunctionType:
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._asking:
-                self._send(message({"ask": name, "args": json.loads(json.dumps([args, kwargs], default=_json))}))
-                answer = json.loads(self._receive()[0])
+                self._send(message({"ask": name, "args": loads(dumps([args, kwargs], default=_json))}))
+                answer = loads(self._receive()[0])
             if "failed" in answer:
                 raise {"TypeError": TypeError}.get(answer["kind"], RuntimeError)(answer["failed"])
             return answer["answer"]
