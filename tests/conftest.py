@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from benches import SCRIPT
+from cases import TABLE
 from cpython import expected
 from games import extracted
-from programs import CASES
 from reported import Edit, Runs, rewritten_copy
 from sessions import SMALL
 from watching import Watch
@@ -96,8 +96,8 @@ def play(variables: VariableInterpreter) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def python() -> list[list[tuple[Any, Any]]]:
-    """What the Python that runs the tests makes of all pieces of code (see `programs.py`)."""
-    return expected(CASES)
+    """What the Python that runs the tests makes of all pieces of code (see `cases.py`)."""
+    return expected(TABLE)
 
 
 @pytest.fixture

@@ -9,48 +9,99 @@ import sys
 from typing import Any
 
 _REFERENCE = r"""
-import ast, builtins, contextlib, io, json, os, sys, types, warnings
+import __future__, ast, builtins, io, json, os, random, re, sys, types, warnings
+from importlib.machinery import BuiltinImporter
+from json import dumps, loads
 warnings.simplefilter('ignore')
+limit, wanted, below = sys.setrecursionlimit, 1000, 0
+raw = io.BytesIO()
+answers = sys.stdout
 
 def one_line(error):
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    text = ' '.join(text.split())[:300]
+    text = re.sub(' at 0x[0-9a-f]+', '', ' '.join(text.split())[:300])
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
+def limited(number):
+    global wanted
+    limit(number + below)
+    wanted = number
+
+def depth():
+    try:
+        limit(1)
+    except RecursionError as error:
+        return int(re.search('depth ([0-9]+)', str(error))[1]) - 1
+
 def ran(code, names):
-    shown, out = None, io.StringIO()
+    global below
+    below = depth()
+    limited(wanted)
+    shown, flags, error = None, 0, None
     try:
         tree = ast.parse(code)
-        compile(code, '<string>', 'exec')
-        flags = 0
-        for statement in tree.body:
-            out.seek(0); out.truncate()
-            with contextlib.redirect_stdout(out):
-                try:
-                    exec(compile(ast.Module([statement], []), '<string>', 'exec', flags), names)
-                finally:
-                    shown = out.getvalue() or shown
-    except BaseException as error:
-        return shown, one_line(error)
-    return shown, None
+        compile(code, '<string>', 'exec', dont_inherit=True)
+        for place, statement in enumerate(tree.body):
+            if getattr(statement, 'module', None) == '__future__':
+                for alias in statement.names:
+                    flags |= getattr(__future__, alias.name).compiler_flag
+            if place and isinstance(getattr(statement, 'value', None), ast.Constant) and isinstance(statement, ast.Expr):
+                continue  # or it would be a docstring
+            raw.seek(0); raw.truncate()
+            try:
+                exec(*(compile(ast.Module([statement], []), '<string>', 'exec', flags, dont_inherit=True), names))
+            finally:
+                shown = raw.getvalue().decode('utf-8', 'replace') or shown
+    except BaseException as raised:
+        error = one_line(raised)
+    return shown and re.sub(' at 0x[0-9a-f]+', ' at 0x0', shown), error
 
-def case(pieces):
-    main = types.ModuleType('__main__')
-    sys.modules['__main__'] = main
-    main.__dict__.update(__builtins__=builtins, __annotations__={})
-    sys.setrecursionlimit(1005)
-    return [ran(piece, main.__dict__) for piece in pieces]
+def played(pieces, names):
+    told = []
+    for piece in pieces:
+        if piece == '>>>':
+            child, depth, end = [], 1, None
+            for inner in pieces:
+                depth += {'>>>': 1, '<<<': -1, '<<=': -1}.get(inner, 0)
+                end = inner
+                if not depth:
+                    break
+                child.append(inner)
+            told += played(iter(child), names) if end == '<<=' else forked(lambda: played(iter(child), names))
+        else:
+            told.append(ran(piece, names))
+    return told
 
-for pieces in json.load(sys.stdin):
+def forked(work):
     ours, theirs = os.pipe()
+    chance = random.getstate()
     if os.fork() == 0:
-        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
-        os.write(theirs, json.dumps(case(pieces)).encode())
+        random.setstate(chance)
+        with os.fdopen(theirs, 'w') as answer:
+            answer.write(dumps(work()))
         os._exit(0)
     os.close(theirs)
-    with os.fdopen(ours, 'rb') as answer:
-        print(answer.read().decode(), flush=True)
+    with os.fdopen(ours) as answer:
+        told = loads(answer.read())
     os.wait()
+    return told
+
+def case(pieces):
+    os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+    main = types.ModuleType('__main__')
+    sys.modules['__main__'] = main
+    main.__dict__.update(__builtins__=builtins, __loader__=BuiltinImporter)
+    if sys.version_info < (3, 14):
+        main.__dict__['__annotations__'] = {}
+    sys.argv, sys.stdin = [''], open(os.devnull)
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(raw, 'utf-8', newline='\n', write_through=True)
+    random.seed(0)
+    sys.setrecursionlimit, sys.getrecursionlimit = limited, lambda: wanted
+    return played(iter(pieces), main.__dict__)
+
+for pieces in json.load(sys.stdin):
+    answers.write(dumps(forked(lambda: case(pieces))) + '\n')
+    answers.flush()
 """
 
 

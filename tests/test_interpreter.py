@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 import pytest
+from cases import TABLE, label
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pieces import PIECES
 from processes import outputs_under_hash_seeds
-from programs import CASES
-from test_variables import computed
+from sessions import computed
 
 from thread_cli.engine.errors import MalformedOutput
 from thread_cli.engine.namespace import Namespace, as_text
@@ -83,9 +83,9 @@ async def test_an_attack_costs_seconds_at_most_and_touches_nothing(interpreter, 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("place", range(len(CASES)), ids=lambda place: CASES[place][0].replace("\n", " ")[:60])
+@pytest.mark.parametrize("place", range(len(TABLE)), ids=lambda place: label(TABLE[place]))
 async def test_the_subset_computes_what_python_computes_or_says_that_it_does_not(interpreter, python, place) -> None:
-    for ours, theirs in zip(await computed(interpreter, CASES[place], "0"), python[place], strict=True):
+    for ours, theirs in zip(await computed(interpreter, TABLE[place]), python[place], strict=True):
         if ours[1] is not None and theirs[1] is None:
             break  # the thread was told
         assert ours[1] is not None or ours == theirs

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from sessions import exists, ran
+from sessions import WITHOUT_LANDLOCK, exists, ran
 
 from thread_cli.engine.errors import UserError
 from thread_cli.interpreters import session
@@ -165,16 +165,10 @@ def test_folders_are_made_where_tmpdir_says_and_where_they_cannot_be_the_runner_
 
 # --- machines that cannot confine
 
-WITHOUT_LANDLOCK = """
-import asyncio, ctypes, struct
-code = b"".join(struct.pack("HBBI", *step) for step in (
-    (0x20, 0, 0, 0), (0x15, 0, 1, 444), (6, 0, 0, 0x00050000 | 38), (6, 0, 0, 0x7FFF0000)))
-class Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-buffer = ctypes.create_string_buffer(code, len(code))
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.byref(Program(4, ctypes.cast(buffer, ctypes.c_void_p))), 0, 0) == 0
+UNCONFINED = (
+    WITHOUT_LANDLOCK
+    + """
+import asyncio
 from thread_cli.engine.errors import UserError
 from thread_cli.interpreters.session import SessionInterpreter
 async def main():
@@ -189,12 +183,13 @@ async def main():
         await interpreter.close()
 asyncio.run(main())
 """
+)
 
 
 def test_without_landlock_code_runs_only_where_unsafe_python_is_allowed() -> None:
-    lines = subprocess.run(
-        [sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True, check=True
-    ).stdout.split("\n")
+    lines = subprocess.run([sys.executable, "-c", UNCONFINED], capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     assert lines[0].startswith("UserError model-written Python cannot be confined on this machine (")
     assert "--unsafe-python" in lines[0]
     assert lines[4:8] == [

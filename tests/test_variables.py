@@ -11,11 +11,13 @@ import tomllib
 from typing import Any
 
 import pytest
+from cases import TABLE, label
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pieces import PIECES
 from processes import outputs_under_hash_seeds, thread
-from programs import CASES, PAIRS, PROGRAMS
+from programs import PAIRS, PROGRAMS
+from sessions import WITHOUT_LANDLOCK, computed
 
 from thread_cli.engine.namespace import Namespace
 from thread_cli.interpreters import SessionDead
@@ -24,26 +26,15 @@ from thread_cli.interpreters.simple import simple_outcome
 from thread_cli.interpreters.variables import described
 
 
-async def computed(interpreter: Any, pieces: list[str], thread: str) -> list[tuple[str | None, str | None]]:
-    """What one thread prints and reads of errors, piece by piece."""
-    names = Namespace()
-    told: list[tuple[str | None, str | None]] = []
-    for piece in pieces:
-        outcome = await interpreter.run(piece, names.values, thread=thread)
-        names.bind(outcome.names, outcome.gone)
-        told.append((outcome.printed, outcome.error))
-    return told
-
-
 def test_there_are_enough_cases() -> None:
     assert len(PIECES) + len(PROGRAMS) >= 400
     assert len(PAIRS) >= 66
-    assert len({str(case) for case in CASES}) == len(CASES)
+    assert len({str(case) for case in TABLE}) == len(TABLE)
 
 
-@pytest.mark.parametrize("place", range(len(CASES)), ids=lambda place: CASES[place][0].replace("\n", " ")[:60])
-async def test_a_thread_computes_what_python_computes(variables, python, place) -> None:
-    assert await computed(variables, CASES[place], "0") == python[place]
+@pytest.mark.parametrize("place", range(len(TABLE)), ids=lambda place: label(TABLE[place]))
+async def test_threads_compute_what_python_computes(variables, python, place) -> None:
+    assert await computed(variables, TABLE[place]) == python[place]
 
 
 @pytest.mark.parametrize("name", CONTRACT)
@@ -103,7 +94,7 @@ def test_what_is_not_simple_is_run(code) -> None:
 
 async def test_a_thread_that_does_no_more_than_sums_costs_no_session(variables) -> None:
     code = "item, need = 'oak planks', 2\nneed = need * 3\nhow = f'{need} {item}'\nprint(how)"
-    assert await computed(variables, [code, "print('done')"], "0") == [("6 oak planks\n", None), ("done\n", None)]
+    assert await computed(variables, [code, "print('done')"]) == [("6 oak planks\n", None), ("done\n", None)]
     assert variables.sessions == 0
     await variables.run("x = [1][0]", {}, thread="1")
     assert variables.sessions == 1
@@ -199,16 +190,10 @@ asyncio.run(main())
 
 # --- machines that cannot confine
 
-WITHOUT_LANDLOCK = """
-import asyncio, ctypes, struct, sys
-code = b"".join(struct.pack("HBBI", *step) for step in (
-    (0x20, 0, 0, 0), (0x15, 0, 1, 444), (6, 0, 0, 0x00050000 | 38), (6, 0, 0, 0x7FFF0000)))
-class Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-buffer = ctypes.create_string_buffer(code, len(code))
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.byref(Program(4, ctypes.cast(buffer, ctypes.c_void_p))), 0, 0) == 0
+UNCONFINED = (
+    WITHOUT_LANDLOCK
+    + """
+import asyncio
 from thread_cli.interpreters.variables import VariableInterpreter, described
 async def main():
     for unsafe in (False, True):
@@ -220,10 +205,11 @@ async def main():
         await interpreter.close()
 asyncio.run(main())
 """
+)
 
 
 def test_without_landlock_a_subset_computes_and_says_so_unless_unsafe_python_is_allowed() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_LANDLOCK], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", UNCONFINED], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("a subset (pydantic-monty ")
     assert lines[0].endswith("as Python cannot be confined here: the kernel has no Landlock")

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import names_in, parse, syntax_error
-from thread_cli.interpreters.subset import PLAIN, refusal
-from thread_cli.interpreters.values import holds_set, spelled
+from thread_cli.interpreters.subset import PLAIN, checked, refusal
+from thread_cli.interpreters.values import containers, holds_set, spelled, with_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -117,21 +117,30 @@ class _Sandbox:
 
         try:
             bound, definitions, pieces = _binds(statements), _definitions(statements), _at_prints(statements)
-            known = _reachable(names_in(statements), names)
+            known = with_shared(_reachable(names_in(statements), names), names)
+            if error := _in_two_sets(known):
+                return Outcome(error=error)
             preamble = [_definition(name, value) for name, value in known.items() if _needs_definition(value)]
+            sources = [each.source for each in known.values() if isinstance(each, Definition)]
         except (RecursionError, ValueError):
             return Outcome(error="SyntaxError: too deeply nested")
         values = {name: value for name, value in known.items() if not isinstance(value, Definition)}
-        wanted = bound | {name for name, value in values.items() if not isinstance(value, _IMMUTABLE)}
+        wanted = bound | _globals(statements).union(*(_globals(parse(source)) for source in sources))
+        wanted |= {name for name, value in values.items() if not isinstance(value, _IMMUTABLE)}
         sent = {name: value for name, value in values.items() if not holds_set(value)}
+        held = [ids for value in sent.values() if (ids := containers(value))]
+        shared = len(set[int]().union(*held)) < sum(map(len, held))
+        if shared:  # inputs have nothing in common, but for those that are one input
+            preamble += [f"{name} = kept_[{name!r}]" for name in sent]
+            sent = {"kept_": sent}
         began = monotonic()
         try:
             with self._opened().checkout(limits=self._limits, os_policy=self._policy) as session:
                 began = monotonic()
                 if preamble:
-                    session.feed_run("\n".join(preamble))
+                    session.feed_run(checked("\n".join(preamble)), inputs=sent if shared else {})
                 results, printed, error = _feed(
-                    session, pieces, sent, wanted - definitions.keys(), until=began + self._seconds
+                    session, pieces, {} if shared else sent, wanted - definitions.keys(), until=began + self._seconds
                 )
         except pydantic_monty.MontyCrashedError as crash:
             if crash.timed_out:
@@ -139,7 +148,9 @@ class _Sandbox:
             raise SessionDead(f"the code ended its interpreter: {_one_line(crash)}") from None
         except (pydantic_monty.MontyError, ValueError, TypeError) as refused:
             return Outcome(error=_one_line(refused), seconds=monotonic() - began)
-        results = {key: value for key, value in results.items() if key in bound or _differ(value, values.get(key))}
+        kept = values.keys() - bound
+        changed = {key: value for key, value in results.items() if key not in kept or _differ(value, values[key])}
+        results = with_shared(changed, results)
         if too_large := [name for name, value in results.items() if _too_large(value)]:
             return Outcome(error=f"MemoryError: the value of {too_large[0]} is too large to keep")
         if error is None:
@@ -183,13 +194,14 @@ def _feed(
         if monotonic() > until:
             return {}, printed, _OUT_OF_TIME
         try:
-            result = session.feed_run(f"{piece}\n{fetch}" if last else piece, inputs=values, print_callback=output)
+            source = checked(piece)
+            result = session.feed_run(f"{source}\n{fetch}" if last else source, inputs=values, print_callback=output)
         except pydantic_monty.MontyRuntimeError as error:
             message = _message(error)
-            found = {} if message.startswith(_BREAKING) else _fetch_singly(session, wanted)
+            found = {} if message.startswith(_BREAKING) else _fetched(session, wanted)
             return found, output.output or printed, message
         except ValueError:
-            result = _fetch_singly(session, wanted)
+            result = _fetched(session, wanted)
         values = {}
         printed = output.output or printed
         found = _by_name(result) if last else {}
@@ -200,7 +212,7 @@ def _checked(
     session: MontySession, found: dict[str, Any], printed: str | None
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """What code bound, without what would be something else outside the sandbox; the error names that."""
-    doubtful = [name for name, value in found.items() if type(value) not in (int, float, bool, type(None))]
+    doubtful = [name for name, value in found.items() if type(value) not in (int, bool, type(None))]
     if not doubtful:
         return found, printed, None
     session.feed_run(PLAIN)
@@ -220,17 +232,36 @@ def _by_name(result: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", result)
 
 
-def _fetch_singly(session: MontySession, wanted: set[str]) -> dict[str, Any]:
+def _fetched(session: MontySession, wanted: set[str]) -> dict[str, Any]:
     """The values of the wanted names, without those that are not bound or cannot leave the sandbox."""
     import pydantic_monty
 
-    found: dict[str, Any] = {}
+    found: list[str] = []
     for name in sorted(wanted):
         try:
-            found[name] = session.feed_run(name)
+            session.feed_run(name)
         except (pydantic_monty.MontyRuntimeError, ValueError):
             continue
-    return found
+        found.append(name)
+    # At once, so that what is one object in there is one object here.
+    return _by_name(session.feed_run(f"{{{', '.join(f'{name!r}: {name}' for name in found)}}}"))
+
+
+def _in_two_sets(known: Mapping[str, Any]) -> str | None:
+    """The error where two names share an object and one of them holds a set, which is told in another way."""
+    held = {name: containers(value) for name, value in known.items()}
+    for name, value in known.items():
+        if not isinstance(value, Definition) and holds_set(value):
+            for other, ids in held.items():
+                if other != name and not ids.isdisjoint(held[name]):
+                    return f"NotImplementedError: `{name}` and `{other}`, which are one object, cannot be kept here"
+    return None
+
+
+def _globals(statements: Iterable[ast.stmt]) -> set[str]:
+    """Names that functions declare to be those of the thread."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    return {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
 
 
 def _binds(statements: Iterable[ast.stmt]) -> set[str]:

@@ -37,6 +37,8 @@ _ASKS: Final = 10_000
 """Calls of the host that one piece of code may make."""
 _MOMENT: Final = 2
 """Milliseconds for which the event loop stands still for an answer: most code takes no longer."""
+_LEAST: Final = 1e-6
+"""Seconds that code ran for at least, however long it seems to have waited for a processor."""
 _GRACE: Final = 0.5
 """Seconds that a session is given to say what it has begun to say."""
 _STARVED: Final = 20
@@ -203,6 +205,8 @@ class SessionInterpreter:
         self, session: Connection, code: str, statements: Iterable[ast.stmt], names: Names
     ) -> Outcome | None:
         """Run code; None where the session cannot forget what it ran before."""
+        if session.state is not None and STATE not in names.kept:
+            return None
         reached = self._reached(statements, names)
         drop = [name for name in session.known if not _knows(session, name, names)]
         for name in drop:
@@ -345,7 +349,7 @@ async def _told(session: Connection, data: bytes, seconds: float) -> tuple[dict[
             done, _ = await asyncio.wait({answer}, timeout=left)
             ran = monotonic() - began - (session.delayed() - before)
             if done:
-                return *answer.result(), max(0.0, ran)
+                return *answer.result(), max(_LEAST, ran)
             # Where the event loop stood still, the answer may be there and not have been read yet.
             left = max(seconds - ran, _GRACE * session.answered()) if monotonic() - began < _STARVED * seconds else 0
     finally:

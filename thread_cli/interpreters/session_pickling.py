@@ -7,18 +7,16 @@ What cannot be copied (a generator, an open file) is replaced by an `Unkept`, wh
 
 from __future__ import annotations
 
-import gc
+import builtins
+import enum
 import io
-import marshal
-import random
-import re
+import math
+import pickle
 import sys
-from _collections_abc import dict_items, dict_keys, dict_values
-from functools import lru_cache
+from sys import getrecursionlimit, setrecursionlimit  # of Python, without what the code makes of them
 from types import (
     AsyncGeneratorType,
     BuiltinFunctionType,
-    CellType,
     CodeType,
     CoroutineType,
     FrameType,
@@ -29,27 +27,37 @@ from types import (
     TracebackType,
 )
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
-from weakref import WeakSet
 
 import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
-from cloudpickle import cloudpickle as internals  # pyright: ignore[reportMissingTypeStubs]
+
+from thread_cli.interpreters import session_classes, session_functions
+from thread_cli.interpreters.session_classes import Plan, is_own, plan, reduced_class, reduced_member, reduced_object
+from thread_cli.interpreters.session_copies import reduced_exception, reduced_other, standard
+from thread_cli.interpreters.session_functions import (
+    CACHED,
+    EXECUTING,
+    HEAP,
+    Cells,
+    importable,
+    main,
+    names,
+    reads,
+    reduced_cached,
+    reduced_function,
+    remember,
+    remembered,
+    seen,
+)
+from thread_cli.interpreters.session_running import output
+from thread_cli.interpreters.session_sets import arrange, layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["LostError", "Pickled", "Unkept", "components", "loaded", "main", "names", "pickled"]
 
-main: Final = ModuleType("__main__")
-"""The module that code runs in."""
-names: Final = main.__dict__
-"""The names of this session: one process, one session."""
-
 _CloudPickler: Any = cloudpickle.Pickler
-_CACHED: Final = type(lru_cache(int))
-_VIEWS: Final[dict[Any, str]] = {
-    kind: kind.__name__.removeprefix("dict_") for kind in (dict_keys, dict_values, dict_items)
-}
-_RUNNING: Final[tuple[type[Any], ...]] = (
+_RUNNING: Final[Any] = (
     GeneratorType,
     CoroutineType,
     AsyncGeneratorType,
@@ -61,7 +69,7 @@ _RUNNING: Final[tuple[type[Any], ...]] = (
     io.BufferedRandom,
     io.TextIOWrapper,
 )
-_ATOMS: Final = (
+_ATOMS: Final = {
     str,
     bytes,
     int,
@@ -75,10 +83,12 @@ _ATOMS: Final = (
     frozenset,
     CodeType,
     ModuleType,
-)
-_complete: WeakSet[type] = WeakSet()
-"""Classes of the code that are as they should be in this session, whatever bytes from elsewhere say."""
-_pending: dict[type, Any] = {}
+}
+_MAKE: Final = object.__new__
+_attributes: Final = object.__getattribute__
+_SETS: Final = (set, frozenset)
+_NESTED: Final = 8_000
+"""How deeply what is pickled may be nested, in calls of Python."""
 
 
 class Unkept:
@@ -91,7 +101,7 @@ class Unkept:
         return Unkept, (object.__getattribute__(self, "_kind"),)
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("__class__", "__reduce__", "__reduce_ex__", "__dict__"):
+        if name in ("__reduce__", "__reduce_ex__"):
             return object.__getattribute__(self, name)
         raise LostError(object.__getattribute__(self, "_kind"))
 
@@ -122,22 +132,38 @@ for (
 class Pickled:
     """Bytes of named objects.
 
-    `reads` are the names that functions among them look up; `objects` the ids of what the objects consist of that may
-    change or has an identity that matters; `lost` whether something in them could not be copied.
+    `data` are the bytes, of which the first `length` tell what the objects are; the others tell what a copy has besides
+    and no code should notice: the order of sets, and what functions remember of their results. `reads` are the names
+    that functions among them look up; `objects` the ids of what the objects consist of that may change or has an
+    identity that matters; `lost` whether something in them could not be copied.
     """
 
-    __slots__ = ("_pickler", "data", "lost", "objects", "reads")
+    __slots__ = ("_pickler", "data", "length", "lost", "objects", "reads")
 
-    def __init__(self, data: bytes, pickler: _Pickler, shared: tuple[type, ...]) -> None:
-        self.data = data
+    def __init__(
+        self, values: Mapping[str, Any], shared: tuple[type, ...], *, patient: bool, careful: bool = False
+    ) -> None:
+        file = io.BytesIO()
+        pickler = (_CarefulPickler if careful else _Pickler)(file, patient=patient)
+        limit = getrecursionlimit()
+        setrecursionlimit(max(limit, _NESTED))
+        try:
+            pickler.dump(values)
+            self.length = file.tell()
+            memo = [value for _, value in pickler.memo.copy().values()]
+            orders = [(each, told) for each in memo if issubclass(type(each), _SETS) and (told := layout(each))]
+            caches = [(each, *remembered(each)) for each in pickler.caches]
+            if orders or caches:
+                pickler.dump((orders, caches))
+                memo = [value for _, value in pickler.memo.copy().values()]
+        finally:
+            setrecursionlimit(limit)
+        self.data = file.getvalue()
         self.reads = pickler.reads
         self.lost = pickler.lost
         self._pickler = pickler  # keeps temporary objects alive, so that no id is used twice
-        self.objects = {
-            place
-            for place, (_, value) in pickler.memo.copy().items()
-            if type(value) not in _ATOMS and _has_identity(value, shared)
-        }
+        self.objects = _identities(memo, shared)
+        self.objects.update(map(id, pickler.cells.cells), map(id, pickler.numbers))
 
 
 def pickled(values: Mapping[str, Any], shared: tuple[type, ...]) -> Pickled:
@@ -151,33 +177,44 @@ def pickled(values: Mapping[str, Any], shared: tuple[type, ...]) -> Pickled:
         Exception: an object does not let itself be pickled in any way.
     """
     values = {sys.intern(name): value for name, value in values.items()}  # so that the bytes do not tell names apart
-    for patient in (False, True):
-        file = io.BytesIO()
-        pickler = _Pickler(file, patient=patient)
+    patient, careful = False, EXECUTING in seen
+    while True:
         try:
-            pickler.dump(values)
+            part = Pickled(values, shared, patient=patient, careful=careful)
         except MemoryError:
             raise
         except BaseException:
             if patient:
                 raise
+            patient = True  # an object may do anything when it is asked how it is made
             continue
-        return Pickled(file.getvalue(), pickler, shared)
-    raise AssertionError
+        if careful or _NO_NUMBER not in part.data:
+            return part
+        careful = True
 
 
 def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
     """The wanted ones of the objects that were pickled. A class that this session knows stays as it is, unless it is
     itself wanted.
     """
-    _pending.clear()
-    values: dict[str, Any] = internals.pickle.loads(data)
-    found = {name: values[name] for name in wanted}
-    for value in found.values():
-        if type(value) is type and value in _pending:
-            internals._class_setstate(value, _pending.pop(value))  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-    _pending.clear()
-    return found
+    file = io.BytesIO(data)
+    reader = _Unpickler(file)
+    try:
+        values: dict[str, Any] = reader.load()
+        if file.tell() < len(data):
+            orders, caches = cast("tuple[list[Any], list[Any]]", reader.load())
+            for items, told in orders:
+                arrange(items, told)
+            for cached, *told in caches:
+                remember(cached, *told)
+        found = {name: values[name] for name in wanted}
+        for value in found.values():
+            if issubclass(type(value), type):
+                session_classes.adopt(value)
+        return found
+    finally:
+        session_classes.start()
+        session_functions.start()
 
 
 def components(parts: Mapping[str, Pickled]) -> list[list[str]]:
@@ -203,140 +240,134 @@ class _Pickler(_CloudPickler):
         super().__init__(file, protocol=5)  # pyright: ignore[reportUnknownMemberType]
         self.reads: set[str] = set()
         self.lost = False
+        self.cells = Cells()
+        self.caches: list[Any] = []
+        self.numbers: list[float] = []
+        """Numbers that are none, each of which is equal to itself alone."""
         self._patient = patient
+        self._plans: dict[type, Plan] = {}
 
     def reducer_override(self, obj: Any) -> Any:
         kind = cast("type[Any]", type(obj))
-        if kind is FunctionType and obj.__globals__ is names:
-            self.reads |= _reads(obj.__code__)
-            cells = obj.__closure__ or ()
-            # Version 2 has no back references, which would depend on how often an object is used.
-            made = (marshal.dumps(obj.__code__, 2), len(cells))
-            return _function, made, (_state(obj), cells), None, None, _completed
-        if kind in _VIEWS:
-            return _view, (_VIEWS[kind], _dict_of(obj))
-        if kind is re.Match:
-            return self._match(obj)
-        if kind is _CACHED and getattr(obj.__wrapped__, "__globals__", None) is names:
-            return _cached, (obj.__wrapped__, obj.cache_parameters())
-        if obj is _CHANCE:
-            return _chance, ()
-        if issubclass(kind, _RUNNING) and not _is_standard(obj):
-            return self._unkept(cast("type[Any]", type(obj)))
-        if issubclass(kind, BaseException) and kind.__module__ == "__main__" and _plain_exception(kind):
-            return _exception, (kind, obj.args), obj.__dict__ or None
-        reduced = cast("Any", super().reducer_override(obj))  # pyright: ignore[reportUnknownMemberType]
-        if reduced is not NotImplemented:
-            if issubclass(kind, type) and len(cast("tuple[Any, ...]", reduced)) == 6:
-                _complete.add(obj)
-                reduced[2][0].pop("__slotnames__", None)  # which pickling itself puts into a class
-                return (*reduced[:5], _set_class)
-            return reduced
-        return self._tried(obj, cast("type[Any]", type(obj))) if self._patient else NotImplemented
-
-    def _tried(self, obj: Any, kind: type[Any]) -> Any:
-        if issubclass(kind, (type, FunctionType, BuiltinFunctionType, MethodType)):
-            return NotImplemented
-        reduce = self.dispatch_table.get(kind)
+        how = self._plans.get(kind)
+        if how is not None and how.simple is not None:
+            return _MAKE, how.simple, _attributes(obj, "__dict__")
         try:
-            return reduce(obj) if reduce else obj.__reduce_ex__(5)
-        except Exception:  # noqa: BLE001 - an object may do anything when it is asked how it is made
+            reduced = self._reduced(obj, kind)
+            if reduced is NotImplemented and self._patient and not issubclass(kind, (type, *_FOUND)):
+                reduce = self.dispatch_table.get(kind)
+                return reduce(obj) if reduce else obj.__reduce_ex__(5)
+        except Exception:
+            if not self._patient:
+                raise
             return self._unkept(kind)
+        return reduced
 
-    def _match(self, found: re.Match[Any]) -> Any:
-        """A match, by what finds it again."""
-        for way, start in (
-            ("search", found.pos),
-            ("match", found.pos),
-            ("fullmatch", found.pos),
-            ("match", found.start()),
-        ):
-            again = getattr(found.re, way)(found.string, start, found.endpos)
-            if again is not None and again.regs == found.regs:
-                return _matched, (found.re, way, found.string, start, found.endpos)
-        return self._unkept(re.Match)
+    def _reduced(self, obj: Any, kind: Any) -> Any:
+        if kind is Unkept:
+            self.lost = True
+            return obj.__reduce__()
+        if kind is FunctionType and obj.__globals__ is names:
+            self.reads |= reads(obj.__code__)
+            return reduced_function(obj, self.cells, {})
+        if kind is FunctionType and not (importable(obj) or _is_of_module(obj.__globals__)):
+            return reduced_function(obj, self.cells, obj.__globals__)
+        if kind is CACHED and not importable(obj):
+            self.caches.append(obj)
+            return reduced_cached(obj)
+        if (reduced := reduced_other(obj, kind)) is not None:
+            return reduced
+        if issubclass(kind, type):
+            return reduced_class(obj) or self._standard(obj)
+        if obj is output.stream:
+            return _output, ()
+        if obj is sys.stderr:
+            return self._standard(obj)
+        if issubclass(kind, _RUNNING) or _is_thread(kind):
+            return self._unkept(kind)
+        if issubclass(kind, BaseException):
+            return reduced_exception(obj, own=is_own(kind)) or NotImplemented
+        if not is_own(kind):
+            return self._standard(obj)
+        if issubclass(kind, enum.Enum):
+            return reduced_member(obj)
+        how = self._plans.get(kind) or self._plans.setdefault(kind, plan(kind))
+        if how.simple is not None:
+            return _MAKE, how.simple, _attributes(obj, "__dict__")
+        return reduced_object(obj, kind, how) or NotImplemented
+
+    def _standard(self, obj: Any) -> Any:
+        return super().reducer_override(obj)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     def _unkept(self, kind: type[Any]) -> Any:
         self.lost = True
         return Unkept, (kind.__name__[:100],)
 
 
-_CHANCE: Final = cast("Any", random)._inst
+def _output() -> Any:
+    return output.stream
 
 
-def _chance() -> random.Random:
-    return _CHANCE
+class _CarefulPickler(_Pickler):
+    """Takes care, slowly, of two things that pickle would copy: what is no number, and the builtins in what code was
+    executed with.
+    """
+
+    def persistent_id(self, obj: Any) -> Any:
+        if type(obj) is float and math.isnan(obj):
+            place = next((place for place, number in enumerate(self.numbers) if number is obj), len(self.numbers))
+            if place == len(self.numbers):
+                self.numbers.append(obj)
+            return -1 if obj is _NAN else place
+        return "builtins" if obj is builtins.__dict__ else None
 
 
-def _matched(pattern: re.Pattern[Any], way: str, *where: Any) -> Any:
-    return getattr(pattern, way)(*where)
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self._numbers: dict[int, float] = {-1: _NAN}
+
+    def persistent_load(self, pid: Any) -> Any:
+        return builtins.__dict__ if pid == "builtins" else self._numbers.setdefault(pid, float("nan"))
 
 
-def _view(kind: str, of: dict[Any, Any]) -> Any:
-    return getattr(of, kind)()
+_NAN: Final = math.nan
+_NO_NUMBER: Final = b"G\x7f\xf8" + bytes(6)
+"""What is no number, as bytes."""
+_FOUND: Final = (FunctionType, BuiltinFunctionType, MethodType)
+"""Types of what is found by its name, where it is not the code's own."""
 
 
-def _dict_of(view: Any) -> dict[Any, Any]:
-    return next(cast("dict[Any, Any]", each) for each in gc.get_referents(view) if isinstance(each, dict))
+def _is_of_module(space: dict[str, Any]) -> bool:
+    """Whether names are those of a module."""
+    module = sys.modules.get(space.get("__name__", ""))
+    return module is not None and module.__dict__ is space
 
 
-def _exception(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    made = kind.__new__(kind, *args)
-    made.args = args
-    return made
+def _is_thread(kind: type[Any]) -> bool:
+    threading = sys.modules.get("threading")
+    return threading is not None and issubclass(kind, threading.Thread)
 
 
-def _plain_exception(kind: type) -> bool:
-    return kind.__reduce__ is BaseException.__reduce__ and "__reduce_ex__" not in vars(kind)
+def _identities(values: Iterable[Any], shared: tuple[type, ...]) -> set[int]:
+    """The ids of objects of which it matters that two names share them: not of those found by a name in a module."""
+    found: set[int] = set()
+    known: dict[type, bool | None] = {}
+    for value in values:
+        kind = cast("type[Any]", type(value))
+        matters = known.get(kind, kind)
+        if matters is kind:
+            special = issubclass(kind, type) or kind in (FunctionType, BuiltinFunctionType)
+            matters = known[kind] = None if special else kind not in _ATOMS and not issubclass(kind, shared)
+        if matters or (matters is None and _is_own(value, kind)):
+            found.add(id(value))
+    return found.difference(standard)
 
 
-def _is_standard(file: Any) -> bool:
-    return file is sys.stdout or file is sys.stderr
-
-
-def _function(code: bytes, cells: int) -> FunctionType:
-    return FunctionType(marshal.loads(code), names, closure=tuple(CellType() for _ in range(cells)) or None)  # noqa: S302
-
-
-def _cached(function: FunctionType, parameters: dict[str, Any]) -> Any:
-    return lru_cache(**parameters)(function)
-
-
-def _state(function: FunctionType) -> dict[str, Any]:
-    kept = ("__name__", "__qualname__", "__defaults__", "__kwdefaults__", "__doc__", "__annotations__", "__module__")
-    return {name: getattr(function, name) for name in kept} | {"__dict__": function.__dict__}
-
-
-def _completed(function: FunctionType, state: tuple[dict[str, Any], tuple[CellType, ...]]) -> None:
-    for name, value in state[0].items():
-        setattr(function, name, value)
-    for place, cell in zip(function.__closure__ or (), state[1], strict=True):
-        try:
-            place.cell_contents = cell.cell_contents
-        except ValueError:
-            continue
-
-
-def _set_class(made: type, state: Any) -> type:
-    if made in _complete:
-        _pending[made] = state
-        return made
-    _complete.add(made)
-    return internals._class_setstate(made, state)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
-
-
-def _reads(code: CodeType) -> set[str]:
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*map(_reads, inner))
-
-
-def _has_identity(value: Any, shared: tuple[type, ...]) -> bool:
-    """Whether it matters that two names share this object: not for what is found by its name in a module."""
-    kind = cast("type[Any]", type(value))
+def _is_own(value: Any, kind: type[Any]) -> bool:
+    """Whether a function or a class is the code's own."""
     if kind is FunctionType:
         return value.__globals__ is names
-    if issubclass(kind, type):
-        return value.__module__ == "__main__"
     if kind is BuiltinFunctionType:
         return type(value.__self__) is not ModuleType
-    return value is not _CHANCE and not issubclass(kind, shared)
+    return bool(value.__flags__ & HEAP) and not importable(value)

@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import ast
 import builtins
-import inspect
 import io
+import operator
 import re
 import sys
 from typing import Any, Final, NamedTuple
 
-__all__ = ["ADDRESS", "Ran", "one_line", "run"]
+from thread_cli.interpreters.session_functions import DELETING, EXECUTING, seen
+
+__all__ = ["ADDRESS", "Ran", "depth_allowed", "depth_left", "limit_depth", "one_line", "output", "run"]
 
 ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _PRINT_LIMIT: Final = 64_000  # bytes
 _LINE: Final = 300
 _DEPTH: Final = 1_000
-"""Python's own limit of recursion, counted from the code on."""
+"""Python's own limit of recursion."""
 _MARK: Final = "<statement>"
 _COMPOUND: Final = (ast.If, ast.For, ast.While, ast.Try, ast.TryStar, ast.With, ast.Match)
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
+_STORE: Final = "."
+"""Stands for setting an attribute."""
+_STORING: Final = {_STORE, "setattr", "delattr", "vars", "exec", "eval", "globals"}
+_SEEN: Final = {
+    **dict.fromkeys(("__del__", "weakref", "finalize", "getrefcount", "gc"), DELETING),
+    **dict.fromkeys(("exec", "eval"), EXECUTING),
+}
+"""What code that uses these names does."""
+_set_limit: Final = sys.setrecursionlimit
+_limit = _DEPTH
+_below = 0
+"""How many calls there are below the code."""
+
+
 class Ran(NamedTuple):
     """What became of a piece of code.
 
-    `bound` are the names that its simple statements bound, in the order of binding, also where it binds them to what
-    they were bound to. `printed` is what the last statement that printed has printed, None where none did. `stores`
-    tells whether the code sets attributes.
+    `bound` are the names that it bound: those of its simple statements, in the order of binding, also where it binds
+    them to what they were bound to, and all others that another object is bound to now. `gone` are names that were
+    there before. `printed` is what the last statement that printed has printed, None where none did. `stores` tells
+    whether the code sets attributes.
     """
 
     bound: list[str]
+    gone: list[str]
     printed: str | None
     error: str | None
     stores: bool
@@ -38,11 +56,14 @@ class Ran(NamedTuple):
 
 def run(code: str, names: dict[str, Any]) -> Ran:
     """Run code over names. A call before each of its statements tells which of them printed, and which were done."""
-    output = _Output()
+    global _below  # noqa: PLW0603 - one process, one session
+    output.begin()
     statements: list[ast.stmt] = []
     error: str | None = None
     stores = False
     begun = 0
+    before: dict[str, Any] | None = None
+    numbered = False
 
     def begin() -> None:
         nonlocal begun
@@ -51,17 +72,22 @@ def run(code: str, names: dict[str, Any]) -> Ran:
 
     try:
         tree = ast.parse(code, "<string>")
-        stores = any(map(_sets_attribute, ast.walk(tree)))
+        used = _used(tree)
+        stores = not used.isdisjoint(_STORING)
+        seen.update(_SEEN[name] for name in used & _SEEN.keys())
+        # An object may leave its number to another one; so objects are held on to, unless the code would see it.
+        numbered = DELETING in seen
+        before = {name: id(value) if numbered else value for name, value in names.items()}
         statements = tree.body
         first = _first(tree)
         compiled = compile(_marked(tree, first), "<string>", "exec", dont_inherit=True)
         begun = first
         setattr(builtins, _MARK, begin)
-        sys.stdout = output.stream
-        if sys.getrecursionlimit() == _DEPTH:
-            sys.setrecursionlimit(_DEPTH + _depth())
+        _below = _depth()
+        depth_allowed(_limit)
         try:
-            exec(compiled, names)  # noqa: S102 - what this process is for
+            # With a star, as Python does not count a call of C that it has specialized.
+            exec(*(compiled, names))  # noqa: S102 - what this process is for
         finally:
             sys.settrace(None)
             sys.setprofile(None)
@@ -73,7 +99,33 @@ def run(code: str, names: dict[str, Any]) -> Ran:
         for name in _targets(statement):
             bound.pop(name, None)
             bound[name] = None
-    return Ran(list(bound), output.text(), error, stores)
+    before = names if before is None else before
+    for name, value in names.items():
+        if name not in before or (before[name] != id(value) if numbered else before[name] is not value):
+            bound.setdefault(name)
+    gone = [name for name in before if name not in names]
+    return Ran(list(bound), gone, output.text(), error, stores)
+
+
+def limit_depth() -> None:
+    """Let the limit of recursion be what the code makes of it, without the frames below it."""
+    for name, function in (("setrecursionlimit", depth_allowed), ("getrecursionlimit", depth_left)):
+        function.__name__ = function.__qualname__ = name
+        function.__module__ = "sys"
+        setattr(sys, name, function)
+
+
+def depth_allowed(limit: int, /) -> None:
+    """Set the limit of recursion of the code."""
+    global _limit  # noqa: PLW0603 - one process, one limit
+    limit = operator.index(limit)
+    _set_limit(limit + _below if limit > 0 else limit)
+    _limit = limit
+
+
+def depth_left() -> int:
+    """The limit of recursion of the code."""
+    return _limit
 
 
 def one_line(error: BaseException) -> str:
@@ -86,14 +138,21 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-class _Output(io.BytesIO):
-    """What a piece of code prints, by statement; of each statement no more than a limit."""
+class Output(io.BytesIO):
+    """What code prints, by statement; of each statement no more than a limit."""
 
     def __init__(self) -> None:
         super().__init__()
         self._begin = 0
         self._last = (0, 0)
         self.stream = io.TextIOWrapper(self, "utf-8", newline="\n", write_through=True)
+
+    def begin(self) -> None:
+        """Begin with another piece of code."""
+        self.seek(0)
+        self.truncate()
+        self._begin = 0
+        self._last = (0, 0)
 
     def write(self, data: Any, /) -> int:
         room = _PRINT_LIMIT - (self.tell() - self._begin)
@@ -117,12 +176,19 @@ class _Output(io.BytesIO):
         return ADDRESS.sub(" at 0x0", self.getvalue()[begin:end].decode("utf-8", "replace")) if end else None
 
 
+output: Final = Output()
+"""What the code of this session prints: its standard output, unless it takes another."""
+
+
 def _depth() -> int:
-    """How many frames there are below the code."""
-    frame, depth = inspect.currentframe(), -1
-    while frame is not None:
-        frame, depth = frame.f_back, depth + 1
-    return depth
+    """How many calls there are below the code, as Python counts them: that is in the error that says it."""
+    try:
+        _set_limit(*(1,))
+    except RecursionError as error:
+        depth = re.search("depth ([0-9]+)", str(error))
+        if depth is not None:
+            return int(depth[1]) - 1  # without this function
+    return 0
 
 
 def _first(tree: ast.Module) -> int:
@@ -159,7 +225,19 @@ def _targets(statement: ast.stmt) -> list[str]:
     return [node.id for node in stored] + [name.split(".")[0] for name in imported]
 
 
-def _sets_attribute(node: ast.AST) -> bool:
-    if isinstance(node, ast.Attribute):
-        return not isinstance(node.ctx, ast.Load)
-    return isinstance(node, ast.Name) and node.id in ("setattr", "delattr", "vars", "exec", "eval", "globals")
+def _used(tree: ast.Module) -> set[str]:
+    """The names that stand in code, whatever for."""
+    used: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Name(id=name) | ast.FunctionDef(name=name) | ast.alias(name=name) | ast.ImportFrom(module=str(name))
+            ):
+                used.add(name)
+            case ast.Attribute(attr=name, ctx=context):
+                used.add(name)
+                if not isinstance(context, ast.Load):
+                    used.add(_STORE)
+            case _:
+                pass
+    return used

@@ -1,53 +1,69 @@
-"""What a session holds besides its names and survives it all the same: random numbers, decimal contexts, modules.
+"""What a session holds besides its names and survives it all the same.
 
-Modules are compared with how they were when the session began; names that code bound in them anew are kept. What lies
-deeper in them is not.
+That are random numbers, decimal contexts, limits and other settings of the standard library, names like `__all__`, and
+names in modules that code bound anew, by comparison with how they were when the session began. What lies deeper in
+modules, as in their classes and objects, is not kept.
 """
 
 from __future__ import annotations
 
+import calendar
 import decimal
+import logging
+import os
 import random
 import sys
+import warnings
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from thread_cli.interpreters.session_functions import names
+from thread_cli.interpreters.session_pickling import Unkept
+from thread_cli.interpreters.session_running import depth_allowed, depth_left, output
 from thread_cli.interpreters.tame import MODULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["State"]
 
 _CONTEXT: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
-_WATCHED: Final = [*MODULES, "contextlib", "csv", "io", "numbers", "os", "pprint", "time", "traceback", "types"]
+_WATCHED: Final = [
+    *MODULES,
+    *("builtins", "contextlib", "csv", "io", "numbers", "os", "pprint", "time", "traceback", "types", "warnings"),
+]
+_ANNOTATIONS: Final = "__annotations__"
 
 
 class State:
     """The state of the modules of this process, as it was when this object was made."""
 
     def __init__(self) -> None:
-        self._chance = random.getstate()
-        self._context = _context()
+        self._settings = {name: get() for name, (get, _) in _SETTINGS.items()}
         self._modules = {name: dict(vars(module)) for name in _WATCHED if (module := sys.modules.get(name)) is not None}
+        self._names = {name: value for name, value in names.items() if _is_special(name)}
 
     def changes(self, *, modules: bool) -> dict[str, Any]:
         """What has changed since; with `modules` also names in modules."""
         found: dict[str, Any] = {}
-        if (chance := random.getstate()) != self._chance:
-            found["random"] = chance
-        if (context := _context()) != self._context:
-            found["decimal"] = context
+        for name, (get, _) in _SETTINGS.items():
+            if (now := get()) != self._settings[name]:
+                found[name] = now
+        special = {name: value for name, value in names.items() if _is_special(name)}
+        changed = {name: value for name, value in special.items() if self._names.get(name, self) is not value}
+        if special.get(_ANNOTATIONS):
+            changed[_ANNOTATIONS] = special[_ANNOTATIONS]
+        if changed:
+            found["names"] = changed
         if modules and (changed := dict(self._changed())):
             found["modules"] = changed
         return found
 
     def set(self, changes: dict[str, Any]) -> None:
         """Bring changes about that another session told."""
-        if "random" in changes:
-            random.setstate(changes["random"])
-        for name, value in changes.get("decimal", {}).items():
-            setattr(decimal.getcontext(), name, value)
+        for name in changes.keys() & _SETTINGS.keys():
+            _SETTINGS[name][1](changes[name])
+        names.update(changes.get("names", {}))
         for name, values in changes.get("modules", {}).items():
             vars(sys.modules[name]).update(values)
 
@@ -56,10 +72,14 @@ class State:
         return not next(self._changed(), None)
 
     def reset(self) -> None:
-        """Set random numbers and contexts back to where they were."""
-        random.setstate(self._chance)
-        for name, value in self._context.items():
-            setattr(decimal.getcontext(), name, value)
+        """Set settings back to where they were, and forget all names."""
+        for name, (get, set_) in _SETTINGS.items():
+            if get() != self._settings[name]:
+                set_(self._settings[name])
+        names.clear()
+        names.update(self._names)
+        if _ANNOTATIONS in self._names:
+            names[_ANNOTATIONS] = self._names[_ANNOTATIONS] = {}
 
     def _changed(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, before in self._modules.items():
@@ -67,13 +87,85 @@ class State:
             changed = {
                 key: value
                 for key, value in now.items()
-                if before.get(key, self) is not value and type(value) is not ModuleType and not key.startswith("__")
+                if before.get(key, self) is not value
+                and type(value) is not ModuleType
+                and not key.startswith("__")
+                and key.isidentifier()
+                and (name, key) not in _TOLD
             }
             if changed:
                 yield name, changed
+
+
+def _is_special(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith("__") and name.endswith("__") and name != "__builtins__"
 
 
 def _context() -> dict[str, Any]:
     context = decimal.getcontext()
     told: dict[str, Any] = {name: getattr(context, name) for name in _CONTEXT}
     return told | {kind: dict(getattr(context, kind)) for kind in ("flags", "traps")}
+
+
+def _set_context(told: dict[str, Any]) -> None:
+    for name, value in told.items():
+        setattr(decimal.getcontext(), name, value)
+
+
+def _environ() -> dict[bytes, bytes]:
+    return cast("Any", os.environ)._data.copy()  # quicker than to decode all of it
+
+
+def _set_environ(wanted: dict[bytes, bytes]) -> None:
+    told = {os.fsdecode(name): os.fsdecode(value) for name, value in wanted.items()}
+    for name in os.environ.keys() - told.keys():
+        del os.environ[name]
+    os.environ.update(told)
+
+
+def _stdout() -> str | None:
+    """What code has put in the place of the standard output; None where it is there."""
+    return None if sys.stdout is output.stream else type(sys.stdout).__name__
+
+
+def _set_stdout(told: str | None) -> None:
+    sys.stdout = output.stream if told is None else cast("Any", Unkept(told))
+
+
+def _set_path(told: list[str]) -> None:
+    sys.path[:] = told
+
+
+def _loggers() -> dict[str, tuple[Any, ...]]:
+    """Of each logger (the root's name is empty): level, handlers, whether it tells the next one, whether it is off."""
+    known: dict[str, Any] = {"": logging.root, **logging.root.manager.loggerDict}
+    loggers = {name: each for name, each in known.items() if isinstance(each, logging.Logger)}
+    return {name: (each.level, each.handlers.copy(), each.propagate, each.disabled) for name, each in loggers.items()}
+
+
+def _set_loggers(told: dict[str, tuple[Any, ...]]) -> None:
+    for name, (level, handlers, propagate, disabled) in told.items():
+        logger = logging.getLogger(name)
+        logger.handlers[:] = handlers
+        logger.propagate, logger.disabled = propagate, disabled
+        logger.setLevel(level)
+
+
+def _set_filters(told: list[Any]) -> None:
+    warnings.resetwarnings()
+    warnings.filters[:] = told  # pyright: ignore[reportIndexIssue]
+
+
+_SETTINGS: Final[dict[str, tuple[Callable[[], Any], Callable[[Any], object]]]] = {
+    "random": (random.getstate, random.setstate),
+    "decimal": (_context, _set_context),
+    "recursion": (depth_left, depth_allowed),
+    "digits": (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+    "stdout": (_stdout, _set_stdout),
+    "loggers": (_loggers, _set_loggers),
+    "path": (sys.path.copy, _set_path),
+    "environ": (_environ, _set_environ),
+    "weekday": (calendar.firstweekday, calendar.setfirstweekday),
+    "filters": (lambda: list(warnings.filters), _set_filters),
+}
+_TOLD: Final = {("warnings", "filters"), ("os", "environ")}

@@ -38,7 +38,7 @@ class Tools:
 _MODULES: Final = """
 import bisect, calendar, collections, copy, csv, dataclasses, datetime, decimal, enum, fractions, functools, heapq, io
 import itertools, json, math, operator, pprint, random, re, statistics, string, textwrap, time, traceback, typing
-import abc, contextlib, inspect, numbers, unicodedata, keyword, types, warnings, os, sys
+import abc, contextlib, inspect, logging, numbers, unicodedata, keyword, types, warnings, os, sys
 """
 _PANDAS: Final = """
 import datetime, json, math, re, statistics

@@ -9,9 +9,9 @@ A message is the length of its JSON and the length of its attachments, four byte
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from dataclasses import dataclass, field
+from json import dumps, loads
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters import Names
@@ -174,7 +174,7 @@ def message(content: dict[str, Any], names: dict[str, Any] | None = None, blobs:
         told["names"] = said
     if blobs:
         told["blobs"] = [[len(blob.data), sorted(blob.reads)[:_READS_LIMIT], blob.lost] for blob in blobs]
-    body = json.dumps(told).encode()
+    body = dumps(told).encode()
     length = sum(len(blob.data) for blob in blobs)
     if len(body) > BODY_LIMIT or length > ATTACHED_LIMIT:
         raise ValueError("the values are too large to be kept")
@@ -199,7 +199,7 @@ def parsed(body: bytes, rest: bytes) -> tuple[dict[str, Any], Names]:
     Raises:
         ValueError, TypeError, RecursionError: it is not a message.
     """
-    content = json.loads(body)
+    content = loads(body)
     if not isinstance(content, dict):
         raise TypeError("no message")
     content = cast("dict[str, Any]", content)

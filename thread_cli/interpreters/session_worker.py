@@ -8,14 +8,15 @@ runner is told is how each name reads, and bytes with which another session can 
 from __future__ import annotations
 
 import builtins
-import json
 import os
 import sys
 import warnings
 from importlib.machinery import BuiltinImporter
+from json import dumps, loads
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from thread_cli.interpreters.session_copies import note_standard
 from thread_cli.interpreters.session_pickling import (
     LostError,
     Pickled,
@@ -26,7 +27,7 @@ from thread_cli.interpreters.session_pickling import (
     names,
     pickled,
 )
-from thread_cli.interpreters.session_running import ADDRESS, one_line, run
+from thread_cli.interpreters.session_running import ADDRESS, limit_depth, one_line, output, run
 from thread_cli.interpreters.session_state import State
 from thread_cli.interpreters.session_values import (
     ATTACHED_LIMIT,
@@ -61,6 +62,9 @@ _SMALL: Final = 4_096
 
 def prepared(tools: Tools) -> Callable[[int], Session]:
     """What makes a session of a connection, in processes forked from this one."""
+    limit_depth()
+    note_standard()
+    sys.stdout = sys.__stdout__ = output.stream  # pyright: ignore[reportAttributeAccessIssue]
     names.update(__builtins__=builtins, __loader__=BuiltinImporter)
     if sys.version_info < (3, 14):
         names["__annotations__"] = {}
@@ -79,8 +83,8 @@ class Session:
         self._tools = tools
         self._state = state
         self._base: dict[str, Any] = dict(names)
-        self._marks: dict[str, tuple[Any, bytes | None]] = {}
-        """Of each name, the object and what tells whether it has changed in place, when the runner was told of it."""
+        self._marks: dict[str, _Mark | None] = {}
+        """Of each name, what tells whether its object has changed in place since the runner was told of it."""
         self._groups: dict[str, tuple[str, ...]] = {}
         """Of each name, the names that share objects with it."""
         self._stores = False
@@ -118,13 +122,11 @@ class Session:
 
     def _reset(self) -> bool:
         """Forget all that a thread has left here, so that another can use the session; whether that can be done."""
-        names.clear()
-        names.update(self._base)
+        self._state.reset()
+        names.update({name: value for name, value in self._base.items() if name not in names})
         self._marks.clear()
         self._groups.clear()
         self._told_state = b""
-        self._state.reset()
-        sys.setrecursionlimit(1_000)
         return self._state.untouched()
 
     def _run(self, code: str, given: Names, drop: Iterable[str], watch: Iterable[str]) -> bytes:
@@ -132,17 +134,15 @@ class Session:
         reached = set(watch).union(*(self._groups.get(name, ()) for name in watch))
         for name in reached:
             if name in names and name not in self._marks:
-                self._marks[name] = names[name], self._mark(self._part(name))
-        before = dict(names)
-        bound, printed, error, stores = run(code, names)
+                self._marks[name] = _mark(self._part(name))
+        bound, gone, printed, error, stores = run(code, names)
         self._stores = self._stores or stores
         names.setdefault("__builtins__", builtins)
-        new = [name for name, value in names.items() if name not in before or value is not before[name]]
-        affected = dict.fromkeys(name for name in (*bound, *new, *reached) if _is_name(name) and name in names)
-        said, more, blobs, large = self._told(affected, {*bound, *new})
+        affected = dict.fromkeys(name for name in (*bound, *reached) if _is_name(name) and name in names)
+        said, more, blobs, large = self._told(affected, set(bound))
         if large and error is None:
             error = f"MemoryError: too large to be kept: {', '.join(large)}"
-        gone = sorted(name for name in before if name not in names and _is_name(name))
+        gone = sorted(filter(_is_name, gone))
         for name in gone:
             self._marks.pop(name, None)
             self._groups.pop(name, None)
@@ -171,7 +171,9 @@ class Session:
                 names.update({name: Unkept(kind) for name in wanted})
             self._groups |= dict.fromkeys(wanted, tuple(sorted(wanted)))
         if STATE in given.kept:
-            self._state.set(loaded(given.kept[STATE].data, [""])[""])
+            changes = loaded(given.kept[STATE].data, [""])[""]
+            self._state.set(changes)
+            self._stores = self._stores or "modules" in changes
             self._told_state = given.kept[STATE].data
 
     # --- what the runner is told
@@ -182,13 +184,16 @@ class Session:
         """How names read that are bound or changed; other names whose bytes are new; the bytes; what is too large."""
         parts: dict[str, Pickled] = {}
         changed: dict[str, None] = {}
+        renewed: set[str] = set()
         large: list[str] = []
         for name in affected:
             part = self._part(name)
-            mark = self._mark(part)
-            if name in bound or self._marks.get(name) is None or self._marks[name][1] != mark:
-                changed[name] = None
-            self._marks[name] = names[name], mark
+            mark, before = _mark(part), self._marks.get(name)
+            if name in bound or name not in self._marks or before != mark:
+                renewed.add(name)
+                if name in bound or name not in self._marks or not before or not mark or before.value != mark.value:
+                    changed[name] = None
+            self._marks[name] = mark
             if part is not None:
                 parts[name] = part
             else:
@@ -200,7 +205,7 @@ class Session:
         room = ATTACHED_LIMIT
         for group in components(parts) if len(parts) > 1 else [list(parts)]:
             key = tuple(sorted(group))
-            if all(name not in changed and self._groups.get(name) == key for name in group):
+            if all(name not in renewed and self._groups.get(name) == key for name in group):
                 continue
             blob = self._together(group, parts)
             if len(blob.data) > room:
@@ -240,16 +245,13 @@ class Session:
         value = names[name]
         kind = cast("type[Any]", type(value))
         if kind in _ATOMS or (kind is tuple and all(type(item) in _ATOMS for item in value)):
-            return None
+            numbers: tuple[Any, ...] = value if kind is tuple else (value,)
+            if all(number == number for number in numbers):  # noqa: PLR0124 - or it is none, and equal to itself alone
+                return None
         try:
             return pickled({name: value}, self._tools.shared)
         except BaseException:  # noqa: BLE001 - a value may do anything when it is pickled
             return pickled({name: Unkept(kind.__name__[:100])}, ())
-
-    def _mark(self, part: Pickled | None) -> bytes | None:
-        if part is None:
-            return None
-        return part.data if len(part.data) <= _SMALL else b"%d %d" % (len(part.data), hash(part.data))
 
     def _said(self, name: str, blob: Blob | None, room: int) -> tuple[Any, int]:
         """How a value reads, and how many bytes that takes: a plain value as it is, another by a text."""
@@ -258,7 +260,7 @@ class Session:
             if type(value) in _SIZED and len(value) > VALUE_LIMIT // 8:
                 raise NotPlainError  # noqa: TRY301 - or it would take long to find out
             plain = encoded(value, self._tools.plain)
-            cost = len(json.dumps(plain))
+            cost = len(dumps(plain))
             if cost <= min(VALUE_LIMIT, room):
                 return (plain, cost) if blob is None else (Kept(blob, plain), cost)
         except BaseException:  # noqa: BLE001, S110 - it is told by its text then
@@ -284,8 +286,8 @@ class Session:
     def _call(self, name: str) -> FunctionType:
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._asking:
-                self._send(message({"ask": name, "args": json.loads(json.dumps([args, kwargs], default=_json))}))
-                answer = json.loads(self._receive()[0])
+                self._send(message({"ask": name, "args": loads(dumps([args, kwargs], default=_json))}))
+                answer = loads(self._receive()[0])
             if "failed" in answer:
                 raise {"TypeError": TypeError}.get(answer["kind"], RuntimeError)(answer["failed"])
             return answer["answer"]
@@ -310,6 +312,21 @@ class Session:
         view = memoryview(data)
         while view:
             view = view[os.write(self._connection, view) :]
+
+
+class _Mark(NamedTuple):
+    """Tells a value from another, and one order of sets and one memory of functions from another."""
+
+    value: bytes | tuple[int, int]
+    rest: bytes | tuple[int, int]
+
+
+def _mark(part: Pickled | None) -> _Mark | None:
+    return None if part is None else _Mark(*map(_short, (part.data[: part.length], part.data[part.length :])))
+
+
+def _short(data: bytes) -> bytes | tuple[int, int]:
+    return data if len(data) <= _SMALL else (len(data), hash(data))
 
 
 def _blob(part: Pickled) -> Blob:

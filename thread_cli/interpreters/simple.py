@@ -10,9 +10,9 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.interpreters import Outcome
+from thread_cli.interpreters import Names, Outcome
 from thread_cli.interpreters.code import parse
-from thread_cli.interpreters.session_values import NotPlainError, encoded
+from thread_cli.interpreters.session_values import STATE, Held, NotPlainError, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,14 +49,14 @@ def simple_outcome(code: str, names: Mapping[str, Any]) -> Outcome | None:
         for statement in parse(code):
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    found = {name: _value(value, names, bound)}
+                    found = {_free(name, names): _value(value, names, bound)}
                 case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
-                    found = {_name(target): None for target in targets}
+                    found = {_free(_name(target), names): None for target in targets}
                     if len(found) != len(values):
                         return None
                     found = dict(zip(found, [_value(value, names, bound) for value in values], strict=True))
                 case ast.Expr(ast.Call(ast.Name(id="print"), [shown], [])) if not (
-                    "print" in names or "print" in bound
+                    "print" in names or "print" in bound or _has_state(names)
                 ):
                     found = {}
                     printed = f"{_shown(_value(shown, names, bound))}\n"
@@ -113,12 +113,16 @@ def _text(part: ast.expr, names: Mapping[str, Any], bound: Mapping[str, Any]) ->
 def _shown(value: Any) -> str:
     if type(value) not in (str, int, float, bool, type(None)):
         raise _OtherError
-    return str(value)
+    text = str(value)
+    text.encode()  # half a character cannot be printed
+    return text
 
 
 def _small(value: Any) -> Any:
     """A number or a text that is not large."""
     kind = type(cast("object", value))
+    if kind is float and value != value:  # noqa: PLR0124 - it is no number, and equal to itself alone
+        raise _OtherError
     if kind in (float, bool, type(None)) or (kind is int and -_LARGEST < value < _LARGEST):
         return value
     if kind is str and len(value) <= _LONGEST_TEXT:
@@ -133,6 +137,18 @@ def _constant(node: ast.expr) -> Any:
     value = ast.literal_eval(node)
     encoded(value)
     return value
+
+
+def _has_state(names: Mapping[str, Any]) -> bool:
+    """Whether the thread has changed something besides names: it may be what `print` does."""
+    return isinstance(names, Names) and STATE in names.kept
+
+
+def _free(name: str, names: Mapping[str, Any]) -> str:
+    """A name that can be bound without more: no object is deleted by that, and Python gives the name no meaning."""
+    if isinstance(names.get(name), Held) or (name.startswith("__") and name.endswith("__")):
+        raise _OtherError
+    return name
 
 
 def _name(target: ast.expr) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-__all__ = ["holds_set", "spelled"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["containers", "holds_set", "spelled", "with_shared"]
 
 
 def spelled(value: Any) -> str:
@@ -47,4 +50,33 @@ def holds_set(value: Any) -> bool:
             pending.extend(cast("list[Any]", item))
         elif not isinstance(item, (str, int, float, bytes, type(None))):
             return False
+    return found
+
+
+def containers(value: Any) -> set[int]:
+    """The ids of the lists, dictionaries and sets in `value`, however deep."""
+    found: set[int] = set()
+    pending: list[Any] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, tuple) or (isinstance(item, (list, dict, set)) and id(cast("Any", item)) not in found):
+            if not isinstance(item, tuple):
+                found.add(id(cast("Any", item)))
+            if isinstance(item, dict):
+                pending.extend(cast("dict[Any, Any]", item).values())
+            else:
+                pending.extend(cast("list[Any]", item))
+    return found
+
+
+def with_shared(some: dict[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """Some of the names, and all others that have a list, a dictionary or a set in common with them."""
+    held = {name: ids for name, value in names.items() if (ids := containers(value))}
+    found = dict(some)
+    pending = list(some)
+    while pending:
+        ids = held.pop(pending.pop(), set[int]())
+        others = [name for name, theirs in held.items() if not ids.isdisjoint(theirs)]
+        found |= {name: names[name] for name in others if name not in found}
+        pending += others
     return found

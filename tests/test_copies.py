@@ -1,0 +1,69 @@
+"""What a thread has is the same in another session: where a thread is spawned, and where a session has ended."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+import pytest
+from cases import BACK, FORK, JOIN, TABLE, label
+from cpython import expected
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sessions import computed, in_statements
+
+from thread_cli.interpreters.session_pickling import loaded, pickled
+from thread_cli.interpreters.session_sets import layout
+
+SEVERAL = [each for each in TABLE if len(each) > 1]
+SEVERAL += [in_statements(each) for each in TABLE if len(each) == 1 and "\nclass " in f"\n{each[0]}"]
+UNCOPIED = {
+    "generator", "coroutine", "TextIOWrapper", "Thread", "HASH", "writer", "Connection", "StringIO",
+    "list", "value",
+}  # fmt: skip
+"""Kinds of what cannot be copied: among them are lists nested too deeply, and a `StringIO` that was closed."""
+
+
+@pytest.fixture(scope="session")
+def python_apart() -> list[list[tuple[Any, Any]]]:
+    """What Python makes of them."""
+    return expected(SEVERAL)
+
+
+@pytest.mark.parametrize("place", range(len(SEVERAL)), ids=lambda place: label(SEVERAL[place]))
+async def test_a_thread_goes_on_with_copies_as_python_goes_on(variables, python_apart, place) -> None:
+    """No piece runs in the session of another; those that make classes are cut up into statements."""
+    for ours, theirs in zip(await computed(variables, SEVERAL[place], apart=True), python_apart[place], strict=True):
+        if ours != theirs and (lost := re.match(r"RuntimeError: a (\w+)[^:]* cannot be copied", ours[1] or "")):
+            assert lost[1] in UNCOPIED
+            break
+        assert ours == theirs
+
+
+def test_cases_of_children_end_where_they_begin() -> None:
+    for case in TABLE:
+        assert case.count(FORK) == case.count(BACK) + case.count(JOIN)
+
+
+_CHANGES = st.lists(st.tuples(st.sampled_from(["add", "discard", "pop"]), st.integers(0, 40)), max_size=120)
+
+
+@given(_CHANGES, st.booleans(), st.integers(0, 2))
+@settings(max_examples=300, deadline=None)
+def test_a_copy_of_a_set_has_its_order_now_and_later(changes, frozen, kind) -> None:
+    items: Any = set()
+    of = (lambda n: f"text {n}", lambda n: n * 8, lambda n: (n, "a"))[kind]
+    for way, number in changes:
+        if way != "pop":
+            getattr(items, way)(of(number))
+        elif items:
+            items.pop()
+    items = frozenset(items) if frozen else items
+    copy = loaded(pickled({"items": items}, ()).data, ["items"])["items"]
+    assert (type(copy), list(copy), layout(copy)) == (type(items), list(items), layout(items))
+    if not frozen:
+        for number in random.Random(0).sample(range(60), 30):
+            for each in (items, copy):
+                each.add(of(number))
+            assert list(copy) == list(items)

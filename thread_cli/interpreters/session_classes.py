@@ -1,0 +1,300 @@
+"""How the classes of a thread's code, and the objects made of them, become bytes: without running any of that code.
+
+A class is made again with its own names, slots and bases, in the order that they had. What a metaclass, a base or a
+descriptor does where a class is made (`__new__`, `__init_subclass__`, `__set_name__`) was done for the original, and
+is not done again. A class brings its subclasses along, since it knows them. An object is made again by the standard
+class that it is built on, with what it holds, whatever its own class says about pickling, making, setting and adding.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+import typing
+from collections import OrderedDict, defaultdict, deque
+from contextlib import contextmanager, suppress
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from weakref import WeakSet
+
+from cloudpickle import cloudpickle as internals  # pyright: ignore[reportMissingTypeStubs]
+
+from thread_cli.interpreters.session_functions import DELETING, HEAP, importable, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+__all__ = [
+    "Plan",
+    "adopt",
+    "is_own",
+    "plan",
+    "reduced_class",
+    "reduced_member",
+    "reduced_object",
+    "start",
+]
+
+_complete: WeakSet[type] = WeakSet()
+"""Classes that are as they should be in this session, whatever bytes from elsewhere say."""
+_pending: dict[type, Any] = {}
+_plans: dict[type, Plan] = {}
+_MADE_ANEW: Final = ("__dict__", "__weakref__", "_abc_impl", "__annotate_func__")
+_MADE_WITH: Final = ("__module__", "__qualname__", "__slots__", "__orig_bases__")
+_tuple, _frozenset = cast("Any", tuple), cast("Any", frozenset)
+_PLAIN: Final[dict[Any, Callable[[Any], Any]]] = {
+    tuple: lambda value: tuple(_tuple.__iter__(value)),
+    frozenset: lambda value: frozenset(_frozenset.__iter__(value)),
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    complex: complex.__pos__,
+    bytes: lambda value: bytes(memoryview(value)),
+}
+"""How to see what an object built on a standard class is as an object of that class."""
+_CATCHING: Final = {"__setstate__", "__getattr__", "__getattribute__"}
+_WITHOUT_STATE: Final = (object, abc.ABC, typing.Generic)
+_internals = cast("Any", internals)
+
+
+def start() -> None:
+    """Begin to read bytes, or end."""
+    _pending.clear()
+    _plans.clear()
+
+
+def adopt(known: type) -> None:
+    """Let a class that this session knows be as the bytes that were just read say."""
+    if known in _pending:
+        _fill(known, _pending.pop(known))
+
+
+def is_own(kind: type[Any]) -> bool:
+    """Whether a class is the code's own: found nowhere by its name."""
+    return kind.__module__ == "__main__" or (kind.__module__ == "types" and not importable(kind))
+
+
+# --- classes
+
+
+def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
+    """A class of the code; None of any other."""
+    if importable(kind) or not kind.__flags__ & HEAP:
+        return None
+    _complete.add(kind)
+    state: dict[str, Any] = {}
+    order: list[str] = []
+    made_with: dict[str, Any] = {}
+    for name, value in vars(kind).items():
+        if name in _MADE_ANEW or (type(value) is MemberDescriptorType and value.__objclass__ is kind):
+            continue
+        if _is_hook(name, value):
+            continue
+        if name in _MADE_WITH:
+            made_with[name] = value
+        elif name != "__slotnames__":  # which pickling itself puts into a class
+            state[name] = value
+        order.append(name)
+    made_with["__qualname__"] = kind.__qualname__
+    registered: list[type] = []
+    if isinstance(kind, abc.ABCMeta):
+        known = [each() for each in cast("Any", abc)._get_dump(kind)[0]]
+        registered = [each for each in known if each is not None]
+    told = state, type.__subclasses__(kind), registered
+    identity = _internals._get_or_create_tracker_id(kind)
+    return (
+        _class,
+        (type(kind), kind.__name__, kind.__bases__, (made_with, order), identity),
+        told,
+        None,
+        None,
+        _set_class,
+    )
+
+
+def _is_hook(name: str, value: Any) -> bool:
+    """Whether a name is what the standard library puts into each protocol."""
+    return name == "__subclasshook__" and getattr(value, "__module__", None) == "typing"
+
+
+def _class(
+    meta: type[Any], name: str, bases: tuple[type, ...], names: tuple[dict[str, Any], list[str]], identity: str
+) -> type:
+    made_with, order = names
+    known = _internals._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    if known is not None:
+        return known
+    space: dict[str, Any] = {each: made_with.get(each) for each in order} | made_with
+    make = cast("Any", abc.ABCMeta if issubclass(meta, abc.ABCMeta) else type).__new__
+    with _quiet(bases):
+        return _internals._lookup_class_or_track(identity, make(meta, name, bases, space))
+
+
+@contextmanager
+def _quiet(bases: tuple[type, ...]) -> Generator[None]:
+    """Keep classes from hearing of a subclass meanwhile; but generic ones, which only look at what they are given."""
+    listening = {base for each in bases for base in each.__mro__ if "__init_subclass__" in vars(base)}
+    changing = [base for base in listening if base.__module__ != "typing" and base.__flags__ & HEAP]
+    told = {base: vars(base)["__init_subclass__"] for base in changing}
+    for base in told:
+        type.__delattr__(base, "__init_subclass__")
+    try:
+        yield
+    finally:
+        for base, value in told.items():
+            type.__setattr__(base, "__init_subclass__", value)
+
+
+def _set_class(made: type, told: tuple[dict[str, Any], list[type], list[type]]) -> None:
+    if made in _complete:
+        _pending[made] = told
+        return
+    _complete.add(made)
+    _fill(made, told)
+
+
+def _fill(made: type, told: tuple[dict[str, Any], list[type], list[type]]) -> None:
+    state, _, registered = told
+    for name, value in list(vars(made).items()):
+        kept = name in state or name in _MADE_ANEW or name in _MADE_WITH or _is_hook(name, value)
+        if not kept and type(value) not in (MemberDescriptorType, GetSetDescriptorType):
+            type.__delattr__(made, name)
+    for name, value in state.items():
+        type.__setattr__(made, name, value)
+        if type(value) is property:
+            cast("Any", value).__set_name__(made, name)
+    for each in registered:
+        abc.ABCMeta.register(cast("abc.ABCMeta", made), each)
+    if "__del__" in state:
+        seen.add(DELETING)
+
+
+# --- members of enumerations
+
+
+def reduced_member(member: enum.Enum) -> tuple[Any, ...]:
+    """A member of an enumeration of the code, also one that is several, as `A | B`."""
+    kind = type(member)
+    base = next((each for each in _PLAIN if issubclass(kind, each)), None)
+    held = () if base is None else (base, _PLAIN[base](member))
+    number = member._value_ if isinstance(member, enum.Flag) else None
+    return _member, (kind, member._name_, number, *held), member.__dict__, None, None, _set_member
+
+
+def _member(kind: Any, name: str | None, number: int | None, base: Any = object, *held: Any) -> Any:
+    if kind in _complete and (name in kind._member_map_ or number is not None):
+        return kind._member_map_[name] if name in kind._member_map_ else kind(number)
+    return base.__new__(kind, *held)
+
+
+def _set_member(made: Any, state: dict[str, Any]) -> None:
+    if not made.__dict__:
+        made.__dict__.update(state)
+
+
+# --- objects
+
+
+class Plan(NamedTuple):
+    """How the objects of a class are copied: the standard class that they are built on, None where that is not known
+    here; their slots; and where attributes are all that they have, the class as the argument that makes one.
+    """
+
+    base: Any
+    slots: list[tuple[str, MemberDescriptorType]]
+    simple: tuple[type[Any]] | None
+
+
+def plan(kind: type[Any]) -> Plan:
+    """How the objects of a class of the code are copied."""
+    base: Any = object
+    slots: dict[str, MemberDescriptorType] = {}
+    simple = True
+    for each in kind.__mro__:
+        if each in _PLAIN or each in _HELD:
+            base = each
+            break
+        if not (is_own(each) or each in _WITHOUT_STATE or FunctionType in map(type, vars(each).values())):
+            base = None
+            break
+        for name, value in vars(each).items():
+            if type(value) is MemberDescriptorType:
+                slots.setdefault(name, value)
+        simple = simple and (each is object or not _CATCHING & vars(each).keys())
+    simple = simple and base is object and not slots and kind.__dictoffset__ != 0
+    return Plan(base, list(slots.items()), (kind,) if simple else None)
+
+
+def reduced_object(value: Any, kind: type[Any], how: Plan) -> tuple[Any, ...] | None:
+    """An object of a class of the code; None where that is built on a class that is not known here."""
+    if how.base is None:
+        return None
+    args = (_PLAIN[how.base](value),) if how.base in _PLAIN else ()
+    return _new, (how.base, kind, *args), _state(value, how), None, None, _set_object
+
+
+def _new(base: Any, kind: type[Any], *args: Any) -> Any:
+    return base.__new__(kind, *args)
+
+
+def _state(value: Any, how: Plan) -> tuple[Any, ...]:
+    """Attributes, slots, and what it holds."""
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        attributes = None
+    slots: dict[str, Any] = {}
+    for name, member in how.slots:
+        with suppress(AttributeError):
+            slots[name] = cast("Any", member).__get__(value)
+    held = (how.base, _HELD[how.base][0](value)) if how.base in _HELD else ()
+    return attributes, slots, *held
+
+
+def _set_object(made: Any, state: tuple[Any, ...]) -> None:
+    attributes, slots, *held = state
+    if attributes:
+        object.__getattribute__(made, "__dict__").update(attributes)
+    if slots:
+        kind = cast("type[Any]", type(made))
+        for name, member in (_plans.get(kind) or _plans.setdefault(kind, plan(kind))).slots:
+            if name in slots:
+                cast("Any", member).__set__(made, slots[name])
+    if held:
+        _HELD[held[0]][1](made, held[1])
+
+
+def _fill_ordered(made: Any, items: list[tuple[Any, Any]]) -> None:
+    for key, value in items:
+        _Ordered.__setitem__(made, key, value)
+
+
+def _default(value: Any) -> tuple[Any, list[Any]]:
+    return _Default.default_factory.__get__(value), list(_dict.items(value))
+
+
+def _fill_default(made: Any, told: tuple[Any, list[Any]]) -> None:
+    _Default.__init__(made, told[0])
+    _dict.update(made, told[1])
+
+
+def _queue(value: Any) -> tuple[list[Any], int | None]:
+    return list(_Deque.__iter__(value)), _Deque.maxlen.__get__(value)
+
+
+def _fill_queue(made: Any, told: tuple[list[Any], int | None]) -> None:
+    _Deque.__init__(made, *told)
+
+
+_Ordered, _Default, _Deque = cast("Any", OrderedDict), cast("Any", defaultdict), cast("Any", deque)
+_dict, _list, _set, _bytes = cast("Any", dict), cast("Any", list), cast("Any", set), cast("Any", bytearray)
+_HELD: Final[dict[Any, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]]] = {
+    OrderedDict: (lambda value: list(_Ordered.items(value)), _fill_ordered),
+    defaultdict: (_default, _fill_default),
+    deque: (_queue, _fill_queue),
+    dict: (lambda value: list(_dict.items(value)), _dict.update),
+    list: (lambda value: list(_list.__iter__(value)), _list.extend),
+    set: (lambda value: list(_set.__iter__(value)), _set.update),
+    bytearray: (lambda value: list(_bytes.__iter__(value)), _bytes.extend),
+}
+"""How to see what an object built on a standard class holds, and to have another hold it."""

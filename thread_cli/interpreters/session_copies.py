@@ -1,0 +1,245 @@
+"""How objects become bytes that the standard pickle does not copy, or not as they are.
+
+Locks, weak references, views, matches and the causes of exceptions are copied; of what there is one in the standard
+library, the name is told. Where something cannot be copied, the caller puts a mark in its place.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import re
+import sys
+import weakref
+from _collections_abc import dict_items, dict_keys, dict_values
+from _thread import RLock, allocate_lock
+from collections import OrderedDict
+from importlib import import_module
+from struct import Struct
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from thread_cli.interpreters.session_functions import DELETING, HEAP, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["note_standard", "reduced_exception", "reduced_other", "standard"]
+
+standard: dict[int, tuple[str, str]] = {}
+"""Names of objects of the standard library, by id."""
+_everywhere: set[str] = set()
+_standard_objects: dict[tuple[str, str], Any] = {}
+
+
+# --- exceptions
+
+
+_LINKS: Final[dict[Any, tuple[str, ...]]] = {
+    BaseException: ("__cause__", "__context__", "__suppress_context__"),
+    (NameError, AttributeError): ("name",),
+    AttributeError: ("obj",),
+    OSError: ("filename", "filename2"),
+}
+"""What exceptions have besides their arguments and attributes of their own."""
+
+
+def reduced_exception(error: BaseException, *, own: bool) -> tuple[Any, ...] | None:
+    """An exception with its cause and context but without its traceback; None where the standard way is as good."""
+    links: dict[str, Any] = {
+        name: value
+        for kinds, names_ in _LINKS.items()
+        if isinstance(error, kinds)
+        for name in names_
+        if (value := getattr(error, name)) not in (None, False)
+    }
+    if own:
+        return _exception, (type(error), error.args), (links, error.__dict__), None, None, _set_exception
+    if not links:
+        return None
+    function, args, *state = cast("tuple[Any, ...]", error.__reduce_ex__(5))
+    return function, args, (links, state[0] if state else None), None, None, _set_exception
+
+
+def _exception(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    standard = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    made = standard.__new__(kind, *args)
+    if standard.__init__ is not BaseException.__init__:  # which sets what it has besides its arguments
+        standard.__init__(made, *args)
+    made.args = args
+    return made
+
+
+def _set_exception(made: BaseException, state: tuple[dict[str, Any], dict[str, Any] | None]) -> None:
+    made.__dict__.update(state[1] or {})
+    for name, value in state[0].items():
+        setattr(made, name, value)
+
+
+# --- other objects
+
+_Lock: Final = type(allocate_lock())
+_ORDERED: Final = OrderedDict[int, int]()
+_VIEWS: Final[dict[Any, tuple[str, type]]] = {
+    **{kind: (kind.__name__.removeprefix("dict_"), dict) for kind in (dict_keys, dict_values, dict_items)},
+    **{type(getattr(_ORDERED, name)()): (name, OrderedDict) for name in ("keys", "values", "items")},
+}
+
+
+def reduced_other(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
+    """A view, a match, a lock, a weak reference and the like; None where it is none of these.
+
+    Raises:
+        ValueError: it is one, and cannot be copied.
+    """
+    if (name := standard.get(id(value))) is not None:
+        return _object, name
+    if (reduce := _REDUCERS.get(kind)) is not None:
+        return reduce(value)
+    return None
+
+
+def note_standard() -> None:
+    """Take note of objects of the standard library that there is one of: those are told by their names. And of the
+    modules that every session has.
+    """
+    _everywhere.update(sys.modules)
+    for module, known in list(sys.modules.items()):
+        if module in sys.stdlib_module_names and module not in ("sys", "builtins", "__main__"):
+            for name, value in list(vars(known).items()):
+                kind = cast("type[Any]", type(value))
+                if kind.__module__ != "builtins" and kind.__flags__ & HEAP and not isinstance(value, type):
+                    standard.setdefault(id(value), (module, name))
+                    _standard_objects[module, name] = value
+    standard[id(_CHANCE)] = "random", "_inst"
+
+
+_CHANCE: Final = cast("Any", random)._inst
+
+
+def _object(module: str, name: str) -> Any:
+    return _standard_objects[module, name]
+
+
+def _reduced_module(module: ModuleType) -> tuple[Any, ...] | None:
+    """A module with those of its modules that code has imported, as they are in its names; None where code made it."""
+    name = module.__name__
+    if sys.modules.get(name) is not module:
+        return None
+    return _module, (name, [each for each in sys.modules if each.startswith(f"{name}.") and each not in _everywhere])
+
+
+def _module(name: str, others: list[str]) -> ModuleType:
+    for each in others:
+        import_module(each)
+    return import_module(name)
+
+
+def _reduced_view(view: Any) -> tuple[Any, ...]:
+    name, kind = _VIEWS[type(view)]
+    return _view, (name, _one_of(view, kind))
+
+
+def _view(name: str, of: Any) -> Any:
+    return getattr(dict if type(of) is not OrderedDict else OrderedDict, name)(of)
+
+
+def _one_of(value: Any, kind: type) -> Any:
+    """The object of a kind that an object stands for."""
+    return next(each for each in gc.get_referents(value) if isinstance(each, kind))
+
+
+def _reduced_proxy(proxy: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
+    (of,) = gc.get_referents(proxy)
+    if isinstance(of, dict) and "__module__" in of:  # the names of a class, of which nobody may have another view
+        of = dict(cast("dict[Any, Any]", of))
+    return MappingProxyType, (of,)
+
+
+def _reduced_match(found: re.Match[Any]) -> tuple[Any, ...]:
+    """A match, by what finds it again."""
+    for way, start_ in (
+        ("search", found.pos),
+        ("match", found.pos),
+        ("fullmatch", found.pos),
+        ("match", found.start()),
+    ):
+        again = getattr(found.re, way)(found.string, start_, found.endpos)
+        if again is not None and again.regs == found.regs:
+            return _matched, (found.re, way, found.string, start_, found.endpos)
+    raise ValueError("a match that is not found again")
+
+
+def _matched(pattern: re.Pattern[Any], way: str, *where: Any) -> Any:
+    return getattr(pattern, way)(*where)
+
+
+def _reduced_memory(view: memoryview) -> tuple[Any, ...]:
+    whole = memoryview(view.obj)
+    if (view.format, view.shape, view.readonly) != (whole.format, whole.shape, whole.readonly) or view != whole:
+        raise ValueError("a part of a buffer")
+    return memoryview, (view.obj,)
+
+
+def _reduced_lock(lock: Any) -> tuple[Any, ...]:
+    return _lock, (lock.locked(),)
+
+
+def _lock(locked: bool) -> Any:
+    lock = allocate_lock()
+    if locked:
+        lock.acquire()
+    return lock
+
+
+def _reduced_repeated(lock: Any) -> tuple[Any, ...]:
+    times = re.search(r"count=([0-9]+)", repr(lock))
+    return _repeated_lock, (int(times[1]) if times else 0,)
+
+
+def _repeated_lock(times: int) -> Any:
+    lock = RLock()
+    for _ in range(times):
+        lock.acquire()
+    return lock
+
+
+def _reduced_weak(reference: weakref.ref[Any]) -> tuple[Any, ...]:
+    if reference.__callback__ is not None:
+        raise ValueError("a reference that calls back")
+    return _weak, (reference(),)
+
+
+def _weak_items(items: Any) -> tuple[Any, ...]:
+    return _weak_dict, (type(items), dict(items.items()))
+
+
+def _weak_dict(kind: Any, items: dict[Any, Any]) -> Any:
+    seen.add(DELETING)
+    return kind(items)
+
+
+def _weak_set(items: list[Any]) -> Any:
+    seen.add(DELETING)
+    return weakref.WeakSet(items)
+
+
+def _weak(target: Any) -> weakref.ref[Any]:
+    seen.add(DELETING)
+    return weakref.ref(set[int]() if target is None else target)  # to what is gone at once, as the original is
+
+
+_REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
+    **dict.fromkeys(_VIEWS, _reduced_view),
+    ModuleType: _reduced_module,
+    MappingProxyType: _reduced_proxy,
+    memoryview: _reduced_memory,
+    re.Match: _reduced_match,
+    _Lock: _reduced_lock,
+    RLock: _reduced_repeated,
+    weakref.ref: _reduced_weak,
+    Struct: lambda struct: (Struct, (struct.format,)),
+    weakref.WeakKeyDictionary: _weak_items,
+    weakref.WeakValueDictionary: _weak_items,
+    weakref.WeakSet: lambda items: (_weak_set, (list(items),)),
+}

@@ -1,0 +1,208 @@
+"""How functions become bytes.
+
+Functions take their code along and look names up in the session that reads them; closures that share a variable go on
+sharing it, and what a function remembers (`lru_cache`) is copied too.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import marshal
+import sys
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any, Final, cast
+
+__all__ = [
+    "CACHED",
+    "DELETING",
+    "EXECUTING",
+    "HEAP",
+    "Cells",
+    "importable",
+    "main",
+    "names",
+    "reads",
+    "reduced_cached",
+    "reduced_function",
+    "remember",
+    "remembered",
+    "seen",
+    "start",
+]
+
+main: Final = ModuleType("__main__")
+"""The module that code runs in."""
+names: Final = main.__dict__
+"""The names of this session: one process, one session."""
+
+HEAP: Final = 1 << 9
+"""Of the flags of a class: it was made while Python ran."""
+CACHED: Final = type(functools.lru_cache(int))
+_KEPT: Final = [
+    name
+    for name in """__name__ __qualname__ __defaults__ __kwdefaults__ __doc__ __annotations__ __module__
+    __type_params__""".split()  # noqa: SIM905 - as a list it would be a page long
+    if hasattr(lambda: None, name)
+]
+"""Attributes of functions."""
+_HITS: Final = 1_000_000
+"""Uses of remembered results that a copy counts at most."""
+DELETING: Final = "deleting"
+EXECUTING: Final = "executing"
+seen: set[str] = set()
+"""What the code of this session does that needs care: it sees when an object is deleted, or executes text."""
+_made_cells: dict[int, CellType] = {}
+_made_targets: dict[int, Any] = {}
+
+
+def start() -> None:
+    """Begin to read bytes, or end: functions from different bytes share no variables."""
+    _made_cells.clear()
+    _made_targets.clear()
+
+
+def importable(value: Any) -> bool:
+    """Whether something is found by its name in a module of its own."""
+    found: Any = sys.modules.get(getattr(value, "__module__", None) or "")
+    if found is None or found is main or found.__name__ == "__main__":
+        return False
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is value
+
+
+class Cells:
+    """The variables of closures that are pickled together, by number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self.cells: list[CellType] = []
+
+    def number(self, cell: CellType) -> int:
+        number = self._numbers.setdefault(id(cell), len(self.cells))
+        if number == len(self.cells):
+            self.cells.append(cell)
+        return number
+
+
+def reads(code: CodeType) -> set[str]:
+    """The names that code, and the functions in it, look up."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*map(reads, inner))
+
+
+def reduced_function(function: FunctionType, cells: Cells, space: dict[str, Any]) -> tuple[Any, ...]:
+    """A function of the code: its code, its variables by number, and the names that it was executed with where these
+    are not those of the thread; and then its attributes and the contents of its variables.
+    """
+    numbers = [cells.number(cell) for cell in function.__closure__ or ()]
+    contents = {
+        number: _content(cell) for number, cell in zip(numbers, function.__closure__ or (), strict=True) if _full(cell)
+    }
+    state = {name: getattr(function, name) for name in _KEPT} | {"__dict__": function.__dict__}
+    # Version 2 has no back references, which would depend on how often an object is used.
+    made = marshal.dumps(function.__code__, 2), numbers, *([space] if space else [])
+    return _function, made, (state, contents), None, None, _completed
+
+
+def _full(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - an empty cell says so
+    except ValueError:
+        return False
+    return True
+
+
+def _content(cell: CellType) -> Any:
+    return cell.cell_contents
+
+
+def _function(code: bytes, numbers: list[int], space: dict[str, Any] = names) -> FunctionType:
+    cells = tuple(_made_cells.setdefault(number, CellType()) for number in numbers)
+    if space is not names:
+        seen.add(EXECUTING)
+    return FunctionType(marshal.loads(code), space, closure=cells or None)  # noqa: S302
+
+
+def _completed(function: FunctionType, state: tuple[dict[str, Any], dict[int, Any]]) -> None:
+    for name, value in state[0].items():
+        setattr(function, name, value)
+    for number, content in state[1].items():
+        _made_cells[number].cell_contents = content
+
+
+def reduced_cached(cached: Any) -> tuple[Any, ...]:
+    """A function that remembers its results, without these."""
+    known = cast("dict[str, Any]", cached.__dict__)
+    state = {name: value for name, value in known.items() if name != "cache_parameters"}
+    return _cached, (cached.cache_parameters(),), state, None, None, _set_cached
+
+
+def remembered(cached: Any) -> tuple[int, int, list[tuple[Any, ...]]]:
+    """What such a function remembers: hits, misses, and results with their arguments, those used last at the end."""
+    info = cached.cache_info()
+    # What an `lru_cache` consists of (Modules/_functoolsmodule.c): its type; of a bounded one, key, result and a type
+    # for each result; the dictionary of results; the function; and what stands before keywords in a key.
+    parts = gc.get_referents(cached)
+    bounded = 3 * info.currsize if info.maxsize is not None else 0
+    pairs = zip(parts[1 : 1 + bounded : 3], parts[2 : 2 + bounded : 3], strict=True)
+    results, _, mark = parts[1 + bounded : 4 + bounded]
+    typed = cached.cache_parameters()["typed"]
+    entries = pairs if bounded else ((key, result) for key, result in results.items() if info.maxsize is None)
+    return info.hits, info.misses, [(*_arguments(key, mark, typed=typed), result) for key, result in entries]
+
+
+def remember(cached: Any, hits: int, misses: int, entries: list[tuple[Any, ...]]) -> None:
+    """Let a function remember what another one does, by calling it with another function in the place of its own."""
+    target = _made_targets[id(cached)]
+    function = target.func
+    pending: list[Any] = []
+
+    def replay(*_: object, **__: object) -> Any:
+        if pending:
+            return pending.pop()
+        raise _MissError
+
+    target.__setstate__((replay, (), {}, None))
+    for _ in range(misses - len(entries)):
+        try:
+            cached(object())
+        except _MissError:
+            continue
+    for place, (args, kwargs, result) in enumerate(entries):
+        pending.append(result)
+        cached(*args, **kwargs)
+        for _ in range(0 if place else min(hits, _HITS)):
+            cached(*args, **kwargs)
+    target.__setstate__((function, (), {}, None))
+
+
+class _MissError(Exception):
+    """A result that is remembered no more."""
+
+
+def _arguments(key: Any, mark: object, *, typed: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments and keywords, from the key that a result is remembered by."""
+    if type(key) is not tuple:
+        return (key,), {}
+    parts = list(cast("tuple[Any, ...]", key))
+    at = next((place for place, part in enumerate(parts) if part is mark), None)
+    if typed:  # the types of all values stand at the end
+        count = len(parts) // 2 if at is None else at + 2 * ((len(parts) - 1 - 2 * at) // 3)
+        parts = parts[: count + (at is not None)]
+    if at is None:
+        return tuple(parts), {}
+    return tuple(parts[:at]), dict(zip(parts[at + 1 :: 2], parts[at + 2 :: 2], strict=True))
+
+
+def _cached(parameters: dict[str, Any]) -> Any:
+    target = functools.partial(int)
+    made = functools.lru_cache(**parameters)(target)
+    _made_targets[id(made)] = target
+    return made
+
+
+def _set_cached(made: Any, state: dict[str, Any]) -> None:
+    made.__dict__.update(state)
+    _made_targets[id(made)].__setstate__((state["__wrapped__"], (), {}, None))
