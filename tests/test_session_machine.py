@@ -105,6 +105,17 @@ async def test_another_parent_is_started_where_the_first_was_killed(open_session
 
 # --- users and places
 
+
+def stranger() -> list[str]:
+    """What makes a command one of a user without a name, a home and the rights of root; skips where nothing does."""
+    command = ["unshare", "--user", "--map-user=12345", "env", "-u", "HOME"]
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there are no user namespaces here")
+    return command
+
+
 HOMELESS = """
 import asyncio, os
 from thread_cli.interpreters.session import SessionInterpreter
@@ -122,14 +133,30 @@ asyncio.run(main())
 
 
 def test_a_user_without_name_home_and_rights_computes_in_confinement() -> None:
-    stranger = ["unshare", "--user", "--map-user=12345", "env", "-u", "HOME"]
-    try:
-        subprocess.run([*stranger, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("there are no user namespaces here")
-    done = subprocess.run([*stranger, sys.executable, "-c", HOMELESS], capture_output=True, text=True, check=False)
+    done = subprocess.run([*stranger(), sys.executable, "-c", HOMELESS], capture_output=True, text=True, check=False)
     refused = "12345 None PermissionError"
     assert done.stdout.split("\n") == ["12345 1.0 ", refused, refused, refused, "12345 None ", ""], done.stderr
+
+
+SUITES = """
+import asyncio, os, sys
+from thread_cli.interpreters.conformance import check
+from thread_cli.interpreters.session import SessionInterpreter
+from thread_cli.interpreters.variables import VariableInterpreter
+def analysis():
+    return SessionInterpreter(seconds=0.5, memory=400_000_000, disk=20_000_000)
+makers = {"variables": VariableInterpreter, "analysis": analysis}
+print(os.getuid(), asyncio.run(check(makers[sys.argv[1]], within=10)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["variables", "analysis"])
+def test_both_interpreters_hold_contract_and_attacks_for_an_ordinary_user(kind) -> None:
+    done = subprocess.run(
+        [*stranger(), sys.executable, "-c", SUITES, kind], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "12345 {}\n", done.stderr
 
 
 TEMPORARY = """

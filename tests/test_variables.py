@@ -149,6 +149,12 @@ async def test_what_a_session_held_outlives_it_but_for_what_cannot_be_copied(var
     assert ((await variables.run("next(numbers)", names.values, thread="0")).error or "").startswith("RuntimeError")
 
 
+async def test_a_generator_that_is_dropped_ends_when_python_ends_it(variables) -> None:
+    begin = "def g():\n    try: yield 1\n    finally: print('closed')\na = g()\nnext(a)"
+    told = await computed(variables, [begin, "a = None", "a = g()\nnext(a)\nprint('on')", "a = 5"])
+    assert told == [(None, None), ("closed\n", None), ("on\n", None), ("closed\n", None)]
+
+
 SPIES = {
     "objects": "import gc\nfound = [o for o in gc.get_objects() if isinstance(o, dict) and 'secret_name' in o]\nprint(len(found))",
     "modules": "import math\nprint(hasattr(math, 'secret'))",

@@ -207,7 +207,8 @@ class SessionInterpreter:
         """Run code; None where the session cannot forget what it ran before."""
         if session.state is not None and STATE not in names.kept:
             return None
-        reached = self._reached(statements, names)
+        # What cannot be copied does not tell which names it looks up.
+        reached = sorted(names) if session.lost else self._reached(statements, names)
         drop = [name for name in session.known if not _knows(session, name, names)]
         for name in drop:
             del session.known[name]

@@ -10,6 +10,7 @@ import gc
 import random
 import re
 import sys
+import typing
 import weakref
 from _collections_abc import dict_items, dict_keys, dict_values
 from _thread import RLock, allocate_lock
@@ -210,6 +211,41 @@ def _reduced_weak(reference: weakref.ref[Any]) -> tuple[Any, ...]:
     return _weak, (reference(),)
 
 
+def _reduced_type(kind: Any) -> tuple[Any, ...] | None:
+    """A type for annotations that code made; None where it is found by its name."""
+    if kind.__module__ in sys.stdlib_module_names:
+        return None
+    make: Any = cast("Any", type(kind))
+    return _type, (make, [getattr(kind, name) for name in _TYPES[make]], {}, kind.__module__)
+
+
+def _reduced_variable(variable: Any) -> tuple[Any, ...] | None:
+    """A variable of types in brackets, `def f[T]`; None where it was made in another way."""
+    if not getattr(variable, "__infer_variance__", False):
+        return None
+    limits = {"bound": variable.__bound__, "infer_variance": True}
+    return _type, (typing.TypeVar, [variable.__name__, *variable.__constraints__], limits, variable.__module__)
+
+
+def _type(make: Any, args: list[Any], limits: dict[str, Any], module: str) -> Any:
+    made = make(*args, **limits)
+    if hasattr(made, "__dict__"):
+        made.__module__ = module
+    return made
+
+
+_TYPES: Final[dict[Any, tuple[str, ...]]] = {
+    getattr(typing, name): attributes
+    for name, attributes in {
+        "NewType": ("__name__", "__supertype__"),
+        "ParamSpec": ("__name__",),
+        "TypeVarTuple": ("__name__",),
+        "TypeAliasType": ("__name__", "__value__"),
+    }.items()
+    if hasattr(typing, name)
+}
+
+
 def _weak_items(items: Any) -> tuple[Any, ...]:
     return _weak_dict, (type(items), dict(items.items()))
 
@@ -231,6 +267,8 @@ def _weak(target: Any) -> weakref.ref[Any]:
 
 _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     **dict.fromkeys(_VIEWS, _reduced_view),
+    **dict.fromkeys(_TYPES, _reduced_type),
+    typing.TypeVar: _reduced_variable,
     ModuleType: _reduced_module,
     MappingProxyType: _reduced_proxy,
     memoryview: _reduced_memory,

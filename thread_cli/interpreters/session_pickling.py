@@ -92,13 +92,17 @@ _NESTED: Final = 8_000
 
 
 class Unkept:
-    """Stands for a value that cannot be copied: an open file, a generator. Whatever is done with it is an error."""
+    """Stands for a value that cannot be copied: an open file, a generator. Whatever is done with it is an error, but to
+    ask for its type, which no object notices: that is called as the value's.
+    """
 
-    def __init__(self, kind: str) -> None:
-        object.__setattr__(self, "_kind", kind)
+    def __new__(cls, kind: str, module: str = "builtins") -> Unkept:  # noqa: PYI034 - of a class of its own
+        made = object.__new__(type(kind, (Unkept,), {"__module__": module}))
+        object.__setattr__(made, "_kind", kind)
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Unkept, (object.__getattribute__(self, "_kind"),)
+        return Unkept, (object.__getattribute__(self, "_kind"), type(self).__module__)
 
     def __getattribute__(self, name: str) -> Any:
         if name in ("__reduce__", "__reduce_ex__"):
@@ -264,7 +268,7 @@ class _Pickler(_CloudPickler):
         return reduced
 
     def _reduced(self, obj: Any, kind: Any) -> Any:
-        if kind is Unkept:
+        if issubclass(kind, Unkept):
             self.lost = True
             return obj.__reduce__()
         if kind is FunctionType and obj.__globals__ is names:
@@ -301,7 +305,7 @@ class _Pickler(_CloudPickler):
 
     def _unkept(self, kind: type[Any]) -> Any:
         self.lost = True
-        return Unkept, (kind.__name__[:100],)
+        return Unkept, (kind.__name__[:100], kind.__module__)
 
 
 def _output() -> Any:

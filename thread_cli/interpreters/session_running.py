@@ -26,12 +26,15 @@ _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 _STORE: Final = "."
 """Stands for setting an attribute."""
+_YIELD: Final = "yield"
 _STORING: Final = {_STORE, "setattr", "delattr", "vars", "exec", "eval", "globals"}
 _SEEN: Final = {
-    **dict.fromkeys(("__del__", "weakref", "finalize", "getrefcount", "gc"), DELETING),
+    **dict.fromkeys((_YIELD, "__del__", "weakref", "finalize", "getrefcount", "gc"), DELETING),
     **dict.fromkeys(("exec", "eval"), EXECUTING),
 }
 """What code that uses these names does."""
+_ATOMS: Final = (str, int, float, bool, bytes, complex, type(None))
+"""Types of objects that nothing sees being deleted."""
 _set_limit: Final = sys.setrecursionlimit
 _limit = _DEPTH
 _below = 0
@@ -77,7 +80,7 @@ def run(code: str, names: dict[str, Any]) -> Ran:
         seen.update(_SEEN[name] for name in used & _SEEN.keys())
         # An object may leave its number to another one; so objects are held on to, unless the code would see it.
         numbered = DELETING in seen
-        before = {name: id(value) if numbered else value for name, value in names.items()}
+        before = {name: id(v) if numbered and type(v) not in _ATOMS else v for name, v in names.items()}
         statements = tree.body
         first = _first(tree)
         compiled = compile(_marked(tree, first), "<string>", "exec", dont_inherit=True)
@@ -101,7 +104,7 @@ def run(code: str, names: dict[str, Any]) -> Ran:
             bound[name] = None
     before = names if before is None else before
     for name, value in names.items():
-        if name not in before or (before[name] != id(value) if numbered else before[name] is not value):
+        if name not in before or (before[name] is not value and not (numbered and before[name] == id(value))):
             bound.setdefault(name)
     gone = [name for name in before if name not in names]
     return Ran(list(bound), gone, output.text(), error, stores)
@@ -238,6 +241,8 @@ def _used(tree: ast.Module) -> set[str]:
                 used.add(name)
                 if not isinstance(context, ast.Load):
                     used.add(_STORE)
+            case ast.Yield() | ast.YieldFrom():
+                used.add(_YIELD)
             case _:
                 pass
     return used
