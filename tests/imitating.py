@@ -83,7 +83,11 @@ class Imitator(Teacher):
             found[word[0]] = f"w{len(found)}"
             return f"(?P<{found[word[0]]}>.+?)"
 
-        pattern = self._word.sub(group, re.sub(r"([][().?*+^$|\\])", r"\\\1", shown))
+        pattern, end = "", 0
+        for word in self._word.finditer(shown):
+            pattern += re.escape(shown[end : word.start()]) + group(word)
+            end = word.end()
+        pattern += re.escape(shown[end:])
         match = re.fullmatch(pattern, context)
         return match and {word: match[name] for word, name in found.items()}
 
