@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import computed, in_statements
 
+from thread_cli.engine.namespace import Namespace
 from thread_cli.interpreters.session_pickling import loaded, pickled
 from thread_cli.interpreters.session_sets import layout
 
@@ -44,6 +45,18 @@ async def test_a_thread_goes_on_with_copies_as_python_goes_on(variables, python_
 def test_cases_of_children_end_where_they_begin() -> None:
     for case in TABLE:
         assert case.count(FORK) == case.count(BACK) + case.count(JOIN)
+
+
+async def test_reading_what_a_copy_holds_changes_nothing(variables) -> None:
+    """A child that only looks at what it was given binds nothing but its own name."""
+    for place, case in enumerate(TABLE):
+        if FORK in case:
+            names = Namespace((await variables.run(case[0], {}, thread=f"{place}")).names)
+            code = f"_ = [{', '.join(f'type({name})' for name in names.values)}]"
+            outcome = await variables.run(code, names.values, thread=f"{place}.0")
+            assert (case[0], list(outcome.names), outcome.error) == (case[0], ["_"], None)
+            for thread in (f"{place}", f"{place}.0"):
+                variables.ended(thread)
 
 
 _CHANGES = st.lists(st.tuples(st.sampled_from(["add", "discard", "pop"]), st.integers(0, 40)), max_size=120)

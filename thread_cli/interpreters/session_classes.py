@@ -54,6 +54,8 @@ _PLAIN: Final[dict[Any, Callable[[Any], Any]]] = {
 """How to see what an object built on a standard class is as an object of that class."""
 _CATCHING: Final = {"__setstate__", "__getattr__", "__getattribute__"}
 _WITHOUT_STATE: Final = (object, abc.ABC, typing.Generic)
+_IN_PYTHON: Final = {FunctionType, classmethod}
+"""Types of what stands in classes that are written in Python, and in no others."""
 _internals = cast("Any", internals)
 
 
@@ -88,11 +90,11 @@ def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
     for name, value in vars(kind).items():
         if name in _MADE_ANEW or (type(value) is MemberDescriptorType and value.__objclass__ is kind):
             continue
-        if _is_hook(name, value):
+        if _is_hook(name, value) or name == "__slotnames__":  # which pickling itself puts into a class
             continue
         if name in _MADE_WITH:
             made_with[name] = value
-        elif name != "__slotnames__":  # which pickling itself puts into a class
+        else:
             state[name] = value
         order.append(name)
     made_with["__qualname__"] = kind.__qualname__
@@ -214,7 +216,7 @@ def plan(kind: type[Any]) -> Plan:
         if each in _PLAIN or each in _HELD:
             base = each
             break
-        if not (is_own(each) or each in _WITHOUT_STATE or FunctionType in map(type, vars(each).values())):
+        if not (is_own(each) or each in _WITHOUT_STATE or not _IN_PYTHON.isdisjoint(map(type, vars(each).values()))):
             base = None
             break
         for name, value in vars(each).items():

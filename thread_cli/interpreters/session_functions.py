@@ -10,6 +10,7 @@ import functools
 import gc
 import marshal
 import sys
+from importlib import import_module
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, cast
 
@@ -92,9 +93,11 @@ def reads(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(reads, inner))
 
 
-def reduced_function(function: FunctionType, cells: Cells, space: dict[str, Any]) -> tuple[Any, ...]:
-    """A function of the code: its code, its variables by number, and the names that it was executed with where these
-    are not those of the thread; and then its attributes and the contents of its variables.
+def reduced_function(
+    function: FunctionType, cells: Cells, space: dict[str, Any] | str | None = None
+) -> tuple[Any, ...]:
+    """A function: its code, its variables by number, and where it looks names up if these are not the thread's own (in
+    a module, by its name, or in a dictionary); and then its attributes and the contents of its variables.
     """
     numbers = [cells.number(cell) for cell in function.__closure__ or ()]
     contents = {
@@ -102,7 +105,7 @@ def reduced_function(function: FunctionType, cells: Cells, space: dict[str, Any]
     }
     state = {name: getattr(function, name) for name in _KEPT} | {"__dict__": function.__dict__}
     # Version 2 has no back references, which would depend on how often an object is used.
-    made = marshal.dumps(function.__code__, 2), numbers, *([space] if space else [])
+    made = marshal.dumps(function.__code__, 2), numbers, *([] if space is None else [space])
     return _function, made, (state, contents), None, None, _completed
 
 
@@ -118,9 +121,10 @@ def _content(cell: CellType) -> Any:
     return cell.cell_contents
 
 
-def _function(code: bytes, numbers: list[int], space: dict[str, Any] = names) -> FunctionType:
+def _function(code: bytes, numbers: list[int], where: dict[str, Any] | str = names) -> FunctionType:
     cells = tuple(_made_cells.setdefault(number, CellType()) for number in numbers)
-    if space is not names:
+    space = import_module(where).__dict__ if isinstance(where, str) else where
+    if isinstance(where, dict) and where is not names:
         seen.add(EXECUTING)
     return FunctionType(marshal.loads(code), space, closure=cells or None)  # noqa: S302
 

@@ -273,9 +273,9 @@ class _Pickler(_CloudPickler):
             return obj.__reduce__()
         if kind is FunctionType and obj.__globals__ is names:
             self.reads |= reads(obj.__code__)
-            return reduced_function(obj, self.cells, {})
-        if kind is FunctionType and not (importable(obj) or _is_of_module(obj.__globals__)):
-            return reduced_function(obj, self.cells, obj.__globals__)
+            return reduced_function(obj, self.cells)
+        if kind is FunctionType and not importable(obj):
+            return reduced_function(obj, self.cells, _space(obj))
         if kind is CACHED and not importable(obj):
             self.caches.append(obj)
             return reduced_cached(obj)
@@ -342,10 +342,11 @@ _FOUND: Final = (FunctionType, BuiltinFunctionType, MethodType)
 """Types of what is found by its name, where it is not the code's own."""
 
 
-def _is_of_module(space: dict[str, Any]) -> bool:
-    """Whether names are those of a module."""
+def _space(function: FunctionType) -> dict[str, Any] | str:
+    """Where a function looks names up: the name of a module, or a dictionary that is no module's."""
+    space = function.__globals__
     module = sys.modules.get(space.get("__name__", ""))
-    return module is not None and module.__dict__ is space
+    return module.__name__ if module is not None and module.__dict__ is space else space
 
 
 def _is_thread(kind: type[Any]) -> bool:
