@@ -7,6 +7,8 @@ library, the name is told. Where something cannot be copied, the caller puts a m
 from __future__ import annotations
 
 import gc
+import json
+import operator
 import random
 import re
 import sys
@@ -15,12 +17,16 @@ import weakref
 from _collections_abc import dict_items, dict_keys, dict_values
 from _thread import RLock, allocate_lock
 from collections import OrderedDict
+from functools import cmp_to_key
 from importlib import import_module
+from json.scanner import make_scanner
 from struct import Struct
-from types import MappingProxyType, ModuleType
+from threading import local
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters.session_functions import DELETING, HEAP, seen
+from thread_cli.interpreters.session_iterators import ITERATING, READING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +85,7 @@ def _set_exception(made: BaseException, state: tuple[dict[str, Any], dict[str, A
 
 # --- other objects
 
+_Scanner: Final = cast("Any", re).Scanner
 _Lock: Final = type(allocate_lock())
 _ORDERED: Final = OrderedDict[int, int]()
 _VIEWS: Final[dict[Any, tuple[str, type]]] = {
@@ -265,7 +272,32 @@ def _weak(target: Any) -> weakref.ref[Any]:
     return weakref.ref(set[int]() if target is None else target)  # to what is gone at once, as the original is
 
 
+_KEY: Final = cast("Any", type(cmp_to_key(operator.sub)))
+_READS_JSON: Final = ("strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant")
+
+
+def _reduced_key(key: Any) -> tuple[Any, ...] | None:
+    """A key function that compares; None of what it has made of an object."""
+    parts = [each for each in gc.get_referents(key) if each is not _KEY]
+    return (cmp_to_key, (parts[0],)) if len(parts) == 1 else None
+
+
+def _reduced_scanner(scanner: Any) -> tuple[Any, ...]:
+    """What a `JSONDecoder` reads with."""
+    return _scanner, ({name: getattr(scanner, name) for name in _READS_JSON},)
+
+
+def _scanner(told: dict[str, Any]) -> Any:
+    return cast("Any", make_scanner)(SimpleNamespace(**told))
+
+
+def _reduced_local(value: Any) -> tuple[Any, ...]:
+    return local, (), value.__dict__
+
+
 _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
+    **ITERATING,
+    **READING,
     **dict.fromkeys(_VIEWS, _reduced_view),
     **dict.fromkeys(_TYPES, _reduced_type),
     typing.TypeVar: _reduced_variable,
@@ -276,6 +308,10 @@ _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     _Lock: _reduced_lock,
     RLock: _reduced_repeated,
     weakref.ref: _reduced_weak,
+    _KEY: _reduced_key,
+    local: _reduced_local,
+    type(cast("Any", json.JSONDecoder()).scan_once): _reduced_scanner,
+    _Scanner: lambda scanner: (_Scanner, (scanner.lexicon, scanner.scanner.flags)),
     Struct: lambda struct: (Struct, (struct.format,)),
     weakref.WeakKeyDictionary: _weak_items,
     weakref.WeakValueDictionary: _weak_items,

@@ -48,6 +48,7 @@ from thread_cli.interpreters.session_functions import (
     remembered,
     seen,
 )
+from thread_cli.interpreters.session_iterators import ITERATING, bring, taken
 from thread_cli.interpreters.session_running import output
 from thread_cli.interpreters.session_sets import arrange, layout
 
@@ -136,8 +137,8 @@ for (
 class Pickled:
     """Bytes of named objects.
 
-    `data` are the bytes, of which the first `length` tell what the objects are; the others tell what a copy has besides
-    and no code should notice: the order of sets, and what functions remember of their results. `reads` are the names
+    `data` are the bytes, of which the first `length` tell what the objects are; the others tell what a copy has
+    besides: the order of sets, what functions remember of their results, and where iterators are. `reads` are the names
     that functions among them look up; `objects` the ids of what the objects consist of that may change or has an
     identity that matters; `lost` whether something in them could not be copied.
     """
@@ -157,8 +158,9 @@ class Pickled:
             memo = [value for _, value in pickler.memo.copy().values()]
             orders = [(each, told) for each in memo if issubclass(type(each), _SETS) and (told := layout(each))]
             caches = [(each, *remembered(each)) for each in pickler.caches]
-            if orders or caches:
-                pickler.dump((orders, caches))
+            iterators = [(each, passed) for each in memo if type(each) in ITERATING and (passed := taken(each))]
+            if orders or caches or iterators:
+                pickler.dump((orders, caches, iterators))
                 memo = [value for _, value in pickler.memo.copy().values()]
         finally:
             setrecursionlimit(limit)
@@ -206,11 +208,13 @@ def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
     try:
         values: dict[str, Any] = reader.load()
         if file.tell() < len(data):
-            orders, caches = cast("tuple[list[Any], list[Any]]", reader.load())
+            orders, caches, iterators = cast("tuple[list[Any], list[Any], list[Any]]", reader.load())
             for items, told in orders:
                 arrange(items, told)
             for cached, *told in caches:
                 remember(cached, *told)
+            for iterator, passed in iterators:
+                bring(iterator, passed)
         found = {name: values[name] for name in wanted}
         for value in found.values():
             if issubclass(type(value), type):
