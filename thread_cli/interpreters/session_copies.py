@@ -1,7 +1,7 @@
 """How objects become bytes that the standard pickle does not copy, or not as they are.
 
-Locks, weak references, views, matches and the causes of exceptions are copied; of what there is one in the standard
-library, the name is told. Where something cannot be copied, the caller puts a mark in its place.
+Locks, weak references, views and matches are copied; of what there is one in the standard library, the name is told.
+Where something cannot be copied, the caller puts a mark in its place.
 """
 
 from __future__ import annotations
@@ -31,59 +31,13 @@ from thread_cli.interpreters.session_iterators import ITERATING, READING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["note_standard", "reduced_exception", "reduced_other", "standard"]
+__all__ = ["note_standard", "reduced_other", "standard"]
 
 standard: dict[int, tuple[str, str]] = {}
 """Names of objects of the standard library, by id."""
 _everywhere: set[str] = set()
 _standard_objects: dict[tuple[str, str], Any] = {}
 
-
-# --- exceptions
-
-
-_LINKS: Final[dict[Any, tuple[str, ...]]] = {
-    BaseException: ("__cause__", "__context__", "__suppress_context__"),
-    (NameError, AttributeError): ("name",),
-    AttributeError: ("obj",),
-    OSError: ("filename", "filename2"),
-}
-"""What exceptions have besides their arguments and attributes of their own."""
-
-
-def reduced_exception(error: BaseException, *, own: bool) -> tuple[Any, ...] | None:
-    """An exception with its cause and context but without its traceback; None where the standard way is as good."""
-    links: dict[str, Any] = {
-        name: value
-        for kinds, names_ in _LINKS.items()
-        if isinstance(error, kinds)
-        for name in names_
-        if (value := getattr(error, name)) not in (None, False)
-    }
-    if own:
-        return _exception, (type(error), error.args), (links, error.__dict__), None, None, _set_exception
-    if not links:
-        return None
-    function, args, *state = cast("tuple[Any, ...]", error.__reduce_ex__(5))
-    return function, args, (links, state[0] if state else None), None, None, _set_exception
-
-
-def _exception(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    standard = next(base for base in kind.__mro__ if base.__module__ == "builtins")
-    made = standard.__new__(kind, *args)
-    if standard.__init__ is not BaseException.__init__:  # which sets what it has besides its arguments
-        standard.__init__(made, *args)
-    made.args = args
-    return made
-
-
-def _set_exception(made: BaseException, state: tuple[dict[str, Any], dict[str, Any] | None]) -> None:
-    made.__dict__.update(state[1] or {})
-    for name, value in state[0].items():
-        setattr(made, name, value)
-
-
-# --- other objects
 
 _Scanner: Final = cast("Any", re).Scanner
 _Lock: Final = type(allocate_lock())
@@ -272,7 +226,7 @@ def _weak(target: Any) -> weakref.ref[Any]:
     return weakref.ref(set[int]() if target is None else target)  # to what is gone at once, as the original is
 
 
-_KEY: Final = cast("Any", type(cmp_to_key(operator.sub)))
+_KEY: Final = cast("type[Any]", type(cast("Any", cmp_to_key)(operator.sub)))
 _READS_JSON: Final = ("strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant")
 
 

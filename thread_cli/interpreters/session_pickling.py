@@ -32,7 +32,8 @@ import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
 
 from thread_cli.interpreters import session_classes, session_functions
 from thread_cli.interpreters.session_classes import Plan, is_own, plan, reduced_class, reduced_member, reduced_object
-from thread_cli.interpreters.session_copies import reduced_exception, reduced_other, standard
+from thread_cli.interpreters.session_copies import reduced_other, standard
+from thread_cli.interpreters.session_errors import reduced_exception, reduced_traceback
 from thread_cli.interpreters.session_functions import (
     CACHED,
     EXECUTING,
@@ -49,7 +50,7 @@ from thread_cli.interpreters.session_functions import (
     seen,
 )
 from thread_cli.interpreters.session_iterators import ITERATING, bring, taken
-from thread_cli.interpreters.session_running import output
+from thread_cli.interpreters.session_running import errors, output
 from thread_cli.interpreters.session_sets import arrange, layout
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ _RUNNING: Final[Any] = (
     CoroutineType,
     AsyncGeneratorType,
     FrameType,
-    TracebackType,
     io.FileIO,
     io.BufferedReader,
     io.BufferedWriter,
@@ -287,12 +287,12 @@ class _Pickler(_CloudPickler):
             return reduced
         if issubclass(kind, type):
             return reduced_class(obj) or self._standard(obj)
-        if obj is output.stream:
-            return _output, ()
-        if obj is sys.stderr:
-            return self._standard(obj)
+        if obj is output.stream or obj is errors:
+            return _stream, (obj is errors,)
         if issubclass(kind, _RUNNING) or _is_thread(kind):
             return self._unkept(kind)
+        if kind is TracebackType:
+            return reduced_traceback(obj)
         if issubclass(kind, BaseException):
             return reduced_exception(obj, own=is_own(kind)) or NotImplemented
         if not is_own(kind):
@@ -312,8 +312,8 @@ class _Pickler(_CloudPickler):
         return Unkept, (kind.__name__[:100], kind.__module__)
 
 
-def _output() -> Any:
-    return output.stream
+def _stream(of_errors: bool) -> Any:
+    return errors if of_errors else output.stream
 
 
 class _CarefulPickler(_Pickler):

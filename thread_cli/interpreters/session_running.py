@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from thread_cli.interpreters.session_functions import DELETING, EXECUTING, seen
 
-__all__ = ["ADDRESS", "Ran", "depth_allowed", "depth_left", "limit_depth", "one_line", "output", "run"]
+__all__ = ["ADDRESS", "Ran", "depth_allowed", "depth_left", "errors", "limit_depth", "one_line", "output", "run"]
 
 ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _PRINT_LIMIT: Final = 64_000  # bytes
@@ -181,6 +181,8 @@ class Output(io.BytesIO):
 
 output: Final = Output()
 """What the code of this session prints: its standard output, unless it takes another."""
+errors: Final = sys.stderr
+"""What code prints to it is dropped."""
 
 
 def _depth() -> int:

@@ -18,8 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters.session_functions import names
-from thread_cli.interpreters.session_pickling import Unkept
-from thread_cli.interpreters.session_running import depth_allowed, depth_left, output
+from thread_cli.interpreters.session_running import depth_allowed, depth_left, errors, output
 from thread_cli.interpreters.tame import MODULES
 
 if TYPE_CHECKING:
@@ -30,7 +29,8 @@ __all__ = ["State"]
 _CONTEXT: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 _WATCHED: Final = [
     *MODULES,
-    *("builtins", "contextlib", "csv", "io", "numbers", "os", "pprint", "time", "traceback", "types", "warnings"),
+    *("builtins", "contextlib", "csv", "io", "logging", "numbers", "os", "pprint", "sys", "time", "traceback", "types"),
+    "warnings",
 ]
 _ANNOTATIONS: Final = "__annotations__"
 
@@ -123,13 +123,21 @@ def _set_environ(wanted: dict[bytes, bytes]) -> None:
     os.environ.update(told)
 
 
-def _stdout() -> str | None:
+def _output() -> list[Any] | None:
     """What code has put in the place of the standard output; None where it is there."""
-    return None if sys.stdout is output.stream else type(sys.stdout).__name__
+    return None if sys.stdout is output.stream else [sys.stdout]
 
 
-def _set_stdout(told: str | None) -> None:
-    sys.stdout = output.stream if told is None else cast("Any", Unkept(told))
+def _set_output(told: list[Any] | None) -> None:
+    sys.stdout = told[0] if told else output.stream
+
+
+def _errors() -> list[Any] | None:
+    return None if sys.stderr is errors else [sys.stderr]
+
+
+def _set_errors(told: list[Any] | None) -> None:
+    sys.stderr = told[0] if told else errors
 
 
 def _set_path(told: list[str]) -> None:
@@ -137,16 +145,21 @@ def _set_path(told: list[str]) -> None:
 
 
 def _loggers() -> dict[str, tuple[Any, ...]]:
-    """Of each logger (the root's name is empty): level, handlers, whether it tells the next one, whether it is off."""
+    """Of each logger (the root's name is empty): level, handlers, filters, whether it tells the next one, whether it is
+    off.
+    """
     known: dict[str, Any] = {"": logging.root, **logging.root.manager.loggerDict}
-    loggers = {name: each for name, each in known.items() if isinstance(each, logging.Logger)}
-    return {name: (each.level, each.handlers.copy(), each.propagate, each.disabled) for name, each in loggers.items()}
+    return {
+        name: (each.level, each.handlers.copy(), each.filters.copy(), each.propagate, each.disabled)
+        for name, each in known.items()
+        if isinstance(each, logging.Logger)
+    }
 
 
 def _set_loggers(told: dict[str, tuple[Any, ...]]) -> None:
-    for name, (level, handlers, propagate, disabled) in told.items():
+    for name, (level, handlers, filters, propagate, disabled) in told.items():
         logger = logging.getLogger(name)
-        logger.handlers[:] = handlers
+        logger.handlers[:], logger.filters[:] = handlers, filters
         logger.propagate, logger.disabled = propagate, disabled
         logger.setLevel(level)
 
@@ -161,11 +174,13 @@ _SETTINGS: Final[dict[str, tuple[Callable[[], Any], Callable[[Any], object]]]] =
     "decimal": (_context, _set_context),
     "recursion": (depth_left, depth_allowed),
     "digits": (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
-    "stdout": (_stdout, _set_stdout),
+    "stdout": (_output, _set_output),
+    "stderr": (_errors, _set_errors),
     "loggers": (_loggers, _set_loggers),
+    "logging": (lambda: logging.root.manager.disable, logging.disable),
     "path": (sys.path.copy, _set_path),
     "environ": (_environ, _set_environ),
     "weekday": (calendar.firstweekday, calendar.setfirstweekday),
     "filters": (lambda: list(warnings.filters), _set_filters),
 }
-_TOLD: Final = {("warnings", "filters"), ("os", "environ")}
+_TOLD: Final = {("warnings", "filters"), ("os", "environ"), ("sys", "path"), ("sys", "stdout"), ("sys", "stderr")}
