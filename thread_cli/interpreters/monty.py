@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import names_in, parse, syntax_error
-from thread_cli.interpreters.subset import PLAIN, checked, refusal
+from thread_cli.interpreters.subset import ODD, PLAIN, at_prints, checked, refusal
 from thread_cli.interpreters.values import containers, holds_set, spelled, with_shared
 
 if TYPE_CHECKING:
@@ -116,12 +116,13 @@ class _Sandbox:
         import pydantic_monty
 
         try:
-            bound, definitions, pieces = _binds(statements), _definitions(statements), _at_prints(statements)
+            bound, definitions = _binds(statements), _definitions(statements)
             known = with_shared(_reachable(names_in(statements), names), names)
             if error := _in_two_sets(known):
                 return Outcome(error=error)
             preamble = [_definition(name, value) for name, value in known.items() if _needs_definition(value)]
             sources = [each.source for each in known.values() if isinstance(each, Definition)]
+            pieces = at_prints(statements, sources)
         except (RecursionError, ValueError):
             return Outcome(error="SyntaxError: too deeply nested")
         values = {name: value for name, value in known.items() if not isinstance(value, Definition)}
@@ -193,8 +194,8 @@ def _feed(
         last = place == len(pieces) - 1
         if monotonic() > until:
             return {}, printed, _OUT_OF_TIME
+        source = checked(piece)
         try:
-            source = checked(piece)
             result = session.feed_run(f"{source}\n{fetch}" if last else source, inputs=values, print_callback=output)
         except pydantic_monty.MontyRuntimeError as error:
             message = _message(error)
@@ -212,6 +213,8 @@ def _checked(
     session: MontySession, found: dict[str, Any], printed: str | None
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """What code bound, without what would be something else outside the sandbox; the error names that."""
+    if odd := session.feed_run(f"{ODD} if {ODD!r} in locals() else []"):
+        return {}, printed, f"NotImplementedError: {odd[0]} may be told otherwise on this machine"
     doubtful = [name for name, value in found.items() if type(value) not in (int, bool, type(None))]
     if not doubtful:
         return found, printed, None
@@ -322,24 +325,6 @@ def _reachable(read: set[str], names: Mapping[str, Any]) -> dict[str, Any]:
     for name in sorted(read):
         visit(name)
     return found
-
-
-def _at_prints(statements: Sequence[ast.stmt]) -> list[str]:
-    """The statements' source; where several print, in pieces such that each of those stands alone."""
-    prints = [any(isinstance(n, ast.Name) and n.id == "print" for n in ast.walk(each)) for each in statements]
-    if sum(prints) < 2:
-        return [_source(list(statements))]
-    pieces: list[list[ast.stmt]] = [[]]
-    for statement, alone in zip(statements, prints, strict=True):
-        if alone:
-            pieces += [[statement], []]
-        else:
-            pieces[-1].append(statement)
-    return [_source(piece) for piece in pieces if piece]
-
-
-def _source(statements: list[ast.stmt]) -> str:
-    return ast.unparse(ast.Module(body=statements, type_ignores=[]))
 
 
 def _size(value: Any) -> int:
