@@ -50,7 +50,7 @@ _KEPT: Final = 1_000_000_000
 """Bytes of all values that are kept of the threads of an episode."""
 _DYNAMIC: Final = frozenset(
     """eval exec globals locals vars dir query inspect sys gc __main__ __globals__ __dict__ __builtins__ __import__
-    import_module modules get_type_hints pickle ctypes""".split()  # noqa: SIM905 - as a list it would be a page long
+    import_module modules get_type_hints pickle ctypes doctest testmod unittest cProfile profile""".split()  # noqa: SIM905 - as a list it would be a page long
 )
 """Code that uses these may read any name."""
 

@@ -6,6 +6,7 @@ Where something cannot be copied, the caller puts a mark in its place.
 
 from __future__ import annotations
 
+import decimal
 import gc
 import json
 import operator
@@ -17,8 +18,10 @@ import weakref
 from _collections_abc import dict_items, dict_keys, dict_values
 from _thread import RLock, allocate_lock
 from collections import OrderedDict
+from contextvars import Context, ContextVar, copy_context
 from functools import cmp_to_key
 from importlib import import_module
+from itertools import chain, pairwise
 from json.scanner import make_scanner
 from struct import Struct
 from threading import local
@@ -223,7 +226,7 @@ def _weak_set(items: list[Any]) -> Any:
 
 def _weak(target: Any) -> weakref.ref[Any]:
     seen.add(DELETING)
-    return weakref.ref(set[int]() if target is None else target)  # to what is gone at once, as the original is
+    return weakref.ref(_Gone() if target is None else target)
 
 
 _KEY: Final = cast("type[Any]", type(cast("Any", cmp_to_key)(operator.sub)))
@@ -249,6 +252,71 @@ def _reduced_local(value: Any) -> tuple[Any, ...]:
     return local, (), value.__dict__
 
 
+def _reduced_context(context: Any) -> tuple[Any, ...] | None:
+    """The context that decimal numbers are computed in; None of another."""
+    return (decimal.getcontext, ()) if context is decimal.getcontext() else None
+
+
+def _reduced_context_variable(variable: ContextVar[Any]) -> tuple[Any, ...]:
+    """A variable of contexts with the value that it has in the code's own."""
+    try:
+        default = {"default": Context().run(variable.get)}
+    except LookupError:
+        default: dict[str, Any] = {}
+    values = copy_context()
+    value = [values[variable]] if variable in values else []
+    return _context_variable, (variable.name, default), value, None, None, _set_context_variable
+
+
+def _context_variable(name: str, default: dict[str, Any]) -> ContextVar[Any]:
+    return ContextVar(name, **default)
+
+
+def _set_context_variable(variable: ContextVar[Any], value: list[Any]) -> None:
+    for each in value:
+        variable.set(each)
+
+
+def _reduced_super(value: Any) -> tuple[Any, ...]:
+    kind = cast("Any", super)
+    return super, (kind.__thisclass__.__get__(value), kind.__self__.__get__(value))
+
+
+class _Gone:
+    """What is deleted at once, so that a weak reference to it is one to what is gone."""
+
+    def method(self) -> None:
+        """Stand for a method of it."""
+
+
+def _reduced_method(reference: Any) -> tuple[Any, ...]:
+    return _weak_method, (reference(),)
+
+
+def _weak_method(method: Any) -> Any:
+    seen.add(DELETING)
+    return weakref.WeakMethod(_Gone().method if method is None else method)
+
+
+def _reduced_weak_proxy(proxy: Any) -> tuple[Any, ...]:
+    try:
+        target = proxy.__init__.__self__
+    except ReferenceError:
+        target = None
+    return _weak_proxy, (target,)
+
+
+def _weak_proxy(target: Any) -> Any:
+    seen.add(DELETING)
+    return weakref.proxy(_Gone() if target is None else target)
+
+
+def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
+    """An iterator over pairs, which holds what it goes over, and the item that it has passed last."""
+    iterator, *last = gc.get_referents(pairs)[-2:] if gc.get_referents(pairs) else [iter(())]
+    return pairwise, (chain(last, iterator),)
+
+
 _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     **ITERATING,
     **READING,
@@ -263,6 +331,13 @@ _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     RLock: _reduced_repeated,
     weakref.ref: _reduced_weak,
     _KEY: _reduced_key,
+    decimal.Context: _reduced_context,
+    ContextVar: _reduced_context_variable,
+    super: _reduced_super,
+    weakref.WeakMethod: _reduced_method,
+    **dict.fromkeys((weakref.ProxyType, weakref.CallableProxyType), _reduced_weak_proxy),
+    pairwise: _reduced_pairs,
+    random.SystemRandom: lambda _: (random.SystemRandom, ()),
     local: _reduced_local,
     type(cast("Any", json.JSONDecoder()).scan_once): _reduced_scanner,
     _Scanner: lambda scanner: (_Scanner, (scanner.lexicon, scanner.scanner.flags)),

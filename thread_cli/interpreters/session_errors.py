@@ -22,6 +22,7 @@ _LINKS: Final[dict[Any, tuple[str, ...]]] = {
     BaseException: ("__cause__", "__context__", "__suppress_context__", "__traceback__"),
     (NameError, AttributeError): ("name",),
     AttributeError: ("obj",),
+    ImportError: ("name", "path"),
     OSError: ("filename", "filename2"),
 }
 """What exceptions have besides their arguments and attributes of their own."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ITERATING", "READING", "bring", "taken"]
+__all__ = ["ITERATING", "READING", "bring", "dialect_told", "taken"]
 
 _dict, _set, _frozenset = cast("Any", dict), cast("Any", set), cast("Any", frozenset)
 _csv = cast("Any", csv)
@@ -86,7 +86,7 @@ _DIALECT: Final = (
 )
 
 
-def _told(dialect: Any) -> dict[str, Any]:
+def dialect_told(dialect: Any) -> dict[str, Any]:
     """What a writer or a reader of the same dialect is made with."""
     return {name: getattr(dialect, name) for name in _DIALECT}
 
@@ -95,7 +95,7 @@ def _reduced_writer(writer: Any) -> tuple[Any, ...]:
     """A writer, with the function that it writes with."""
     parts = gc.get_referents(writer)
     write = next(each for each in parts if callable(each) and not isinstance(each, type))
-    return _writer, (write, _told(writer.dialect))
+    return _writer, (write, dialect_told(writer.dialect))
 
 
 def _writer(write: Any, dialect: dict[str, Any]) -> Any:
@@ -106,7 +106,7 @@ def _reduced_reader(reader: Any) -> tuple[Any, ...]:
     """A reader, with the lines that it has still to read."""
     parts: list[Any] = gc.get_referents(reader)
     lines = next(filter(lambda each: isinstance(each, Iterator), parts))
-    return _reader, (lines, _told(reader.dialect), reader.line_num)
+    return _reader, (lines, dialect_told(reader.dialect), reader.line_num)
 
 
 def _reader(lines: Iterator[str], dialect: dict[str, Any], number: int) -> Any:

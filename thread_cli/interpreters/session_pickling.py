@@ -317,8 +317,8 @@ def _stream(of_errors: bool) -> Any:
 
 
 class _CarefulPickler(_Pickler):
-    """Takes care, slowly, of two things that pickle would copy: what is no number, and the builtins in what code was
-    executed with.
+    """Takes care, slowly, of what pickle would copy: what is no number, the names of the thread, and the builtins in
+    what code was executed with.
     """
 
     def persistent_id(self, obj: Any) -> Any:
@@ -327,6 +327,9 @@ class _CarefulPickler(_Pickler):
             if place == len(self.numbers):
                 self.numbers.append(obj)
             return -1 if obj is _NAN else place
+        if obj is names:
+            self.reads.add("globals")  # as any name may be read from it
+            return "names"
         return "builtins" if obj is builtins.__dict__ else None
 
 
@@ -336,7 +339,10 @@ class _Unpickler(pickle.Unpickler):
         self._numbers: dict[int, float] = {-1: _NAN}
 
     def persistent_load(self, pid: Any) -> Any:
-        return builtins.__dict__ if pid == "builtins" else self._numbers.setdefault(pid, float("nan"))
+        if pid in ("names", "builtins"):
+            seen.add(EXECUTING)
+            return names if pid == "names" else builtins.__dict__
+        return self._numbers.setdefault(pid, float("nan"))
 
 
 _NAN: Final = math.nan
@@ -361,13 +367,13 @@ def _is_thread(kind: type[Any]) -> bool:
 def _identities(values: Iterable[Any], shared: tuple[type, ...]) -> set[int]:
     """The ids of objects of which it matters that two names share them: not of those found by a name in a module."""
     found: set[int] = set()
-    known: dict[type, bool | None] = {}
+    known: dict[int, bool | None] = {}
     for value in values:
         kind = cast("type[Any]", type(value))
-        matters = known.get(kind, kind)
+        matters = known.get(id(kind), kind)
         if matters is kind:
-            special = issubclass(kind, type) or kind in (FunctionType, BuiltinFunctionType)
-            matters = known[kind] = None if special else kind not in _ATOMS and not issubclass(kind, shared)
+            special = issubclass(kind, type) or kind is FunctionType or kind is BuiltinFunctionType
+            matters = known[id(kind)] = None if special else kind not in _ATOMS and not issubclass(kind, shared)
         if matters or (matters is None and _is_own(value, kind)):
             found.add(id(value))
     return found.difference(standard)

@@ -30,7 +30,7 @@ _YIELD: Final = "yield"
 _STORING: Final = {_STORE, "setattr", "delattr", "vars", "exec", "eval", "globals"}
 _SEEN: Final = {
     **dict.fromkeys((_YIELD, "__del__", "weakref", "finalize", "getrefcount", "gc"), DELETING),
-    **dict.fromkeys(("exec", "eval"), EXECUTING),
+    **dict.fromkeys(("exec", "eval", "globals", "locals", "vars", "__dict__", "__globals__"), EXECUTING),
 }
 """What code that uses these names does."""
 _ATOMS: Final = (str, int, float, bool, bytes, complex, type(None))

@@ -8,6 +8,7 @@ modules, as in their classes and objects, is not kept.
 from __future__ import annotations
 
 import calendar
+import csv
 import decimal
 import logging
 import os
@@ -18,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters.session_functions import names
+from thread_cli.interpreters.session_iterators import dialect_told
 from thread_cli.interpreters.session_running import depth_allowed, depth_left, errors, output
 from thread_cli.interpreters.tame import MODULES
 
@@ -33,6 +35,8 @@ _WATCHED: Final = [
     "warnings",
 ]
 _ANNOTATIONS: Final = "__annotations__"
+_OF_SESSION: Final = ("__builtins__", "__warningregistry__")
+"""Special names of which each session has its own."""
 
 
 class State:
@@ -98,7 +102,7 @@ class State:
 
 
 def _is_special(name: Any) -> bool:
-    return isinstance(name, str) and name.startswith("__") and name.endswith("__") and name != "__builtins__"
+    return isinstance(name, str) and name.startswith("__") and name.endswith("__") and name not in _OF_SESSION
 
 
 def _context() -> dict[str, Any]:
@@ -164,6 +168,17 @@ def _set_loggers(told: dict[str, tuple[Any, ...]]) -> None:
         logger.setLevel(level)
 
 
+def _dialects() -> dict[str, dict[str, Any]]:
+    return {name: dialect_told(csv.get_dialect(name)) for name in csv.list_dialects()}
+
+
+def _set_dialects(told: dict[str, dict[str, Any]]) -> None:
+    for name in {*csv.list_dialects()} - told.keys():
+        csv.unregister_dialect(name)
+    for name, dialect in told.items():
+        csv.register_dialect(name, **dialect)
+
+
 def _set_filters(told: list[Any]) -> None:
     warnings.resetwarnings()
     warnings.filters[:] = told  # pyright: ignore[reportIndexIssue]
@@ -181,6 +196,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[], Any], Callable[[Any], object]]]] =
     "path": (sys.path.copy, _set_path),
     "environ": (_environ, _set_environ),
     "weekday": (calendar.firstweekday, calendar.setfirstweekday),
+    "dialects": (_dialects, _set_dialects),
     "filters": (lambda: list(warnings.filters), _set_filters),
 }
 _TOLD: Final = {("warnings", "filters"), ("os", "environ"), ("sys", "path"), ("sys", "stdout"), ("sys", "stderr")}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-import warnings
 from importlib.machinery import BuiltinImporter
 from json import dumps, loads
 from threading import Lock
@@ -90,7 +89,6 @@ class Session:
         """Of each name, the names that share objects with it."""
         self._stores = False
         sys.modules["__main__"] = main
-        warnings.simplefilter("ignore")
         tools.chance()
 
     def serve(self) -> None:
