@@ -8,6 +8,7 @@ class that it is built on, with what it holds, whatever its own class says about
 
 from __future__ import annotations
 
+import _collections_abc
 import abc
 import collections.abc
 import contextlib
@@ -16,6 +17,7 @@ import enum
 import io
 import numbers
 import random
+import types
 import typing
 from collections import OrderedDict, defaultdict, deque
 from contextlib import contextmanager, suppress
@@ -37,6 +39,7 @@ __all__ = [
     "adopt",
     "is_own",
     "plan",
+    "reduced_builtin",
     "reduced_class",
     "reduced_member",
     "reduced_object",
@@ -133,6 +136,25 @@ def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
         None,
         _set_class,
     )
+
+
+def reduced_builtin(kind: type[Any]) -> tuple[Any, ...] | None:
+    """A builtin class that has a name in other modules than its own, like that of functions; None of any other."""
+    if importable(kind) or kind.__flags__ & HEAP:
+        return None
+    for place, module in enumerate(_NAMING):
+        for name, value in vars(module).items():
+            if value is kind:
+                return _builtin, (place, name)
+    return None
+
+
+_NAMING: Final = (types, _collections_abc)
+"""Modules that have names for builtin classes."""
+
+
+def _builtin(place: int, name: str) -> Any:
+    return getattr(_NAMING[place], name)
 
 
 def _registered(kind: type[Any]) -> list[type]:

@@ -31,7 +31,15 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
 
 from thread_cli.interpreters import session_classes, session_functions
-from thread_cli.interpreters.session_classes import Plan, is_own, plan, reduced_class, reduced_member, reduced_object
+from thread_cli.interpreters.session_classes import (
+    Plan,
+    is_own,
+    plan,
+    reduced_builtin,
+    reduced_class,
+    reduced_member,
+    reduced_object,
+)
 from thread_cli.interpreters.session_copies import reduced_other, standard
 from thread_cli.interpreters.session_errors import reduced_exception, reduced_traceback
 from thread_cli.interpreters.session_functions import (
@@ -217,7 +225,8 @@ def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
                 bring(iterator, passed)
         found = {name: values[name] for name in wanted}
         for value in found.values():
-            if issubclass(type(value), type):
+            # A class that other names stand for stays theirs.
+            if issubclass(type(value), type) and not any(each is value for each in names.values()):
                 session_classes.adopt(value)
         return found
     finally:
@@ -286,7 +295,7 @@ class _Pickler(_CloudPickler):
         if (reduced := reduced_other(obj, kind)) is not None:
             return reduced
         if issubclass(kind, type):
-            return reduced_class(obj) or self._standard(obj)
+            return reduced_class(obj) or reduced_builtin(obj) or self._standard(obj)
         if obj is output.stream or obj is errors:
             return _stream, (obj is errors,)
         if issubclass(kind, _RUNNING) or _is_thread(kind):
