@@ -45,7 +45,7 @@ def parse(source: str) -> list[ast.stmt]:
         SyntaxError: it is not Python, or nested too deeply to be read.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore")  # the code is not ours
         try:
             tree = compile(source, "<thread>", "exec", flags=ast.PyCF_ONLY_AST | _ALLOW_INCOMPLETE_INPUT)
         except SyntaxError as error:
@@ -60,7 +60,7 @@ def parse(source: str) -> list[ast.stmt]:
 def syntax_error(source: str) -> str:
     """What Python says of code that cannot be parsed, in one line."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore")  # the code is not ours
         try:
             compile(source, "<string>", "exec", flags=ast.PyCF_ONLY_AST, dont_inherit=True)
         except SyntaxError as error:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,7 +78,8 @@ class MontyInterpreter:
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:  # noqa: ARG002
         try:
             statements = parse(code)
-            compile(code, "<string>", "exec", dont_inherit=True)  # the sandbox takes more for Python than Python does
+            with warnings.catch_warnings(action="ignore"):  # the sandbox takes more for Python than Python does
+                compile(code, "<string>", "exec", dont_inherit=True)
             if refused := refusal(statements):
                 return Outcome(error=refused)
         except SyntaxError:

@@ -25,7 +25,7 @@ from itertools import chain, pairwise
 from json.scanner import make_scanner
 from struct import Struct
 from threading import local
-from types import MappingProxyType, ModuleType, SimpleNamespace
+from types import BuiltinFunctionType, MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters.session_functions import DELETING, HEAP, seen
@@ -65,15 +65,16 @@ def reduced_other(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
 
 
 def note_standard() -> None:
-    """Take note of objects of the standard library that there is one of: those are told by their names. And of the
-    modules that every session has.
+    """Take note of objects of the standard library that there is one of, and of its functions in C: those are told by
+    the names that they have now. And of the modules that every session has.
     """
     _everywhere.update(sys.modules)
     for module, known in list(sys.modules.items()):
-        if module in sys.stdlib_module_names and module not in ("sys", "builtins", "__main__"):
+        if module in sys.stdlib_module_names and module not in ("sys", "__main__"):
             for name, value in list(vars(known).items()):
                 kind = cast("type[Any]", type(value))
-                if kind.__module__ != "builtins" and kind.__flags__ & HEAP and not isinstance(value, type):
+                made = kind.__module__ != "builtins" and kind.__flags__ & HEAP and not isinstance(value, type)
+                if made or kind is BuiltinFunctionType:
                     standard.setdefault(id(value), (module, name))
                     _standard_objects[module, name] = value
     standard[id(_CHANCE)] = "random", "_inst"

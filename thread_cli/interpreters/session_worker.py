@@ -131,8 +131,9 @@ class Session:
         for name in reached:
             if name in names and name not in self._marks:
                 self._marks[name] = _mark(self._part_of(name, names[name]))
-        bound, gone, printed, error, stores = run(code, names)
+        bound, gone, printed, error, stores, classes = run(code, names)
         self._stores = self._stores or stores
+        self._state.note(classes)
         names.setdefault("__builtins__", builtins)
         affected = dict.fromkeys(name for name in (*bound, *reached) if _is_name(name) and name in names)
         said, more, blobs, large, state = self._told(affected, set(bound))
