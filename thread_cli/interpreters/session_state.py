@@ -91,9 +91,11 @@ class State:
                 if name in vars(kind):
                     type.__delattr__(kind, name)
 
-    def untouched(self) -> bool:
-        """Whether all modules are as they were, and none of their classes may have been changed."""
-        return not self._patched and not next(self._changed(), None)
+    def untouched(self, *, classes: bool) -> bool:
+        """Whether all modules are as they were; with `classes` also their classes."""
+        if self._patched or next(self._changed(), None):
+            return False
+        return not (classes and any(any(_differences(known, vars(each))) for each, known in self._classes.items()))
 
     def reset(self) -> None:
         """Set settings back to where they were, and forget all names."""

@@ -123,7 +123,7 @@ class Session:
         names.update({name: value for name, value in self._base.items() if name not in names})
         self._marks.clear()
         self._groups.clear()
-        return self._state.untouched()
+        return self._state.untouched(classes=self._stores)
 
     def _run(self, code: str, given: Names, drop: Iterable[str], watch: Iterable[str]) -> bytes:
         self._take(given, drop)
