@@ -359,8 +359,9 @@ def _definition(name: str, value: Any) -> str:
 
 
 def _differ(one: Any, other: Any) -> bool:
+    """Whether two values differ, or read otherwise: 1 and 1.0, or the order of a dictionary."""
     try:
-        return bool(one != other)
+        return bool(one != other) or repr(one) != repr(other)
     except RecursionError:
         return True
 
