@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -92,9 +93,11 @@ async def test_the_subset_computes_what_python_computes_or_says_that_it_does_not
 
 
 def test_the_subset_is_good_for_something() -> None:
-    """It computes the bookkeeping of the first pieces, which is plain."""
+    """It computes the bookkeeping of the first pieces, which is plain. From Python 3.12 on `sum` adds up decimals
+    more exactly than the sandbox does, which is refused too.
+    """
     refused = [piece for piece in PIECES[:40] if refusal(parse(piece))]
-    assert len(refused) < 10
+    assert len(refused) < (10 if sys.version_info < (3, 12) else 11)
 
 
 async def test_errors_are_the_same_in_every_run(interpreter) -> None:
