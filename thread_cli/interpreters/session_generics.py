@@ -73,8 +73,8 @@ def reduced_generic(value: Any) -> tuple[Any, ...] | None:
     if module not in ("__main__", None) and getattr(sys.modules.get(module), name, None) is value:
         return None
     parts = _parts(value)
-    if not parts and not _is_from_brackets(value):
-        return _constructed, (_identity(value), type(value), module, *_arguments(value))
+    if not parts and (made_with := _arguments(value)) is not None:
+        return _constructed, (_identity(value), type(value), module, *made_with)
     functions = {part.role: _by_function(value, part) for part in parts}
     params = value.__type_params__ if type(value) is _ALIAS else ()
     made = _identity(value), cast("Any", type(value)), (name, module), params, list(functions)
@@ -158,13 +158,8 @@ def _know(value: Any, identity: str) -> str:
     return identity
 
 
-def _is_from_brackets(value: Any) -> bool:
-    """Whether a variable was made by brackets, `def f[T]`: no module is its own."""
-    return value.__module__ == "typing" and type(value) is not _ALIAS
-
-
-def _arguments(value: Any) -> tuple[list[Any], dict[str, Any]]:
-    """What makes a variable, an alias or a new type."""
+def _arguments(value: Any) -> tuple[list[Any], dict[str, Any]] | None:
+    """What the type of a variable, an alias or a new type is called with; None where brackets (`f[T]`) do."""
     if type(value) is _ALIAS:
         return [value.__name__, value.__value__], {"type_params": value.__type_params__}
     if type(value) is typing.NewType:
@@ -173,7 +168,11 @@ def _arguments(value: Any) -> tuple[list[Any], dict[str, Any]]:
     if not getattr(value, "has_default", bool)():
         del told["default"]
     limits = {name: each for name, each in told.items() if each not in (None, False) or name == "default"}
-    return [value.__name__, *getattr(value, "__constraints__", ())], limits
+    constraints = getattr(value, "__constraints__", ())
+    # A variable that brackets made has no module of its own.
+    if value.__module__ == "typing" and not constraints and not limits.keys() - {"infer_variance"}:
+        return None
+    return [value.__name__, *constraints], limits
 
 
 def _constructed(identity: str, kind: Any, module: str, args: list[Any], limits: dict[str, Any]) -> Any:
