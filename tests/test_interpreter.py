@@ -54,6 +54,16 @@ def test_code_are_the_maximal_runs_of_lines_that_do_something() -> None:
     ]
 
 
+async def test_what_python_warns_of_in_code_is_no_error_of_it_and_is_told_to_nobody(
+    interpreter, variables, capfd
+) -> None:
+    code = "print('\\d', 1if 1else 2)\nx = 1\nprint(x is 1, '\\400')"
+    for each in (interpreter, variables):
+        assert (await each.run(code, {})).printed == "True \u0100\n"
+    assert [piece.source for piece in find_code(f"Prose.\n{code}")] == [code]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_statements_can_be_told_apart() -> None:
     assert [code.source for code in find_code("x = 1\ny = 2", apart=True)] == ["x = 1", "y = 2"]
 

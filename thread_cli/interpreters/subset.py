@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from thread_cli.interpreters.code import silent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -84,7 +86,8 @@ def refusal(statements: Sequence[ast.stmt]) -> str | None:
 
 def checked(source: str) -> str:
     """Source in which only values are formatted, and only numbers added up, that Python treats as the sandbox does."""
-    tree = ast.parse(source)
+    with silent():
+        tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     formatted = [node for node in nodes if isinstance(node, ast.FormattedValue) and node.format_spec]
     summed = [node for node in nodes if isinstance(node, ast.Call) and _is_sum(node)] if _COMPENSATED else []
