@@ -133,6 +133,25 @@ async def test_the_subset_adds_up_whole_numbers_and_says_where_floats_are_added_
         assert (await interpreter.run(code, {})).error == f"TypeError: {raised.value}"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import math\nprint(math.sumprod([1], [2]))", "from math import fma\nprint(fma(1, 2, 3))", "print('aa'.replace('a', 'b', count=1))",
+        "print(zip)", "print([enumerate, map, filter, reversed, frozenset])",
+    ],
+)  # fmt: skip
+async def test_the_subset_has_nothing_that_the_running_python_lacks(interpreter, code) -> None:
+    outcome = await interpreter.run(code, {})
+    shown, error = io.StringIO(), None
+    try:
+        with contextlib.redirect_stdout(shown):
+            exec(code, {})
+    except (AttributeError, ImportError, TypeError) as raised:
+        error = raised
+    refused = (outcome.error or "").startswith("NotImplementedError: ")
+    assert refused or (error is None and outcome.printed == shown.getvalue())
+
+
 async def test_errors_are_the_same_in_every_run(interpreter) -> None:
     names = (await interpreter.run("class A:\n    pass\no = A()", {})).names
     errors = {(await interpreter.run("print(o)", names)).error for _ in range(2)}

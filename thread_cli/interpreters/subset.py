@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import math
 import re
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -29,6 +31,8 @@ _MODULES: Final = {
 _CONSUMERS: Final = frozenset("sum any all min max sorted list tuple dict join".split())  # noqa: SIM905
 _ORDERLESS: Final = frozenset("sorted len any all min max".split())  # noqa: SIM905
 _LAZY: Final = frozenset("map filter zip enumerate reversed iter".split())  # noqa: SIM905
+_KINDS: Final = {"set", "frozenset"} | (_LAZY - {"iter"})
+"""Types that the sandbox has as functions."""
 _BUILTINS: Final = frozenset(
     """print len range str int float bool list tuple dict sum min max abs round sorted any all divmod pow ord chr repr
     isinstance map filter zip enumerate reversed set frozenset bin oct hex True False None Exception ValueError
@@ -138,6 +142,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
             raise _RefusedError("`print` to anything but the result")
         case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=way), args=args) if way != "escape":
             _check_pattern(way, args, node.keywords)
+        case ast.Call(func=ast.Attribute(attr="replace"), keywords=[_, *_]) if sys.version_info < (3, 13):
+            raise _RefusedError("`replace` with keywords")
         case ast.Call(func=ast.Attribute(value=text, attr="format")) if not _is_unformatted(text):
             raise _RefusedError("`format` with more than the places of values")
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name)), args=args) if _names_in(args, name):
@@ -149,6 +155,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
                 raise _RefusedError(f"`{name}`")
             if isinstance(node.value, ast.Name) and (known := _MODULES.get(node.value.id)) and name not in known:
                 raise _RefusedError(f"`{node.value.id}.{name}`")
+            if isinstance(node.value, ast.Name) and node.value.id == "math" and not hasattr(math, name):
+                raise _RefusedError(f"`math.{name}`")
             if not isinstance(node.ctx, ast.Load):
                 raise _RefusedError("setting an attribute")
         case ast.Import(names=names):
@@ -157,7 +165,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
                     raise _RefusedError(f"`import {alias.name}`")
         case ast.ImportFrom(module=module, names=names):
             for alias in names:
-                if module not in ("math", "typing") or alias.name == "*":
+                newer = module == "math" and not hasattr(math, alias.name)
+                if module not in ("math", "typing") or alias.name == "*" or newer:
                     raise _RefusedError(f"`from {module} import {alias.name}`")
         case ast.ExceptHandler(name=str(name)):
             raise _RefusedError(f"the text of an error (`as {name}`)")
@@ -189,7 +198,7 @@ def _check_name(node: ast.Name, name: str, parent: ast.AST | None) -> None:
         raise _RefusedError(f"`{name}`")
     if _COMPENSATED and name == "sum" and not (_is_sum(parent) and cast("ast.Call", parent).func is node):
         raise _RefusedError("`sum` in another way than `sum(items)`")
-    if name in ("set", "frozenset") and not (isinstance(parent, ast.Call) and parent.func is node):
+    if name in _KINDS and not (isinstance(parent, ast.Call) and parent.func is node):
         raise _RefusedError(f"`{name}`")
     if name in _MODULES and not isinstance(parent, ast.Attribute):
         raise _RefusedError(f"the module `{name}` as a value")
