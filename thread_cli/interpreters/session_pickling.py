@@ -102,12 +102,7 @@ class Unkept:
         object.__setattr__(made, "_kind", kind)
         return made
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Unkept, (object.__getattribute__(self, "_kind"), type(self).__module__)
-
     def __getattribute__(self, name: str) -> Any:
-        if name in ("__reduce__", "__reduce_ex__"):
-            return object.__getattribute__(self, name)
         raise LostError(object.__getattribute__(self, "_kind"))
 
 
@@ -276,7 +271,7 @@ class _Pickler(_CloudPickler):
     def _reduced(self, obj: Any, kind: Any) -> Any:
         if issubclass(kind, Unkept):
             self.lost = True
-            return obj.__reduce__()
+            return Unkept, (_attributes(obj, "_kind"), kind.__module__)
         if kind is FunctionType and obj.__globals__ is names:
             self.reads |= reads(obj.__code__)
             return reduced_function(obj, self.cells)
