@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
-from thread_cli.interpreters.code import names_in, parse, syntax_error
+from thread_cli.interpreters.code import names_in, parse, silent, syntax_error
 from thread_cli.interpreters.subset import PLAIN, checked, refusal
 from thread_cli.interpreters.values import containers, holds_set, spelled, with_shared
 
@@ -77,7 +77,10 @@ class MontyInterpreter:
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:  # noqa: ARG002
         try:
             statements = parse(code)
-            compile(code, "<string>", "exec", dont_inherit=True)  # the sandbox takes more for Python than Python does
+            with silent():
+                compile(
+                    code, "<string>", "exec", dont_inherit=True
+                )  # the sandbox takes more for Python than Python does
             if refused := refusal(statements):
                 return Outcome(error=refused)
         except SyntaxError:

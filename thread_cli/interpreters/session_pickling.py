@@ -48,6 +48,7 @@ from thread_cli.interpreters.session_functions import (
     remembered,
     seen,
 )
+from thread_cli.interpreters.session_generics import GENERIC, evaluate, evaluated, reduced_generic
 from thread_cli.interpreters.session_running import output
 from thread_cli.interpreters.session_sets import arrange, layout
 
@@ -101,12 +102,7 @@ class Unkept:
         object.__setattr__(made, "_kind", kind)
         return made
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Unkept, (object.__getattribute__(self, "_kind"), type(self).__module__)
-
     def __getattribute__(self, name: str) -> Any:
-        if name in ("__reduce__", "__reduce_ex__"):
-            return object.__getattribute__(self, name)
         raise LostError(object.__getattribute__(self, "_kind"))
 
 
@@ -137,7 +133,8 @@ class Pickled:
     """Bytes of named objects.
 
     `data` are the bytes, of which the first `length` tell what the objects are; the others tell what a copy has besides
-    and no code should notice: the order of sets, and what functions remember of their results. `reads` are the names
+    and no code should notice: the order of sets, what functions remember of their results, and what type aliases have
+    evaluated. `reads` are the names
     that functions among them look up; `objects` the ids of what the objects consist of that may change or has an
     identity that matters; `lost` whether something in them could not be copied.
     """
@@ -157,8 +154,9 @@ class Pickled:
             memo = [value for _, value in pickler.memo.copy().values()]
             orders = [(each, told) for each in memo if issubclass(type(each), _SETS) and (told := layout(each))]
             caches = [(each, *remembered(each)) for each in pickler.caches]
-            if orders or caches:
-                pickler.dump((orders, caches))
+            generics = [(each, known) for each in pickler.generics if (known := evaluated(each))]
+            if orders or caches or generics:
+                pickler.dump((orders, caches, generics))
                 memo = [value for _, value in pickler.memo.copy().values()]
         finally:
             setrecursionlimit(limit)
@@ -206,11 +204,13 @@ def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
     try:
         values: dict[str, Any] = reader.load()
         if file.tell() < len(data):
-            orders, caches = cast("tuple[list[Any], list[Any]]", reader.load())
+            orders, caches, generics = cast("tuple[list[Any], list[Any], list[Any]]", reader.load())
             for items, told in orders:
                 arrange(items, told)
             for cached, *told in caches:
                 remember(cached, *told)
+            for generic, known in generics:
+                evaluate(generic, known)
         found = {name: values[name] for name in wanted}
         for value in found.values():
             if issubclass(type(value), type):
@@ -246,6 +246,7 @@ class _Pickler(_CloudPickler):
         self.lost = False
         self.cells = Cells()
         self.caches: list[Any] = []
+        self.generics: list[Any] = []
         self.numbers: list[float] = []
         """Numbers that are none, each of which is equal to itself alone."""
         self._patient = patient
@@ -270,7 +271,7 @@ class _Pickler(_CloudPickler):
     def _reduced(self, obj: Any, kind: Any) -> Any:
         if issubclass(kind, Unkept):
             self.lost = True
-            return obj.__reduce__()
+            return Unkept, (_attributes(obj, "_kind"), kind.__module__)
         if kind is FunctionType and obj.__globals__ is names:
             self.reads |= reads(obj.__code__)
             return reduced_function(obj, self.cells)
@@ -280,6 +281,9 @@ class _Pickler(_CloudPickler):
             self.caches.append(obj)
             return reduced_cached(obj)
         if (reduced := reduced_other(obj, kind)) is not None:
+            return reduced
+        if kind in GENERIC and (reduced := reduced_generic(obj)) is not None:
+            self.generics.append(obj)
             return reduced
         if issubclass(kind, type):
             return reduced_class(obj) or self._standard(obj)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import math
 import re
+import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from thread_cli.interpreters.code import silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +31,8 @@ _MODULES: Final = {
 _CONSUMERS: Final = frozenset("sum any all min max sorted list tuple dict join".split())  # noqa: SIM905
 _ORDERLESS: Final = frozenset("sorted len any all min max".split())  # noqa: SIM905
 _LAZY: Final = frozenset("map filter zip enumerate reversed iter".split())  # noqa: SIM905
+_KINDS: Final = {"set", "frozenset"} | (_LAZY - {"iter"})
+"""Types that the sandbox has as functions."""
 _BUILTINS: Final = frozenset(
     """print len range str int float bool list tuple dict sum min max abs round sorted any all divmod pow ord chr repr
     isinstance map filter zip enumerate reversed set frozenset bin oct hex True False None Exception ValueError
@@ -35,7 +41,6 @@ _BUILTINS: Final = frozenset(
 )
 _UNKNOWN: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFunctionDef, ast.With, ast.Match, ast.TryStar)
 _ALL_BUILTINS: Final = frozenset(dir(builtins))
-_SUM: Final = "sum"
 _TEXTS: Final = ("", "a", "a b", "1-2")
 PLAIN: Final = """
 def plain_(value):
@@ -52,7 +57,18 @@ def formatted_(value):
         return value
     raise TypeError('unsupported format string passed to ' + type(value).__name__ + '.__format__')
 """
-_OURS: Final = frozenset(("plain_", "formatted_", "kept_"))
+_WHY: Final = "this machine cannot confine Python, and a subset of it runs instead"
+_SUMMED: Final = f"""
+def summed_(items, start=0):
+    items = [item for item in items]
+    for item in [start, *items]:
+        if type(item) is float:
+            raise NotImplementedError('a sum of floats cannot be computed here: {_WHY}')
+    return sum(items, start)
+"""
+_COMPENSATED: Final = sum([0.1] * 10) == 1.0
+"""Whether this Python makes up for what is lost in adding floats, as from 3.12 on, which the sandbox does not do."""
+_OURS: Final = frozenset(("plain_", "formatted_", "summed_", "kept_"))
 
 
 class _RefusedError(Exception):
@@ -68,23 +84,38 @@ def refusal(statements: Sequence[ast.stmt]) -> str | None:
                 _check(node, parents)
         _check_definitions(statements)
     except _RefusedError as refused:
-        return (
-            f"NotImplementedError: {refused} cannot be computed here: "
-            "this machine cannot confine Python, and a subset of it runs instead"
-        )
+        return f"NotImplementedError: {refused} cannot be computed here: {_WHY}"
     return None
 
 
 def checked(source: str) -> str:
-    """Source in which only values are formatted that Python formats; the sandbox does so with others too."""
-    tree = ast.parse(source)
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FormattedValue) and node.format_spec]
-    if not found:
+    """Source in which only values are formatted, and only numbers added up, that Python treats as the sandbox does."""
+    with silent():
+        tree = ast.parse(source)
+    nodes = list(ast.walk(tree))
+    formatted = [node for node in nodes if isinstance(node, ast.FormattedValue) and node.format_spec]
+    summed = [node for node in nodes if isinstance(node, ast.Call) and _is_sum(node)] if _COMPENSATED else []
+    if not formatted and not summed:
         return source
-    for node in found:
+    for node in formatted:
         if node.conversion == -1:
             node.value = ast.Call(ast.Name("formatted_", ast.Load()), [node.value], [])
-    return f"{_FORMATTED}{ast.unparse(ast.fix_missing_locations(tree))}"
+    for node in summed:
+        if len(node.args) in (1, 2) and all(keyword.arg == "start" for keyword in node.keywords):  # or it is an error
+            node.func = ast.Name("summed_", ast.Load())
+    ours = (_FORMATTED if formatted else "") + (_SUMMED if summed else "")
+    return f"{ours}{ast.unparse(ast.fix_missing_locations(tree))}"
+
+
+def _is_sum(node: ast.AST | None) -> bool:
+    """Whether this is a call of `sum` whose arguments are written out."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "sum"
+        and not any(isinstance(each, ast.Starred) for each in node.args)
+        and all(keyword.arg for keyword in node.keywords)
+    )
 
 
 def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
@@ -111,6 +142,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
             raise _RefusedError("`print` to anything but the result")
         case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=way), args=args) if way != "escape":
             _check_pattern(way, args, node.keywords)
+        case ast.Call(func=ast.Attribute(attr="replace"), keywords=[_, *_]) if sys.version_info < (3, 13):
+            raise _RefusedError("`replace` with keywords")
         case ast.Call(func=ast.Attribute(value=text, attr="format")) if not _is_unformatted(text):
             raise _RefusedError("`format` with more than the places of values")
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name)), args=args) if _names_in(args, name):
@@ -122,6 +155,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
                 raise _RefusedError(f"`{name}`")
             if isinstance(node.value, ast.Name) and (known := _MODULES.get(node.value.id)) and name not in known:
                 raise _RefusedError(f"`{node.value.id}.{name}`")
+            if isinstance(node.value, ast.Name) and node.value.id == "math" and not hasattr(math, name):
+                raise _RefusedError(f"`math.{name}`")
             if not isinstance(node.ctx, ast.Load):
                 raise _RefusedError("setting an attribute")
         case ast.Import(names=names):
@@ -130,7 +165,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
                     raise _RefusedError(f"`import {alias.name}`")
         case ast.ImportFrom(module=module, names=names):
             for alias in names:
-                if module not in ("math", "typing") or alias.name == "*":
+                newer = module == "math" and not hasattr(math, alias.name)
+                if module not in ("math", "typing") or alias.name == "*" or newer:
                     raise _RefusedError(f"`from {module} import {alias.name}`")
         case ast.ExceptHandler(name=str(name)):
             raise _RefusedError(f"the text of an error (`as {name}`)")
@@ -160,9 +196,9 @@ def _check_name(node: ast.Name, name: str, parent: ast.AST | None) -> None:
         raise _RefusedError(f"`{name}`")
     if name in _ALL_BUILTINS and name not in _BUILTINS and name != "__name__":
         raise _RefusedError(f"`{name}`")
-    if name == _SUM and sum([0.1] * 10) == 1.0:
-        raise _RefusedError("`sum`")  # newer Pythons make up for what is lost in adding floats, which this does not
-    if name in ("set", "frozenset") and not (isinstance(parent, ast.Call) and parent.func is node):
+    if _COMPENSATED and name == "sum" and not (_is_sum(parent) and cast("ast.Call", parent).func is node):
+        raise _RefusedError("`sum` in another way than `sum(items)`")
+    if name in _KINDS and not (isinstance(parent, ast.Call) and parent.func is node):
         raise _RefusedError(f"`{name}`")
     if name in _MODULES and not isinstance(parent, ast.Attribute):
         raise _RefusedError(f"the module `{name}` as a value")
