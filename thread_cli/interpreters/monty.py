@@ -88,7 +88,7 @@ class MontyInterpreter:
         except (RecursionError, MemoryError, ValueError, OverflowError):
             return Outcome(error="SyntaxError: too deeply nested")
         outcome = self._quick.run(statements, names)
-        if outcome.error != _OUT_OF_TIME:
+        if outcome.error not in (_OUT_OF_TIME, _STOPPED):
             return outcome
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._patient.run, statements, names)
 
@@ -150,7 +150,7 @@ class _Sandbox:
                 return Outcome(error=_STOPPED, seconds=monotonic() - began)
             raise SessionDead(f"the code ended its interpreter: {_one_line(crash)}") from None
         except (pydantic_monty.MontyError, ValueError, TypeError) as refused:
-            return Outcome(error=_one_line(refused), seconds=monotonic() - began)
+            return Outcome(error=_message(refused), seconds=monotonic() - began)
         kept = values.keys() - bound
         changed = {key: value for key, value in results.items() if key not in kept or _differ(value, values[key])}
         results = with_shared(changed, results)
