@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 _REFERENCE = r"""
-import __future__, ast, builtins, io, json, os, random, re, sys, types
+import __future__, ast, builtins, io, json, linecache, os, random, re, sys, types
 from importlib.machinery import BuiltinImporter
 from json import dumps, loads
 limit, wanted, below = sys.setrecursionlimit, 1000, 0
@@ -87,6 +87,8 @@ def forked(work):
 
 def case(pieces):
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+    for cache in (linecache.cache, getattr(linecache, '_interactive_cache', {})):
+        cache.clear()  # or tracebacks would show lines of this program, from Python 3.13 on
     main = types.ModuleType('__main__')
     sys.modules['__main__'] = main
     main.__dict__.update(__builtins__=builtins, __loader__=BuiltinImporter)

@@ -4,6 +4,7 @@ from io import StringIO
 
 import pytest
 from processes import thread
+from real_servers import packaged
 from rich.console import Console
 
 from thread_cli.bench.plan import _anywhere
@@ -12,8 +13,10 @@ from thread_cli.cli.models import _told
 from thread_cli.config import resolve
 from thread_cli.display.bench import _spent
 from thread_cli.engine.limits import Limits
+from thread_cli.environments.registry import task_of
 from thread_cli.models.embedded import specialist, unfamiliar
-from thread_cli.models.registry import KINDS
+from thread_cli.models.registry import KINDS, parameters
+from thread_cli.playing import environment_for, prompt_for
 
 
 @pytest.mark.skipif(specialist() is None, reason="no specialist is shipped")
@@ -62,3 +65,20 @@ async def test_all_tokens_of_a_task_stay_within_their_limit(play):
     totals = done.episode.totals
     assert "the limit of 400 tokens is reached" in done.episode.message
     assert totals.prompt_tokens + totals.generated_tokens <= 400 + 60
+
+
+def test_a_small_model_whose_file_is_at_hand_gets_the_prompt_for_small_models(tmp_path):
+    """A model's size is read from its file, a model behind a server has none, and a named prompt wins."""
+    model = f"llama:{packaged()}"
+    assert 130_000_000 < (parameters(f"faulty:500=0.5+{model}") or 0) < 140_000_000
+    assert parameters("openai:qwen@http://localhost:1/v1") is None
+    assert parameters(f"llama:{tmp_path}/nowhere.gguf") is None
+    for spec, prompt, name in (
+        (model, None, "textcraft/general"),
+        (model, "default", "textcraft/default"),
+        ("openai:qwen@http://localhost:1/v1", None, "textcraft/default"),
+    ):
+        config = resolve({"environment": "textcraft", "model": {"spec": spec}, "prompt": prompt})
+        environment = environment_for(config)
+        task = task_of(environment, "textcraft", None)
+        assert prompt_for(config, environment, task).name == name

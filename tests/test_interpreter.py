@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 import time
 from typing import Any
 
@@ -51,6 +54,16 @@ def test_code_are_the_maximal_runs_of_lines_that_do_something() -> None:
     ]
 
 
+async def test_what_python_warns_of_in_code_is_no_error_of_it_and_is_told_to_nobody(
+    interpreter, variables, capfd
+) -> None:
+    code = "print('\\d', 1if 1else 2)\nx = 1\nprint(x is 1, '\\400')"
+    for each in (interpreter, variables):
+        assert (await each.run(code, {})).printed == "True \u0100\n"
+    assert [piece.source for piece in find_code(f"Prose.\n{code}")] == [code]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_statements_can_be_told_apart() -> None:
     assert [code.source for code in find_code("x = 1\ny = 2", apart=True)] == ["x = 1", "y = 2"]
 
@@ -95,6 +108,48 @@ def test_the_subset_is_good_for_something() -> None:
     """It computes the bookkeeping of the first pieces, which is plain."""
     refused = [piece for piece in PIECES[:40] if refusal(parse(piece))]
     assert len(refused) < 10
+
+
+async def test_the_subset_adds_up_whole_numbers_and_says_where_floats_are_added_otherwise(interpreter) -> None:
+    """From Python 3.12 on, `sum` makes up for what is lost in adding floats."""
+    whole = (
+        "print(sum(n * 2 for n in [1, 2]), sum([[1], [2]], []), sum([3], start=4))\nprint(sum(map(int, '12')), sum([]))"
+    )
+    assert (await interpreter.run(whole, {})).printed == "3 0\n"
+    for code in (
+        "print(sum([0.1] * 10))",
+        "print(sum([1, 2], 0.5))",
+        "print(*map(sum, [[1]]))",
+        "print(sum(*[[0.1] * 10]))",
+    ):
+        outcome = await interpreter.run(code, {})
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            exec(code, {})
+        told = (outcome.error or "").startswith("NotImplementedError: ")
+        assert told if sys.version_info >= (3, 12) else told or outcome.printed == shown.getvalue()
+    for code in ("sum()", "sum([1], 2, 3)", "sum(x=3)", "sum(5)", "sum([1, 'a'])"):
+        with pytest.raises(TypeError) as raised:
+            exec(code, {})
+        assert (await interpreter.run(code, {})).error == f"TypeError: {raised.value}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import math\nprint(math.sumprod([1], [2]))", "from math import fma\nprint(fma(1, 2, 3))", "print('aa'.replace('a', 'b', count=1))",
+        "print(zip)", "print([enumerate, map, filter, reversed, frozenset])",
+    ],
+)  # fmt: skip
+async def test_the_subset_has_nothing_that_the_running_python_lacks(interpreter, code) -> None:
+    outcome = await interpreter.run(code, {})
+    shown, error = io.StringIO(), None
+    try:
+        with contextlib.redirect_stdout(shown):
+            exec(code, {})
+    except (AttributeError, ImportError, TypeError) as raised:
+        error = raised
+    refused = (outcome.error or "").startswith("NotImplementedError: ")
+    assert refused or (error is None and outcome.printed == shown.getvalue())
 
 
 async def test_errors_are_the_same_in_every_run(interpreter) -> None:

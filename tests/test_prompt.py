@@ -95,22 +95,28 @@ def _installed(monkeypatch, tmp_path, **fronts: str) -> None:
     monkeypatch.setattr("thread_cli.protocols.prompt._PACKAGE", "prompts_for_tests")
 
 
-def test_a_prompt_for_the_model_is_used_before_that_of_the_category_and_the_default(monkeypatch, tmp_path) -> None:
+def test_a_prompt_for_the_model_or_its_size_is_used_before_that_of_the_category_and_the_default(
+    monkeypatch, tmp_path
+) -> None:
     _installed(
         monkeypatch,
         tmp_path,
         always="default = true",
         hot='category = "heat"',
         trained='model = "embedded"',
+        brief="max_parameters = 4_000_000_000",
     )
-    for model, category, name in (
-        ("embedded", "heat", "trained"),
-        ("embedded", "", "trained"),
-        ("embedded:base", "heat", "hot"),
-        ("teacher", "", "always"),
-        ("", "", "always"),
+    for model, parameters, category, name in (
+        ("embedded", None, "heat", "trained"),
+        ("embedded", 135_000_000, "", "trained"),
+        ("embedded:base", None, "heat", "hot"),
+        ("llama:a.gguf", 1_500_000_000, "heat", "brief"),
+        ("llama:a.gguf", 4_000_000_000, "", "brief"),
+        ("llama:a.gguf", 4_000_000_001, "heat", "hot"),
+        ("teacher", None, "", "always"),
+        ("", None, "", "always"),
     ):
-        assert load(None, "there", category=category, model=model).q == name
+        assert load(None, "there", category=category, model=model, parameters=parameters).q == name
     assert load("always", "there", model="embedded").q == "always"
     assert load("trained", "there", model="teacher").q == "trained"
 

@@ -78,7 +78,8 @@ async def test_a_held_value_is_written_as_its_text(analysis) -> None:
 async def test_what_cannot_be_copied_goes_on_in_its_thread_and_says_so_in_another(analysis) -> None:
     names = await ran(analysis, "g = (i for i in [1, 2])\nf = open('a', 'w')\nx = 1")
     assert await ran(analysis, "y = next(g)\nwritten = f.write('x')", names) == {"y": 1, "written": 1}
-    for code, kind in {"f.write('x')": "TextIOWrapper", "next(g)": "generator", "print(g)": "generator"}.items():
+    uses = {"f.write('x')": "TextIOWrapper", "next(g)": "generator", "print(g)": "generator"}
+    for code, kind in {**uses, "import pickle\npickle.dumps(g)": "generator"}.items():
         outcome = await analysis.run(code, names, thread="1")
         assert (outcome.error or "").startswith(f"RuntimeError: a {kind} cannot be copied: it is lost where")
     assert await ran(analysis, "z = x", names, "1") == {"z": 1}

@@ -258,11 +258,13 @@ async def test_acting_before_an_episode_is_an_environment_failure():
 # --- teacher
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-async def test_the_teacher_solves_every_goal_within_the_default_limits(seed):
+@pytest.mark.parametrize(
+    ("seed", "every"), [(0, 4), pytest.param(0, 1, marks=pytest.mark.slow), pytest.param(1, 1, marks=pytest.mark.slow)]
+)
+async def test_the_teacher_solves_goals_within_the_default_limits(seed, every):
     environment = TextCraft(seed=seed)
     assert isinstance(environment, Teaches)
-    tasks = environment.tasks("all")
+    tasks = environment.tasks("all")[::every]
     episodes = await play(environment, tasks)
     assert [task.text for task, episode in zip(tasks, episodes, strict=True) if episode.status != Status.solved] == []
     assert max(episode.totals.calls for episode in episodes) < 100

@@ -13,7 +13,7 @@ from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.interpreters.variables import VariableInterpreter, described
 from thread_cli.models import Opens
 from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest, unfamiliar
-from thread_cli.models.registry import innermost, open_model, priced
+from thread_cli.models.registry import innermost, open_model, parameters, priced
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
 from thread_cli.supervision import note
@@ -73,10 +73,10 @@ async def play(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(environment.close)
         task = task_of(environment, config.environment, config.task)
-        prompt = prompt_for(config, environment, task)
         require_price(config)
         if tell and (line := unfamiliar(innermost(config.model.spec), config.environment)):
             tell(f"thread: {line}")
+        prompt = prompt_for(config, environment, task, tell)
         models = Models(config.model, tell)
         stack.push_async_callback(models.close)
         model = await stack.enter_async_context(models.use(environment, task))
@@ -109,14 +109,23 @@ def environment_for(config: Config) -> Environment:
     return open_environment(config.environment, {"seed": config.seed, **config.options})
 
 
-def prompt_for(config: Config, environment: Environment, task: Task) -> Prompt:
-    """The prompt that the configuration names, or the environment's own for the model or the task's category."""
+def prompt_for(
+    config: Config, environment: Environment, task: Task, tell: Callable[[str], None] | None = None
+) -> Prompt:
+    """The prompt that the configuration names, or the environment's own for the model, its size or the task's category.
+
+    `tell` gets a line for people where the model is fetched for that.
+
+    Raises:
+        UserError: there is no such prompt, it cannot be read, or the model cannot be fetched.
+    """
     model = innermost(config.model.spec)
     return load(
         config.prompt,
         config.environment,
         category=task.category,
         model="" if model == EMBEDDED and specialist() is None else model,
+        parameters=None if config.prompt else parameters(model, tell),
         plain_rules=environment.rules,
         override={"phi": config.phi, "psi": config.psi},
     )

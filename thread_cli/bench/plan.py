@@ -44,7 +44,7 @@ _OF_THE_CONFIG: Final = ("on_failure", "child_limits", "limits", "unsafe_python"
 _OF_FILES: Final = ("llama", "scripted", "replay")
 _NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reserved", "method", "limits")
 """What only tells of results, and what stands elsewhere in the plan."""
-_NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model"}
+_NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model", "max_parameters"}
 """What only decides where a prompt is used."""
 
 

@@ -23,7 +23,7 @@ from thread_cli.bench.suite import tasks_of
 from thread_cli.engine.errors import Status, ThreadFailure, UserError
 from thread_cli.engine.events import EpisodeEnded, Failed, Generated, Totals
 from thread_cli.models.embedded import unfamiliar
-from thread_cli.models.registry import innermost
+from thread_cli.models.registry import innermost, parameters
 from thread_cli.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.record import EpisodeLog
 
@@ -120,6 +120,7 @@ class Player:
         """
         require_price(self._plan.config)
         self._warn()
+        parameters(self._plan.config.model.spec, self._tell)  # which fetches a model that is named on a hub
         items: list[Item] = []
         prompts: defaultdict[str, set[str]] = defaultdict(set)
         played: dict[str, str] = {}

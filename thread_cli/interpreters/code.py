@@ -9,14 +9,15 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
-__all__ = ["Code", "find_code", "names_in", "parse", "syntax_error"]
+__all__ = ["Code", "find_code", "names_in", "parse", "silent", "syntax_error"]
 
 _LONGEST_BLOCK = 100  # lines; parsing ever longer prefixes is quadratic
 _LONGEST_TEXT = 20_000  # characters
@@ -37,6 +38,14 @@ class _IncompleteError(SyntaxError):
     pass
 
 
+@contextmanager
+def silent() -> Generator[None]:
+    """Keep Python from warning of a model's code meanwhile, as it does of an unknown escape in a text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @lru_cache(maxsize=64)
 def parse(source: str) -> list[ast.stmt]:
     """The statements of `source`.
@@ -44,8 +53,7 @@ def parse(source: str) -> list[ast.stmt]:
     Raises:
         SyntaxError: it is not Python, or nested too deeply to be read.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the code is not ours
+    with silent():
         try:
             tree = compile(source, "<thread>", "exec", flags=ast.PyCF_ONLY_AST | _ALLOW_INCOMPLETE_INPUT)
         except SyntaxError as error:
@@ -59,8 +67,7 @@ def parse(source: str) -> list[ast.stmt]:
 
 def syntax_error(source: str) -> str:
     """What Python says of code that cannot be parsed, in one line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the code is not ours
+    with silent():
         try:
             compile(source, "<string>", "exec", flags=ast.PyCF_ONLY_AST, dont_inherit=True)
         except SyntaxError as error:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
-from thread_cli.interpreters.code import names_in, parse, syntax_error
+from thread_cli.interpreters.code import names_in, parse, silent, syntax_error
 from thread_cli.interpreters.subset import ODD, PLAIN, at_prints, checked, refusal
 from thread_cli.interpreters.values import containers, holds_set, spelled, with_shared
 
@@ -78,7 +77,7 @@ class MontyInterpreter:
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:  # noqa: ARG002
         try:
             statements = parse(code)
-            with warnings.catch_warnings(action="ignore"):  # the sandbox takes more for Python than Python does
+            with silent():  # the sandbox takes more for Python than Python does
                 compile(code, "<string>", "exec", dont_inherit=True)
             if refused := refusal(statements):
                 return Outcome(error=refused)
@@ -87,7 +86,7 @@ class MontyInterpreter:
         except (RecursionError, MemoryError, ValueError, OverflowError):
             return Outcome(error="SyntaxError: too deeply nested")
         outcome = self._quick.run(statements, names)
-        if outcome.error != _OUT_OF_TIME:
+        if outcome.error not in (_OUT_OF_TIME, _STOPPED):
             return outcome
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._patient.run, statements, names)
 
@@ -150,7 +149,7 @@ class _Sandbox:
                 return Outcome(error=_STOPPED, seconds=monotonic() - began)
             raise SessionDead(f"the code ended its interpreter: {_one_line(crash)}") from None
         except (pydantic_monty.MontyError, ValueError, TypeError) as refused:
-            return Outcome(error=_one_line(refused), seconds=monotonic() - began)
+            return Outcome(error=_message(refused), seconds=monotonic() - began)
         kept = values.keys() - bound
         changed = {key: value for key, value in results.items() if key not in kept or _differ(value, values[key])}
         results = with_shared(changed, results)
@@ -362,7 +361,7 @@ def _differ(one: Any, other: Any) -> bool:
     """Whether two values differ, or read otherwise: 1 and 1.0, or the order of a dictionary."""
     try:
         return bool(one != other) or repr(one) != repr(other)
-    except RecursionError:
+    except (RecursionError, ValueError):  # nested too deeply, or a number too long
         return True
 
 

@@ -51,6 +51,10 @@ _complete: WeakSet[type] = WeakSet()
 _pending: dict[type, Any] = {}
 _plans: dict[type, Plan] = {}
 _MADE_ANEW: Final = ("__dict__", "__weakref__", "_abc_impl", "__annotate_func__")
+_ADDED: Final = {"__dict__", "__weakref__"}
+"""Names that Python adds where it makes a class, and after them `__doc__`. What was set later stands behind them."""
+_FIRST: Final = frozenset(("__module__", "__firstlineno__", "__type_params__", "__annotations__"))
+"""Names that stand before the `__doc__` of a class that has one."""
 _MADE_WITH: Final = ("__module__", "__qualname__", "__slots__", "__orig_bases__")
 _tuple, _frozenset = cast("Any", tuple), cast("Any", frozenset)
 _PLAIN: Final[dict[Any, Callable[[Any], Any]]] = {
@@ -114,7 +118,10 @@ def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
     state: dict[str, Any] = {}
     order: list[str] = []
     made_with: dict[str, Any] = {}
+    added = _ADDED & vars(kind).keys() or {"__doc__"}
+    body = True
     for name, value in vars(kind).items():
+        body = body and (name not in added or (name == "__doc__" and _FIRST.issuperset(order)))
         if name in _MADE_ANEW or (type(value) is MemberDescriptorType and value.__objclass__ is kind):
             continue
         if _is_hook(name, value) or name == "__slotnames__":  # which pickling itself puts into a class
@@ -123,7 +130,8 @@ def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
             made_with[name] = value
         else:
             state[name] = value
-        order.append(name)
+        if body:
+            order.append(name)
     made_with["__qualname__"] = kind.__qualname__
     registered = _registered(kind) if isinstance(kind, abc.ABCMeta) else []
     told = state, type.__subclasses__(kind), registered, _hosts(kind)
@@ -198,6 +206,13 @@ def _class(
         return _internals._lookup_class_or_track(identity, make(meta, name, bases, space))
 
 
+def _deaf(_kind: type, **_arguments: object) -> None:
+    """In the place of an `__init_subclass__`, whose place among the names of its class stays the same."""
+
+
+_DEAF: Final = cast("Any", classmethod)(_deaf)
+
+
 @contextmanager
 def _quiet(bases: tuple[type, ...]) -> Generator[None]:
     """Keep classes from hearing of a subclass meanwhile; but generic ones, which only look at what they are given."""
@@ -205,7 +220,7 @@ def _quiet(bases: tuple[type, ...]) -> Generator[None]:
     changing = [base for base in listening if base.__module__ != "typing" and base.__flags__ & HEAP]
     told = {base: vars(base)["__init_subclass__"] for base in changing}
     for base in told:
-        type.__delattr__(base, "__init_subclass__")
+        type.__setattr__(base, "__init_subclass__", _DEAF)
     try:
         yield
     finally:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import decimal
 import gc
+import itertools
 import json
 import operator
 import random
 import re
 import sys
-import typing
+import warnings
 import weakref
 from _collections_abc import dict_items, dict_keys, dict_values
 from _thread import RLock, allocate_lock
 from collections import OrderedDict
+from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import cmp_to_key
 from importlib import import_module
@@ -32,7 +34,7 @@ from thread_cli.interpreters.session_functions import DELETING, HEAP, seen
 from thread_cli.interpreters.session_iterators import ITERATING, READING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 __all__ = ["note_standard", "reduced_other", "standard"]
 
@@ -176,39 +178,27 @@ def _reduced_weak(reference: weakref.ref[Any]) -> tuple[Any, ...]:
     return _weak, (reference(),)
 
 
-def _reduced_type(kind: Any) -> tuple[Any, ...] | None:
-    """A type for annotations that code made; None where it is found by its name."""
-    if kind.__module__ in sys.stdlib_module_names:
-        return None
-    make: Any = cast("Any", type(kind))
-    return _type, (make, [getattr(kind, name) for name in _TYPES[make]], {}, kind.__module__)
+def _reduced_iterator(iterator: Any) -> tuple[Any, ...]:
+    """An iterator of `itertools`. Python 3.12 and 3.13 warn where one is copied, which code can turn into an error."""
+    with _without_warnings():
+        make, args, *state = iterator.__reduce__()
+    return make, args, *([(state[0],), None, None, _set_iterator] if state and state[0] is not None else [])
 
 
-def _reduced_variable(variable: Any) -> tuple[Any, ...] | None:
-    """A variable of types in brackets, `def f[T]`; None where it was made in another way."""
-    if not getattr(variable, "__infer_variance__", False):
-        return None
-    limits = {"bound": variable.__bound__, "infer_variance": True}
-    return _type, (typing.TypeVar, [variable.__name__, *variable.__constraints__], limits, variable.__module__)
+def _set_iterator(made: Any, state: tuple[Any]) -> None:
+    with _without_warnings():
+        made.__setstate__(*state)
 
 
-def _type(make: Any, args: list[Any], limits: dict[str, Any], module: str) -> Any:
-    made = make(*args, **limits)
-    if hasattr(made, "__dict__"):
-        made.__module__ = module
-    return made
+@contextmanager
+def _without_warnings() -> Generator[None]:
+    with _catch_warnings():
+        _filter_warnings("ignore")
+        yield
 
 
-_TYPES: Final[dict[Any, tuple[str, ...]]] = {
-    getattr(typing, name): attributes
-    for name, attributes in {
-        "NewType": ("__name__", "__supertype__"),
-        "ParamSpec": ("__name__",),
-        "TypeVarTuple": ("__name__",),
-        "TypeAliasType": ("__name__", "__value__"),
-    }.items()
-    if hasattr(typing, name)
-}
+_catch_warnings: Final = warnings.catch_warnings
+_filter_warnings: Final = warnings.simplefilter
 
 
 def _weak_items(items: Any) -> tuple[Any, ...]:
@@ -318,12 +308,12 @@ def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
     return pairwise, (chain(last, iterator),)
 
 
+_ITERATORS: Final = [kind for kind in vars(itertools).values() if "__reduce__" in getattr(kind, "__dict__", ())]
 _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     **ITERATING,
     **READING,
     **dict.fromkeys(_VIEWS, _reduced_view),
-    **dict.fromkeys(_TYPES, _reduced_type),
-    typing.TypeVar: _reduced_variable,
+    **dict.fromkeys(_ITERATORS, _reduced_iterator),
     ModuleType: _reduced_module,
     MappingProxyType: _reduced_proxy,
     memoryview: _reduced_memory,

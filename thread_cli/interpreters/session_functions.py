@@ -144,7 +144,33 @@ def reduced_cached(cached: Any) -> tuple[Any, ...]:
 
 
 def remembered(cached: Any) -> tuple[int, int, list[tuple[Any, ...]]]:
-    """What such a function remembers: hits, misses, and results with their arguments, those used last at the end."""
+    """What such a function remembers: hits, misses, and results with their arguments, those used last at the end. It
+    is nothing where this Python keeps it in another way than is known here.
+    """
+    return _remembered(cached) if _KNOWN else (0, 0, [])
+
+
+def _is_known() -> bool:
+    """Whether this Python keeps results as `_remembered` expects, which no interface of it promises."""
+    for most in (2, None):
+        probe: Any = functools.lru_cache(most)(_pair)
+        for number in (0, 2, 1, 2):
+            probe(number, k=most)
+        kept = [1, 2] if most else [0, 2, 1]  # those used last are at the end, where there is a bound
+        entries = [((number,), {"k": most}, (number, most)) for number in kept]
+        try:
+            if _remembered(probe) != (1, 3, entries):
+                return False
+        except (ValueError, AttributeError, TypeError):
+            return False
+    return True
+
+
+def _pair(number: int, k: int | None) -> tuple[int, int | None]:
+    return number, k
+
+
+def _remembered(cached: Any) -> tuple[int, int, list[tuple[Any, ...]]]:
     info = cached.cache_info()
     # What an `lru_cache` consists of (Modules/_functoolsmodule.c): its type; of a bounded one, key, result and a type
     # for each result; the dictionary of results; the function; and what stands before keywords in a key.
@@ -210,3 +236,6 @@ def _cached(parameters: dict[str, Any]) -> Any:
 def _set_cached(made: Any, state: dict[str, Any]) -> None:
     made.__dict__.update(state)
     _made_targets[id(made)].__setstate__((state["__wrapped__"], (), {}, None))
+
+
+_KNOWN: Final = _is_known()

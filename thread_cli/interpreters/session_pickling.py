@@ -57,6 +57,7 @@ from thread_cli.interpreters.session_functions import (
     remembered,
     seen,
 )
+from thread_cli.interpreters.session_generics import GENERIC, evaluate, evaluated, reduced_generic
 from thread_cli.interpreters.session_iterators import ITERATING, bring, taken
 from thread_cli.interpreters.session_running import errors, output
 from thread_cli.interpreters.session_sets import arrange, layout
@@ -110,12 +111,7 @@ class Unkept:
         object.__setattr__(made, "_kind", kind)
         return made
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Unkept, (object.__getattribute__(self, "_kind"), type(self).__module__)
-
     def __getattribute__(self, name: str) -> Any:
-        if name in ("__reduce__", "__reduce_ex__"):
-            return object.__getattribute__(self, name)
         raise LostError(object.__getattribute__(self, "_kind"))
 
 
@@ -146,7 +142,8 @@ class Pickled:
     """Bytes of named objects.
 
     `data` are the bytes, of which the first `length` tell what the objects are; the others tell what a copy has
-    besides: the order of sets, what functions remember of their results, and where iterators are. `reads` are the names
+    besides: the order of sets, what functions remember of their results, where iterators are, and what type aliases
+    have evaluated. `reads` are the names
     that functions among them look up; `objects` the ids of what the objects consist of that may change or has an
     identity that matters; `lost` whether something in them could not be copied.
     """
@@ -167,8 +164,9 @@ class Pickled:
             orders = [(each, told) for each in memo if issubclass(type(each), _SETS) and (told := layout(each))]
             caches = [(each, *remembered(each)) for each in pickler.caches]
             iterators = [(each, passed) for each in memo if type(each) in ITERATING and (passed := taken(each))]
-            if orders or caches or iterators:
-                pickler.dump((orders, caches, iterators))
+            generics = [(each, known) for each in pickler.generics if (known := evaluated(each))]
+            if orders or caches or iterators or generics:
+                pickler.dump((orders, caches, iterators, generics))
                 memo = [value for _, value in pickler.memo.copy().values()]
         finally:
             setrecursionlimit(limit)
@@ -216,13 +214,15 @@ def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
     try:
         values: dict[str, Any] = reader.load()
         if file.tell() < len(data):
-            orders, caches, iterators = cast("tuple[list[Any], list[Any], list[Any]]", reader.load())
+            orders, caches, iterators, generics = cast("tuple[list[Any], ...]", reader.load())
             for items, told in orders:
                 arrange(items, told)
             for cached, *told in caches:
                 remember(cached, *told)
             for iterator, passed in iterators:
                 bring(iterator, passed)
+            for generic, known in generics:
+                evaluate(generic, known)
         found = {name: values[name] for name in wanted}
         for value in found.values():
             # A class that other names stand for stays theirs.
@@ -259,6 +259,7 @@ class _Pickler(_CloudPickler):
         self.lost = False
         self.cells = Cells()
         self.caches: list[Any] = []
+        self.generics: list[Any] = []
         self.numbers: list[float] = []
         """Numbers that are none, each of which is equal to itself alone."""
         self._patient = patient
@@ -283,7 +284,7 @@ class _Pickler(_CloudPickler):
     def _reduced(self, obj: Any, kind: Any) -> Any:
         if issubclass(kind, Unkept):
             self.lost = True
-            return obj.__reduce__()
+            return Unkept, (_attributes(obj, "_kind"), kind.__module__)
         if kind is FunctionType and obj.__globals__ is names:
             self.reads |= reads(obj.__code__)
             return reduced_function(obj, self.cells)
@@ -293,6 +294,9 @@ class _Pickler(_CloudPickler):
             self.caches.append(obj)
             return reduced_cached(obj)
         if (reduced := reduced_other(obj, kind)) is not None:
+            return reduced
+        if kind in GENERIC and (reduced := reduced_generic(obj)) is not None:
+            self.generics.append(obj)
             return reduced
         if issubclass(kind, type):
             return reduced_class(obj) or reduced_builtin(obj) or self._standard(obj)

@@ -37,6 +37,10 @@ _CHUNK: Final = 1 << 18
 _LOOKS: Final = 20
 _PATIENCE: Final = 0.2
 """Seconds that a process is given to end after its connection closed."""
+_PROGRAM: Final = Path(__file__).with_name("session_zygote.py")
+"""Run as a script: `python -m` calls a module from C code, and CPython 3.12 counts such calls. Code that recurses
+without end would end in another error than in a script.
+"""
 _ENVIRONMENT: Final = {
     "PATH": os.defpath,
     "LANG": "C.UTF-8",
@@ -67,7 +71,7 @@ class Zygote:
         self._control, theirs = socket.socketpair()
         with theirs, _fixed_addresses():
             self._process = subprocess.Popen(  # noqa: S603 - this very program
-                [sys.executable, *_flags(), "-m", "thread_cli.interpreters.session_zygote", str(theirs.fileno()), kind],
+                [sys.executable, *_flags(), str(_PROGRAM), str(theirs.fileno()), kind],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

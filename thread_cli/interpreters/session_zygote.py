@@ -1,4 +1,4 @@
-"""The warmed parent of all sessions of a kind: `python -m thread_cli.interpreters.session_zygote DESCRIPTOR KIND`.
+"""The warmed parent of all sessions of a kind: `python -P session_zygote.py DESCRIPTOR KIND`.
 
 It has the libraries of its kind loaded, and forks a session on demand. It takes requests on one socket, answers each
 before it reads the next, and trusts nobody but the runner at its other end. When that end closes, it ends all sessions

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import math
 import re
+import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.interpreters.code import names_in, parse
+from thread_cli.interpreters.code import names_in, parse, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +33,8 @@ _INEXACT: Final = frozenset(("atanh", "cbrt", "erf", "erfc", "gamma", "lgamma"))
 _CONSUMERS: Final = frozenset("sum any all min max sorted list tuple dict join".split())  # noqa: SIM905
 _ORDERLESS: Final = frozenset("sorted len any all min max".split())  # noqa: SIM905
 _LAZY: Final = frozenset("map filter zip enumerate reversed iter".split())  # noqa: SIM905
+_KINDS: Final = {"set", "frozenset"} | (_LAZY - {"iter"})
+"""Types that the sandbox has as functions."""
 _BUILTINS: Final = frozenset(
     """print len range str int float bool list tuple dict sum min max abs round sorted any all divmod pow ord chr repr
     isinstance map filter zip enumerate reversed set frozenset bin oct hex True False None Exception ValueError
@@ -39,7 +43,6 @@ _BUILTINS: Final = frozenset(
 )
 _UNKNOWN: Final = (ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFunctionDef, ast.With, ast.Match, ast.TryStar)
 _ALL_BUILTINS: Final = frozenset(dir(builtins))
-_SUM: Final = "sum"
 _TEXTS: Final = ("", "a", "a b", "1-2")
 PLAIN: Final = """
 def plain_(value):
@@ -56,6 +59,17 @@ def formatted_(value):
         return value
     raise TypeError('unsupported format string passed to ' + type(value).__name__ + '.__format__')
 """
+_WHY: Final = "this machine cannot confine Python, and a subset of it runs instead"
+_SUMMED: Final = f"""
+def summed_(items, start=0):
+    items = [item for item in items]
+    for item in [start, *items]:
+        if type(item) is float:
+            raise NotImplementedError('a sum of floats cannot be computed here: {_WHY}')
+    return sum(items, start)
+"""
+_COMPENSATED: Final = sum([0.1] * 10) == 1.0
+"""Whether this Python makes up for what is lost in adding floats, as from 3.12 on, which the sandbox does not do."""
 _SHOWN: Final = """
 try:
     odd_
@@ -88,7 +102,7 @@ def shown_(value, depth=0):
 ODD: Final = "odd_"
 """The name of these notes."""
 _SHOWING: Final = frozenset(("print", "str", "repr", "dumps", "format"))
-_OURS: Final = frozenset(("plain_", "formatted_", "kept_", "shown_", "odd_"))
+_OURS: Final = frozenset(("plain_", "formatted_", "kept_", "shown_", "odd_", "summed_"))
 
 
 class _RefusedError(Exception):
@@ -104,18 +118,16 @@ def refusal(statements: Sequence[ast.stmt]) -> str | None:
                 _check(node, parents)
         _check_definitions(statements)
     except _RefusedError as refused:
-        return (
-            f"NotImplementedError: {refused} cannot be computed here: "
-            "this machine cannot confine Python, and a subset of it runs instead"
-        )
+        return f"NotImplementedError: {refused} cannot be computed here: {_WHY}"
     return None
 
 
 def checked(source: str) -> str:
-    """Source in which only values are formatted that Python formats, as the sandbox does so with others too, and which
-    takes note of what reads otherwise in the sandbox: that is in `odd_` then.
+    """Source in which only values are formatted, and only numbers added up, that Python treats as the sandbox does, and
+    which takes note of what reads otherwise in the sandbox: that is in `odd_` then.
     """
-    tree = ast.parse(source)
+    with silent():
+        tree = ast.parse(source)
     helpers: set[str] = set()
 
     def called(name: str, value: ast.expr) -> ast.expr:
@@ -130,6 +142,10 @@ def checked(source: str) -> str:
                 node.value = called("shown_", node.value)
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _SHOWING:
                 node.args = [_inside(called, "shown_", value) for value in node.args]
+            case ast.Call() if _COMPENSATED and _is_sum(node):
+                if len(node.args) in (1, 2) and all(each.arg == "start" for each in node.keywords):  # or it is an error
+                    node.func = ast.Name("summed_", ast.Load())
+                    helpers.add(_SUMMED)
             case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
                 node.right = called("shown_", node.right)
             case _:
@@ -169,6 +185,17 @@ def _source(statements: list[ast.stmt]) -> str:
     return ast.unparse(ast.Module(body=statements, type_ignores=[]))
 
 
+def _is_sum(node: ast.AST | None) -> bool:
+    """Whether this is a call of `sum` whose arguments are written out."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "sum"
+        and not any(isinstance(each, ast.Starred) for each in node.args)
+        and all(keyword.arg for keyword in node.keywords)
+    )
+
+
 def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
     parent = parents.get(node)
     match node:
@@ -193,6 +220,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
             raise _RefusedError("`print` to anything but the result")
         case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=way), args=args) if way != "escape":
             _check_pattern(way, args, node.keywords)
+        case ast.Call(func=ast.Attribute(attr="replace"), keywords=[_, *_]) if sys.version_info < (3, 13):
+            raise _RefusedError("`replace` with keywords")
         case ast.Call(func=ast.Attribute(value=text, attr="format")) if not _is_unformatted(text):
             raise _RefusedError("`format` with more than the places of values")
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name)), args=args) if _names_in(args, name):
@@ -206,6 +235,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
                 raise _RefusedError(f"`math.{name}`")
             if isinstance(node.value, ast.Name) and (known := _MODULES.get(node.value.id)) and name not in known:
                 raise _RefusedError(f"`{node.value.id}.{name}`")
+            if isinstance(node.value, ast.Name) and node.value.id == "math" and not hasattr(math, name):
+                raise _RefusedError(f"`math.{name}`")
             if not isinstance(node.ctx, ast.Load):
                 raise _RefusedError("setting an attribute")
         case ast.Import(names=names):
@@ -214,7 +245,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
                     raise _RefusedError(f"`import {alias.name}`")
         case ast.ImportFrom(module=module, names=names):
             for alias in names:
-                if module not in ("math", "typing") or alias.name in ("*", *_INEXACT):
+                newer = module == "math" and not hasattr(math, alias.name)
+                if module not in ("math", "typing") or alias.name in ("*", *_INEXACT) or newer:
                     raise _RefusedError(f"`from {module} import {alias.name}`")
         case ast.ExceptHandler(name=str(name)):
             raise _RefusedError(f"the text of an error (`as {name}`)")
@@ -248,9 +280,9 @@ def _check_name(node: ast.Name, name: str, parent: ast.AST | None) -> None:
         raise _RefusedError(f"`{name}`")
     if name in _ALL_BUILTINS and name not in _BUILTINS and name != "__name__":
         raise _RefusedError(f"`{name}`")
-    if name == _SUM and sum([0.1] * 10) == 1.0:
-        raise _RefusedError("`sum`")  # newer Pythons make up for what is lost in adding floats, which this does not
-    if name in ("set", "frozenset") and not (isinstance(parent, ast.Call) and parent.func is node):
+    if _COMPENSATED and name == "sum" and not (_is_sum(parent) and cast("ast.Call", parent).func is node):
+        raise _RefusedError("`sum` in another way than `sum(items)`")
+    if name in _KINDS and not (isinstance(parent, ast.Call) and parent.func is node):
         raise _RefusedError(f"`{name}`")
     if name in _MODULES and not isinstance(parent, ast.Attribute):
         raise _RefusedError(f"the module `{name}` as a value")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from thread_cli.models import Model
     from thread_cli.models.openai import OpenAIModel
 
-__all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "open_model", "priced"]
+__all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "open_model", "parameters", "priced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,22 @@ def innermost(spec: str) -> str:
     while spec.startswith("faulty:") and "+" in spec:
         spec = spec.partition("+")[2]
     return spec
+
+
+def parameters(spec: str, tell: Callable[[str], None] | None = None) -> int | None:
+    """The parameters of the model that `spec` names, where its files are on this machine or fetched by name; else None.
+
+    `tell` gets a line for people where fetching takes long.
+
+    Raises:
+        UserError: the model cannot be fetched.
+    """
+    kind, _, rest = innermost(spec).partition(":")
+    if kind != "llama" or not rest or KINDS[kind].missing:
+        return None
+    from thread_cli.models.llama.kinds import parameters_in
+
+    return parameters_in(local_file(rest, tell)) or None
 
 
 def priced(config: ModelConfig) -> bool:

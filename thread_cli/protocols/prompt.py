@@ -82,6 +82,9 @@ class Rules(BaseModel):
     """The category of tasks for which this prompt is used where none is named, before the default."""
     model: str = ""
     """The spec of the model for which this prompt is used where none is named, before those of category and default."""
+    max_parameters: int = Field(default=0, ge=0)
+    """The most parameters of a model of which files are at hand (`llama:…`) for which this prompt is used where none is
+    named, before those of category and default; 0 for none."""
     start: str = Field(default="#START#", min_length=1)
     end: str = Field(default="#END#", min_length=1)
     phi: str = "last_line"
@@ -122,17 +125,18 @@ def load(
     *,
     category: str = "",
     model: str = "",
+    parameters: int | None = None,
     plain_rules: Mapping[str, Any] | None = None,
     override: Mapping[str, Any] | None = None,
 ) -> Prompt:
     """The prompt that `spec` names: a file's path, the name of an installed prompt of the environment, or None for
-    the environment's own: the model's, else the category's, else the default. `plain_rules` stand in for missing front
-    matter; `override` wins over everything.
+    the environment's own: the model's, else that for models of so few `parameters` where these are known, else the
+    category's, else the default. `plain_rules` stand in for missing front matter; `override` wins over everything.
 
     Raises:
         UserError: there is no such prompt, or it cannot be read.
     """
-    name, text = _read(spec, environment, category, model)
+    name, text = _read(spec, environment, category, model, parameters)
     front, body = _parts(name, text)
     plain = front is None
     stated = {**_plain_rules(body), **(plain_rules or {})} if front is None else front
@@ -170,13 +174,14 @@ def _folder(environment: str) -> Traversable | None:
     return None
 
 
-def _read(spec: str | None, environment: str, category: str, model: str) -> tuple[str, str]:
+def _read(spec: str | None, environment: str, category: str, model: str, parameters: int | None) -> tuple[str, str]:
     known = dict(installed(environment))
     names = [name for name in known if name == spec]
     if spec is None:
         trained = [name for name, rules in known.items() if model and rules.model == model]
+        small = [name for name, rules in known.items() if parameters is not None and parameters <= rules.max_parameters]
         fitting = [name for name, rules in known.items() if category and rules.category == category]
-        names = trained or fitting or [name for name, rules in known.items() if rules.default]
+        names = trained or small or fitting or [name for name, rules in known.items() if rules.default]
     folder = _folder(environment)
     if names and folder is not None:
         return f"{environment}/{names[0]}", folder.joinpath(f"{names[0]}.jinja").read_text("utf-8")

@@ -1,0 +1,214 @@
+"""How type variables, type aliases and new types become bytes.
+
+`def f[T: Bound]`, `class Box[T]` and `type Tree = list[Tree]` (PEP 695, and defaults from PEP 696) evaluate bounds,
+constraints, defaults and values where they are first asked for. So does a copy: it takes along the functions that
+evaluate them. Where such a function sees the names of a class, it is called before the copy is made.
+
+The order of what these objects hold is that of Objects/typevarobject.c, in CPython 3.12 and 3.13.
+"""
+
+from __future__ import annotations
+
+import dis
+import gc
+import sys
+import typing
+from functools import cache
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["GENERIC", "evaluate", "evaluated", "reduced_generic"]
+
+_ATTRIBUTES: Final = {
+    "bound": "__bound__",
+    "constraints": "__constraints__",
+    "default": "__default__",
+    "value": "__value__",
+}
+"""What is evaluated late, and the attribute that it is read by."""
+_LIMITS: Final = ("bound", "covariant", "contravariant", "infer_variance", "default")
+_VARIABLES: Final = {"TypeVar": "", "ParamSpec": "**", "TypeVarTuple": "*"}
+_STARS: Final[dict[Any, str]] = {
+    getattr(typing, name): star for name, star in _VARIABLES.items() if hasattr(typing, name)
+}
+_ALIAS: Final[Any] = getattr(typing, "TypeAliasType", None)
+GENERIC: Final = frozenset((*_STARS, typing.NewType, *(() if _ALIAS is None else (_ALIAS,))))
+"""Types of what is copied here."""
+_known: dict[str, Any] = {}
+_identities: dict[int, str] = {}
+"""Objects of these types in this session, which stay what they are whatever bytes from elsewhere say."""
+
+
+class _Late:
+    """Evaluates what a copy has to evaluate: by the original's function, unless the original knew the value."""
+
+    __slots__ = ("function", "value")
+
+    def __init__(self) -> None:
+        self.function: Callable[[], Any] | None = None
+        self.value: tuple[Any] | None = None
+
+    def __call__(self) -> Any:
+        if self.value is None:
+            assert self.function is not None  # noqa: S101 - it is set together with the object
+            return self.function()
+        return self.value[0]
+
+
+class _Part(NamedTuple):
+    """What a variable or an alias evaluates, by which function (a `FunctionType`), and whether that is done."""
+
+    role: str
+    function: Any
+    done: bool
+
+
+def reduced_generic(value: Any) -> tuple[Any, ...] | None:
+    """A type variable, an alias or a new type that code made; None where its name in a module leads to it."""
+    name, module = str(value.__name__), value.__module__
+    if module not in ("__main__", None) and getattr(sys.modules.get(module), name, None) is value:
+        return None
+    parts = _parts(value)
+    if not parts and (made_with := _arguments(value)) is not None:
+        return _constructed, (_identity(value), type(value), module, *made_with)
+    functions = {part.role: _by_function(value, part) for part in parts}
+    params = value.__type_params__ if type(value) is _ALIAS else ()
+    made = _identity(value), cast("Any", type(value)), (name, module), params, list(functions)
+    return _lately, made, functions, None, None, _complete
+
+
+def evaluated(value: Any) -> dict[str, Any]:
+    """What a variable or an alias has evaluated so far, by role."""
+    return {part.role: getattr(value, _ATTRIBUTES[part.role]) for part in _parts(value) if part.done}
+
+
+def evaluate(made: Any, values: dict[str, Any]) -> None:
+    """Let a copy know what the original had evaluated."""
+    for part in _parts(made):
+        late = _late(part)
+        if late is not None and not part.done and part.role in values:
+            late.value = (values[part.role],)
+            getattr(made, _ATTRIBUTES[part.role])
+
+
+def _parts(value: Any) -> list[_Part]:
+    """What a variable or an alias evaluates late; nothing where code called its type, as in `TypeVar("T")`."""
+    held = gc.get_referents(value)
+    kind = cast("Any", type(value))
+    name = value.__name__
+    places = [at for at, each in enumerate(held) if type(each) is FunctionType and each.__code__.co_name == name]
+    if kind is _ALIAS:  # parameters, function, value
+        return [_Part("value", held[at], done=len(held) > at + 1) for at in places[:1]]
+    found: list[_Part] = []
+    for number, at in enumerate(places):  # each value stands before its function
+        before = held[at - 1] if at else kind
+        done = before is not kind and not (number and at - 1 == places[number - 1])
+        default = number == len(places) - 1 and hasattr(value, "has_default") and value.has_default()
+        role = "default" if default else "constraints" if _is_tuple(held[at].__code__) else "bound"
+        found.append(_Part(role, held[at], done=done))
+    return found
+
+
+def _is_tuple(code: CodeType) -> bool:
+    """Whether code that evaluates what stands behind a colon has a tuple there: those are constraints."""
+    steps = [step for step in dis.get_instructions(code) if step.opname != "NOP"]
+    last = steps[-1] if steps[-1].opname == "RETURN_CONST" else steps[-2]
+    if type(last.argval) is tuple:
+        return _constant_limits()
+    return last.opname == "BUILD_TUPLE" or "LIST_TO_TUPLE" in last.argrepr
+
+
+@cache
+def _constant_limits() -> bool:
+    """Whether a tuple of constants is constraints too: to the compilers of Python 3.12 and 3.13 it is a bound."""
+    space: dict[str, Any] = {}
+    exec("def f[T: ('A', 'B')](): pass", space)  # noqa: S102 - our own code
+    return bool(space["f"].__type_params__[0].__constraints__)
+
+
+def _late(part: _Part) -> _Late | None:
+    """What evaluates a part of a copy; None of an original."""
+    late = part.function.__globals__.get(f"__{part.role}__")
+    return late if type(late) is _Late else None
+
+
+def _by_function(value: Any, part: _Part) -> tuple[bool, Any]:
+    """The function that evaluates a part, or (False first) what it evaluates to."""
+    late = _late(part)
+    if late is not None and late.function is None and late.value is not None:
+        return False, late.value[0]
+    function: Any = part.function if late is None else late.function
+    if "__classdict__" in function.__code__.co_freevars:
+        return False, getattr(value, _ATTRIBUTES[part.role])
+    return True, function
+
+
+def _identity(value: Any) -> str:
+    identity = _identities.get(id(value))
+    return _know(value, uuid4().hex) if identity is None else identity
+
+
+def _know(value: Any, identity: str) -> str:
+    _known[identity] = value
+    _identities[id(value)] = identity
+    return identity
+
+
+def _arguments(value: Any) -> tuple[list[Any], dict[str, Any]] | None:
+    """What the type of a variable, an alias or a new type is called with; None where brackets (`f[T]`) do."""
+    if type(value) is _ALIAS:
+        return [value.__name__, value.__value__], {"type_params": value.__type_params__}
+    if type(value) is typing.NewType:
+        return [value.__name__, value.__supertype__], {}
+    told = {name: getattr(value, f"__{name}__", None) for name in _LIMITS}
+    if not getattr(value, "has_default", bool)():
+        del told["default"]
+    limits = {name: each for name, each in told.items() if each not in (None, False) or name == "default"}
+    constraints = getattr(value, "__constraints__", ())
+    # A variable that brackets made has no module of its own.
+    if value.__module__ == "typing" and not constraints and not limits.keys() - {"infer_variance"}:
+        return None
+    return [value.__name__, *constraints], limits
+
+
+def _constructed(identity: str, kind: Any, module: str, args: list[Any], limits: dict[str, Any]) -> Any:
+    if identity not in _known:
+        # It takes its module from the names of its caller.
+        space = {"__name__": module, "kind": kind, "args": args, "limits": limits}
+        _know(eval("kind(*args, **limits)", space), identity)  # noqa: S307 - our own code
+    return _known[identity]
+
+
+def _lately(identity: str, kind: Any, where: tuple[str, str], params: tuple[Any, ...], roles: list[str]) -> Any:
+    if identity not in _known:
+        name, module = where
+        space: dict[str, Any] = {"__name__": module, **{f"__{role}__": _Late() for role in roles}}
+        if kind is _ALIAS:
+            code = compile(f"type {name} = __value__()", "<string>", "exec", dont_inherit=True)
+            # Its parameters are made already; a statement without any has None in their place.
+            constants = [params if params and each is None else each for each in code.co_consts]
+            exec(code.replace(co_consts=tuple(constants)), space)  # noqa: S102 - our own code
+            made = space[name]
+        else:
+            limit = {"bound": ": __bound__()", "constraints": ": (*__constraints__(),)"}
+            told = "".join(limit.get(role, " = __default__()") for role in roles)
+            source = f"def _made[{_STARS[kind]}{name}{told}](): pass"
+            exec(compile(source, "<string>", "exec", dont_inherit=True), space)  # noqa: S102 - our own code
+            (made,) = space["_made"].__type_params__
+        _know(made, identity)
+    return _known[identity]
+
+
+def _complete(made: Any, functions: dict[str, tuple[bool, Any]]) -> None:
+    for part in _parts(made):
+        late = _late(part)
+        if late is not None and late.function is None and late.value is None:
+            by_function, what = functions[part.role]
+            if by_function:
+                late.function = what
+            else:
+                late.value = (what,)
