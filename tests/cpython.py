@@ -9,10 +9,9 @@ import sys
 from typing import Any
 
 _REFERENCE = r"""
-import __future__, ast, builtins, io, json, linecache, os, random, re, sys, types, warnings
+import __future__, ast, builtins, io, json, linecache, os, random, re, sys, types
 from importlib.machinery import BuiltinImporter
 from json import dumps, loads
-warnings.simplefilter('ignore')
 limit, wanted, below = sys.setrecursionlimit, 1000, 0
 raw = io.BytesIO()
 answers = sys.stdout
@@ -110,7 +109,7 @@ for pieces in json.load(sys.stdin):
 def expected(cases: list[list[str]]) -> list[list[tuple[Any, Any]]]:
     """For each case, for each of its pieces: what its last statement that printed has printed, and its error."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _REFERENCE],
+        [sys.executable, "-c", _REFERENCE],
         input=json.dumps(cases),
         env={**os.environ, "PYTHONHASHSEED": "0", "TZ": "UTC", "LANG": "C.UTF-8"},
         capture_output=True,

@@ -20,7 +20,7 @@ from thread_cli.interpreters.session_sets import layout
 SEVERAL = [each for each in TABLE if len(each) > 1]
 SEVERAL += [in_statements(each) for each in TABLE if len(each) == 1 and "\nclass " in f"\n{each[0]}"]
 UNCOPIED = {
-    "generator", "coroutine", "TextIOWrapper", "Thread", "HASH", "writer", "Connection", "StringIO",
+    "generator", "coroutine", "TextIOWrapper", "Thread", "HASH", "Connection", "StringIO",
     "list", "dict", "value", "FrameLocalsProxy",
 }  # fmt: skip
 """Kinds of what cannot be copied: among them are lists nested too deeply, and a `StringIO` that was closed."""

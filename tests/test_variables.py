@@ -158,6 +158,8 @@ async def test_a_generator_that_is_dropped_ends_when_python_ends_it(variables) -
 SPIES = {
     "objects": "import gc\nfound = [o for o in gc.get_objects() if isinstance(o, dict) and 'secret_name' in o]\nprint(len(found))",
     "modules": "import math\nprint(hasattr(math, 'secret'))",
+    "deletions": "import math\nprint(not hasattr(math, 'tau'))",
+    "classes": "from collections import Counter\nprint(hasattr(Counter, 'secret'))",
     "main": "import sys\nprint(hasattr(sys.modules['__main__'], 'secret_name'))",
     "frames": "import sys\nframe = sys._getframe()\nseen = []\nwhile frame:\n    seen += [k for k in frame.f_locals if k == 'secret_name']\n    frame = frame.f_back\nprint(len(seen))",
     "names": "print(len([k for k in globals() if k == 'secret_name']))",
@@ -169,12 +171,17 @@ async def test_threads_do_not_find_what_others_have(variables, spy) -> None:
     for secret in (
         "secret_name = ['a']\nx = len(secret_name)",
         "import math\nmath.secret = 1\nsecret_name = [1]\nimport gc",
+        "import math\ndel math.tau\nsecret_name = [1]",
+        "from collections import Counter\nCounter.secret = 1\nsecret_name = [1]",
+        "import collections as c\ndef put(kind):\n    kind.secret = 1\nput(c.Counter)\nsecret_name = [1]",
     ):
         await variables.run(secret, {}, thread="one")
-        for _ in range(2):
-            outcome = await variables.run(SPIES[spy], {}, thread="two")
+        for number in range(3):
+            outcome = await variables.run(SPIES[spy], {}, thread=f"spy {number}")
             assert (outcome.printed, outcome.error) in {("0\n", None), ("False\n", None)}
             variables.ended("one")
+        for number in range(3):
+            variables.ended(f"spy {number}")
 
 
 def test_the_same_is_computed_under_any_hash_seed() -> None:

@@ -77,7 +77,7 @@ def syntax_error(source: str) -> str:
     return "SyntaxError: invalid syntax"
 
 
-def names_in(statements: Iterable[ast.stmt], *, attributes: bool = False) -> set[str]:
+def names_in(statements: Iterable[ast.AST], *, attributes: bool = False) -> set[str]:
     """The names that occur in code; with `attributes` theirs too, since `table.query` may read a name by its text."""
     found: set[str] = set()
     for statement in statements:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import names_in, parse, silent, syntax_error
-from thread_cli.interpreters.subset import PLAIN, checked, refusal
+from thread_cli.interpreters.subset import ODD, PLAIN, at_prints, checked, refusal
 from thread_cli.interpreters.values import containers, holds_set, spelled, with_shared
 
 if TYPE_CHECKING:
@@ -77,10 +77,8 @@ class MontyInterpreter:
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:  # noqa: ARG002
         try:
             statements = parse(code)
-            with silent():
-                compile(
-                    code, "<string>", "exec", dont_inherit=True
-                )  # the sandbox takes more for Python than Python does
+            with silent():  # the sandbox takes more for Python than Python does
+                compile(code, "<string>", "exec", dont_inherit=True)
             if refused := refusal(statements):
                 return Outcome(error=refused)
         except SyntaxError:
@@ -119,12 +117,13 @@ class _Sandbox:
         import pydantic_monty
 
         try:
-            bound, definitions, pieces = _binds(statements), _definitions(statements), _at_prints(statements)
+            bound, definitions = _binds(statements), _definitions(statements)
             known = with_shared(_reachable(names_in(statements), names), names)
             if error := _in_two_sets(known):
                 return Outcome(error=error)
             preamble = [_definition(name, value) for name, value in known.items() if _needs_definition(value)]
             sources = [each.source for each in known.values() if isinstance(each, Definition)]
+            pieces = at_prints(statements, sources)
         except (RecursionError, ValueError):
             return Outcome(error="SyntaxError: too deeply nested")
         values = {name: value for name, value in known.items() if not isinstance(value, Definition)}
@@ -196,8 +195,8 @@ def _feed(
         last = place == len(pieces) - 1
         if monotonic() > until:
             return {}, printed, _OUT_OF_TIME
+        source = checked(piece)
         try:
-            source = checked(piece)
             result = session.feed_run(f"{source}\n{fetch}" if last else source, inputs=values, print_callback=output)
         except pydantic_monty.MontyRuntimeError as error:
             message = _message(error)
@@ -215,6 +214,8 @@ def _checked(
     session: MontySession, found: dict[str, Any], printed: str | None
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """What code bound, without what would be something else outside the sandbox; the error names that."""
+    if odd := session.feed_run(f"{ODD} if {ODD!r} in locals() else []"):
+        return {}, printed, f"NotImplementedError: {odd[0]} may be told otherwise on this machine"
     doubtful = [name for name, value in found.items() if type(value) not in (int, bool, type(None))]
     if not doubtful:
         return found, printed, None
@@ -327,24 +328,6 @@ def _reachable(read: set[str], names: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _at_prints(statements: Sequence[ast.stmt]) -> list[str]:
-    """The statements' source; where several print, in pieces such that each of those stands alone."""
-    prints = [any(isinstance(n, ast.Name) and n.id == "print" for n in ast.walk(each)) for each in statements]
-    if sum(prints) < 2:
-        return [_source(list(statements))]
-    pieces: list[list[ast.stmt]] = [[]]
-    for statement, alone in zip(statements, prints, strict=True):
-        if alone:
-            pieces += [[statement], []]
-        else:
-            pieces[-1].append(statement)
-    return [_source(piece) for piece in pieces if piece]
-
-
-def _source(statements: list[ast.stmt]) -> str:
-    return ast.unparse(ast.Module(body=statements, type_ignores=[]))
-
-
 def _size(value: Any) -> int:
     """Characters, digits and items that `value` holds, inner ones included."""
     total = 0
@@ -375,9 +358,10 @@ def _definition(name: str, value: Any) -> str:
 
 
 def _differ(one: Any, other: Any) -> bool:
+    """Whether two values differ, or read otherwise: 1 and 1.0, or the order of a dictionary."""
     try:
-        return bool(one != other)
-    except RecursionError:
+        return bool(one != other) or repr(one) != repr(other)
+    except (RecursionError, ValueError):  # nested too deeply, or a number too long
         return True
 
 

@@ -50,7 +50,7 @@ _KEPT: Final = 1_000_000_000
 """Bytes of all values that are kept of the threads of an episode."""
 _DYNAMIC: Final = frozenset(
     """eval exec globals locals vars dir query inspect sys gc __main__ __globals__ __dict__ __builtins__ __import__
-    import_module modules get_type_hints pickle ctypes""".split()  # noqa: SIM905 - as a list it would be a page long
+    import_module modules get_type_hints pickle ctypes doctest testmod unittest cProfile profile""".split()  # noqa: SIM905 - as a list it would be a page long
 )
 """Code that uses these may read any name."""
 
@@ -215,13 +215,13 @@ class SessionInterpreter:
         news = [name for name in reached if name not in session.known]
         said, blobs = _said(news, names)
         content: dict[str, Any] = {"code": code, "drop": drop, "watch": reached}
+        session.tame = session.tame and all(blob.simple for blob in blobs)
         state = names.kept.get(STATE)
         if state is not None and state is not session.state:
-            content["state"] = len(blobs)
-            blobs.append(state)
+            blobs += [] if state in blobs else [state]
+            content["state"] = blobs.index(state)
         if session.forgets:
             content["reset"] = True
-        session.tame = session.tame and all(blob.simple for blob in blobs if blob is not state)
         try:
             said, bound, spent = await self._tell(session, self._seconds, content, said, blobs)
         except ValueError as error:
@@ -319,6 +319,7 @@ class SessionInterpreter:
             return sorted(names if pending & _DYNAMIC else pending & names.keys())
         found: set[str] = set()
         blobs: set[Blob] = set()
+        pending.add(STATE)  # which code may use at any time
         while pending:
             if pending & _DYNAMIC:
                 return sorted(names)

@@ -8,12 +8,22 @@ class that it is built on, with what it holds, whatever its own class says about
 
 from __future__ import annotations
 
+import _collections_abc
 import abc
+import collections.abc
+import contextlib
+import datetime as dt
 import enum
+import io
+import numbers
+import random
+import types
 import typing
 from collections import OrderedDict, defaultdict, deque
 from contextlib import contextmanager, suppress
-from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
+from decimal import Decimal
+from threading import local
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from weakref import WeakSet
 
@@ -29,6 +39,7 @@ __all__ = [
     "adopt",
     "is_own",
     "plan",
+    "reduced_builtin",
     "reduced_class",
     "reduced_member",
     "reduced_object",
@@ -56,6 +67,22 @@ _PLAIN: Final[dict[Any, Callable[[Any], Any]]] = {
     bytes: lambda value: bytes(memoryview(value)),
 }
 """How to see what an object built on a standard class is as an object of that class."""
+
+
+def _told(base: Any) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: base.__reduce_ex__(value, 2)[1]
+
+
+def _nothing(_: object) -> tuple[Any, ...]:
+    return ()
+
+
+_MADE_OF: Final[dict[Any, Callable[[Any], tuple[Any, ...]]]] = {
+    **{kind: _told(kind) for kind in (dt.datetime, dt.date, dt.time, dt.timedelta)},
+    **dict.fromkeys((dt.tzinfo, ModuleType), _nothing),
+    Decimal: lambda value: (cast("Any", Decimal).__str__(value),),
+}
+"""What an object of a standard class, or one built on it, is made of again."""
 _CATCHING: Final = {"__setstate__", "__getattr__", "__getattribute__"}
 _WITHOUT_STATE: Final = (object, abc.ABC, typing.Generic)
 _IN_PYTHON: Final = {FunctionType, classmethod}
@@ -106,11 +133,8 @@ def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
         if body:
             order.append(name)
     made_with["__qualname__"] = kind.__qualname__
-    registered: list[type] = []
-    if isinstance(kind, abc.ABCMeta):
-        known = [each() for each in cast("Any", abc)._get_dump(kind)[0]]
-        registered = [each for each in known if each is not None]
-    told = state, type.__subclasses__(kind), registered
+    registered = _registered(kind) if isinstance(kind, abc.ABCMeta) else []
+    told = state, type.__subclasses__(kind), registered, _hosts(kind)
     identity = _internals._get_or_create_tracker_id(kind)
     return (
         _class,
@@ -120,6 +144,48 @@ def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
         None,
         _set_class,
     )
+
+
+def reduced_builtin(kind: type[Any]) -> tuple[Any, ...] | None:
+    """A builtin class that has a name in other modules than its own, like that of functions; None of any other."""
+    if importable(kind) or kind.__flags__ & HEAP:
+        return None
+    for place, module in enumerate(_NAMING):
+        for name, value in vars(module).items():
+            if value is kind:
+                return _builtin, (place, name)
+    return None
+
+
+_NAMING: Final = (types, _collections_abc)
+"""Modules that have names for builtin classes."""
+
+
+def _builtin(place: int, name: str) -> Any:
+    return getattr(_NAMING[place], name)
+
+
+def _registered(kind: type[Any]) -> list[type]:
+    """Classes that were registered with an abstract one."""
+    known = [each() for each in cast("Any", abc)._get_dump(kind)[0]]
+    return [each for each in known if each is not None]
+
+
+def _hosts(kind: type[Any]) -> list[type]:
+    """Abstract classes of the standard library that a class was registered with."""
+    if abc.get_cache_token() == _REGISTERED:
+        return []
+    return [each for each in _ABSTRACT if any(known is kind for known in _registered(each))]
+
+
+_ABSTRACT: Final = [
+    each
+    for module in (collections.abc, contextlib, io, numbers)
+    for each in vars(module).values()
+    if isinstance(each, abc.ABCMeta)
+]
+_REGISTERED: Final = abc.get_cache_token()
+"""Tells whether a class was registered since."""
 
 
 def _is_hook(name: str, value: Any) -> bool:
@@ -162,7 +228,7 @@ def _quiet(bases: tuple[type, ...]) -> Generator[None]:
             type.__setattr__(base, "__init_subclass__", value)
 
 
-def _set_class(made: type, told: tuple[dict[str, Any], list[type], list[type]]) -> None:
+def _set_class(made: type, told: tuple[dict[str, Any], list[type], list[type], list[type]]) -> None:
     if made in _complete:
         _pending[made] = told
         return
@@ -170,8 +236,8 @@ def _set_class(made: type, told: tuple[dict[str, Any], list[type], list[type]]) 
     _fill(made, told)
 
 
-def _fill(made: type, told: tuple[dict[str, Any], list[type], list[type]]) -> None:
-    state, _, registered = told
+def _fill(made: type, told: tuple[dict[str, Any], list[type], list[type], list[type]]) -> None:
+    state, _, registered, hosts = told
     for name, value in list(vars(made).items()):
         kept = name in state or name in _MADE_ANEW or name in _MADE_WITH or _is_hook(name, value)
         if not kept and type(value) not in (MemberDescriptorType, GetSetDescriptorType):
@@ -182,6 +248,8 @@ def _fill(made: type, told: tuple[dict[str, Any], list[type], list[type]]) -> No
             cast("Any", value).__set_name__(made, name)
     for each in registered:
         abc.ABCMeta.register(cast("abc.ABCMeta", made), each)
+    for each in hosts:
+        abc.ABCMeta.register(cast("abc.ABCMeta", each), made)
     if "__del__" in state:
         seen.add(DELETING)
 
@@ -228,10 +296,10 @@ def plan(kind: type[Any]) -> Plan:
     slots: dict[str, MemberDescriptorType] = {}
     simple = True
     for each in kind.__mro__:
-        if each in _PLAIN or each in _HELD:
+        if each in _PLAIN or each in _HELD or each in _MADE_OF:
             base = each
             break
-        if not (is_own(each) or each in _WITHOUT_STATE or not _IN_PYTHON.isdisjoint(map(type, vars(each).values()))):
+        if not (is_own(each) or each in _WITHOUT_STATE or _is_in_python(each)):
             base = None
             break
         for name, value in vars(each).items():
@@ -242,11 +310,17 @@ def plan(kind: type[Any]) -> Plan:
     return Plan(base, list(slots.items()), (kind,) if simple else None)
 
 
+def _is_in_python(kind: type[Any]) -> bool:
+    """Whether a class of the standard library is written in Python, by what stands in it."""
+    return isinstance(kind, abc.ABCMeta) or not _IN_PYTHON.isdisjoint(map(type, vars(kind).values()))
+
+
 def reduced_object(value: Any, kind: type[Any], how: Plan) -> tuple[Any, ...] | None:
     """An object of a class of the code; None where that is built on a class that is not known here."""
     if how.base is None:
         return None
-    args = (_PLAIN[how.base](value),) if how.base in _PLAIN else ()
+    made_of = _MADE_OF.get(how.base)
+    args = made_of(value) if made_of else (_PLAIN[how.base](value),) if how.base in _PLAIN else ()
     return _new, (how.base, kind, *args), _state(value, how), None, None, _set_object
 
 
@@ -303,6 +377,15 @@ def _fill_queue(made: Any, told: tuple[list[Any], int | None]) -> None:
     _Deque.__init__(made, *told)
 
 
+def _accessors(value: Any) -> dict[str, Any]:
+    return {name: getattr(property, name).__get__(value) for name in ("fget", "fset", "fdel")}
+
+
+def _names_of_thread(value: Any) -> dict[str, Any]:
+    return cast("Any", local).__getattribute__(value, "__dict__")
+
+
+_Generator: Final = cast("Any", random).Random
 _Ordered, _Default, _Deque = cast("Any", OrderedDict), cast("Any", defaultdict), cast("Any", deque)
 _dict, _list, _set, _bytes = cast("Any", dict), cast("Any", list), cast("Any", set), cast("Any", bytearray)
 _HELD: Final[dict[Any, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]]] = {
@@ -313,5 +396,9 @@ _HELD: Final[dict[Any, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]]]
     list: (lambda value: list(_list.__iter__(value)), _list.extend),
     set: (lambda value: list(_set.__iter__(value)), _set.update),
     bytearray: (lambda value: list(_bytes.__iter__(value)), _bytes.extend),
+    property: (_accessors, lambda made, told: cast("Any", property).__init__(made, **told)),
+    **{kind: (kind.__func__.__get__, kind.__init__) for kind in cast("Any", (staticmethod, classmethod))},
+    local: (_names_of_thread, lambda made, told: _names_of_thread(made).update(told)),
+    _Generator.__base__: (_Generator.getstate, _Generator.setstate),
 }
 """How to see what an object built on a standard class holds, and to have another hold it."""

@@ -1,13 +1,16 @@
 """How objects become bytes that the standard pickle does not copy, or not as they are.
 
-Locks, weak references, views, matches and the causes of exceptions are copied; of what there is one in the standard
-library, the name is told. Where something cannot be copied, the caller puts a mark in its place.
+Locks, weak references, views and matches are copied; of what there is one in the standard library, the name is told.
+Where something cannot be copied, the caller puts a mark in its place.
 """
 
 from __future__ import annotations
 
+import decimal
 import gc
 import itertools
+import json
+import operator
 import random
 import re
 import sys
@@ -17,17 +20,23 @@ from _collections_abc import dict_items, dict_keys, dict_values
 from _thread import RLock, allocate_lock
 from collections import OrderedDict
 from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
+from functools import cmp_to_key
 from importlib import import_module
+from itertools import chain, pairwise
+from json.scanner import make_scanner
 from struct import Struct
-from types import MappingProxyType, ModuleType
+from threading import local
+from types import BuiltinFunctionType, MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters.session_functions import DELETING, HEAP, seen
+from thread_cli.interpreters.session_iterators import ITERATING, READING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["note_standard", "reduced_exception", "reduced_other", "standard"]
+__all__ = ["note_standard", "reduced_other", "standard"]
 
 standard: dict[int, tuple[str, str]] = {}
 """Names of objects of the standard library, by id."""
@@ -35,52 +44,7 @@ _everywhere: set[str] = set()
 _standard_objects: dict[tuple[str, str], Any] = {}
 
 
-# --- exceptions
-
-
-_LINKS: Final[dict[Any, tuple[str, ...]]] = {
-    BaseException: ("__cause__", "__context__", "__suppress_context__"),
-    (NameError, AttributeError): ("name",),
-    AttributeError: ("obj",),
-    OSError: ("filename", "filename2"),
-}
-"""What exceptions have besides their arguments and attributes of their own."""
-
-
-def reduced_exception(error: BaseException, *, own: bool) -> tuple[Any, ...] | None:
-    """An exception with its cause and context but without its traceback; None where the standard way is as good."""
-    links: dict[str, Any] = {
-        name: value
-        for kinds, names_ in _LINKS.items()
-        if isinstance(error, kinds)
-        for name in names_
-        if (value := getattr(error, name)) not in (None, False)
-    }
-    if own:
-        return _exception, (type(error), error.args), (links, error.__dict__), None, None, _set_exception
-    if not links:
-        return None
-    function, args, *state = cast("tuple[Any, ...]", error.__reduce_ex__(5))
-    return function, args, (links, state[0] if state else None), None, None, _set_exception
-
-
-def _exception(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    standard = next(base for base in kind.__mro__ if base.__module__ == "builtins")
-    made = standard.__new__(kind, *args)
-    if standard.__init__ is not BaseException.__init__:  # which sets what it has besides its arguments
-        standard.__init__(made, *args)
-    made.args = args
-    return made
-
-
-def _set_exception(made: BaseException, state: tuple[dict[str, Any], dict[str, Any] | None]) -> None:
-    made.__dict__.update(state[1] or {})
-    for name, value in state[0].items():
-        setattr(made, name, value)
-
-
-# --- other objects
-
+_Scanner: Final = cast("Any", re).Scanner
 _Lock: Final = type(allocate_lock())
 _ORDERED: Final = OrderedDict[int, int]()
 _VIEWS: Final[dict[Any, tuple[str, type]]] = {
@@ -103,15 +67,16 @@ def reduced_other(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
 
 
 def note_standard() -> None:
-    """Take note of objects of the standard library that there is one of: those are told by their names. And of the
-    modules that every session has.
+    """Take note of objects of the standard library that there is one of, and of its functions in C: those are told by
+    the names that they have now. And of the modules that every session has.
     """
     _everywhere.update(sys.modules)
     for module, known in list(sys.modules.items()):
-        if module in sys.stdlib_module_names and module not in ("sys", "builtins", "__main__"):
+        if module in sys.stdlib_module_names and module not in ("sys", "__main__"):
             for name, value in list(vars(known).items()):
                 kind = cast("type[Any]", type(value))
-                if kind.__module__ != "builtins" and kind.__flags__ & HEAP and not isinstance(value, type):
+                made = kind.__module__ != "builtins" and kind.__flags__ & HEAP and not isinstance(value, type)
+                if made or kind is BuiltinFunctionType:
                     standard.setdefault(id(value), (module, name))
                     _standard_objects[module, name] = value
     standard[id(_CHANCE)] = "random", "_inst"
@@ -252,11 +217,101 @@ def _weak_set(items: list[Any]) -> Any:
 
 def _weak(target: Any) -> weakref.ref[Any]:
     seen.add(DELETING)
-    return weakref.ref(set[int]() if target is None else target)  # to what is gone at once, as the original is
+    return weakref.ref(_Gone() if target is None else target)
+
+
+_KEY: Final = cast("type[Any]", type(cast("Any", cmp_to_key)(operator.sub)))
+_READS_JSON: Final = ("strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant")
+
+
+def _reduced_key(key: Any) -> tuple[Any, ...] | None:
+    """A key function that compares; None of what it has made of an object."""
+    parts = [each for each in gc.get_referents(key) if each is not _KEY]
+    return (cmp_to_key, (parts[0],)) if len(parts) == 1 else None
+
+
+def _reduced_scanner(scanner: Any) -> tuple[Any, ...]:
+    """What a `JSONDecoder` reads with."""
+    return _scanner, ({name: getattr(scanner, name) for name in _READS_JSON},)
+
+
+def _scanner(told: dict[str, Any]) -> Any:
+    return cast("Any", make_scanner)(SimpleNamespace(**told))
+
+
+def _reduced_local(value: Any) -> tuple[Any, ...]:
+    return local, (), value.__dict__
+
+
+def _reduced_context(context: Any) -> tuple[Any, ...] | None:
+    """The context that decimal numbers are computed in; None of another."""
+    return (decimal.getcontext, ()) if context is decimal.getcontext() else None
+
+
+def _reduced_context_variable(variable: ContextVar[Any]) -> tuple[Any, ...]:
+    """A variable of contexts with the value that it has in the code's own."""
+    try:
+        default = {"default": Context().run(variable.get)}
+    except LookupError:
+        default: dict[str, Any] = {}
+    values = copy_context()
+    value = [values[variable]] if variable in values else []
+    return _context_variable, (variable.name, default), value, None, None, _set_context_variable
+
+
+def _context_variable(name: str, default: dict[str, Any]) -> ContextVar[Any]:
+    return ContextVar(name, **default)
+
+
+def _set_context_variable(variable: ContextVar[Any], value: list[Any]) -> None:
+    for each in value:
+        variable.set(each)
+
+
+def _reduced_super(value: Any) -> tuple[Any, ...]:
+    kind = cast("Any", super)
+    return super, (kind.__thisclass__.__get__(value), kind.__self__.__get__(value))
+
+
+class _Gone:
+    """What is deleted at once, so that a weak reference to it is one to what is gone."""
+
+    def method(self) -> None:
+        """Stand for a method of it."""
+
+
+def _reduced_method(reference: Any) -> tuple[Any, ...]:
+    return _weak_method, (reference(),)
+
+
+def _weak_method(method: Any) -> Any:
+    seen.add(DELETING)
+    return weakref.WeakMethod(_Gone().method if method is None else method)
+
+
+def _reduced_weak_proxy(proxy: Any) -> tuple[Any, ...]:
+    try:
+        target = proxy.__init__.__self__
+    except ReferenceError:
+        target = None
+    return _weak_proxy, (target,)
+
+
+def _weak_proxy(target: Any) -> Any:
+    seen.add(DELETING)
+    return weakref.proxy(_Gone() if target is None else target)
+
+
+def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
+    """An iterator over pairs, which holds what it goes over, and the item that it has passed last."""
+    iterator, *last = gc.get_referents(pairs)[-2:] if gc.get_referents(pairs) else [iter(())]
+    return pairwise, (chain(last, iterator),)
 
 
 _ITERATORS: Final = [kind for kind in vars(itertools).values() if "__reduce__" in getattr(kind, "__dict__", ())]
 _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
+    **ITERATING,
+    **READING,
     **dict.fromkeys(_VIEWS, _reduced_view),
     **dict.fromkeys(_ITERATORS, _reduced_iterator),
     ModuleType: _reduced_module,
@@ -266,6 +321,17 @@ _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     _Lock: _reduced_lock,
     RLock: _reduced_repeated,
     weakref.ref: _reduced_weak,
+    _KEY: _reduced_key,
+    decimal.Context: _reduced_context,
+    ContextVar: _reduced_context_variable,
+    super: _reduced_super,
+    weakref.WeakMethod: _reduced_method,
+    **dict.fromkeys((weakref.ProxyType, weakref.CallableProxyType), _reduced_weak_proxy),
+    pairwise: _reduced_pairs,
+    random.SystemRandom: lambda _: (random.SystemRandom, ()),
+    local: _reduced_local,
+    type(cast("Any", json.JSONDecoder()).scan_once): _reduced_scanner,
+    _Scanner: lambda scanner: (_Scanner, (scanner.lexicon, scanner.scanner.flags)),
     Struct: lambda struct: (Struct, (struct.format,)),
     weakref.WeakKeyDictionary: _weak_items,
     weakref.WeakValueDictionary: _weak_items,

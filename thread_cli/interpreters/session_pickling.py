@@ -31,8 +31,17 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
 
 from thread_cli.interpreters import session_classes, session_functions
-from thread_cli.interpreters.session_classes import Plan, is_own, plan, reduced_class, reduced_member, reduced_object
-from thread_cli.interpreters.session_copies import reduced_exception, reduced_other, standard
+from thread_cli.interpreters.session_classes import (
+    Plan,
+    is_own,
+    plan,
+    reduced_builtin,
+    reduced_class,
+    reduced_member,
+    reduced_object,
+)
+from thread_cli.interpreters.session_copies import reduced_other, standard
+from thread_cli.interpreters.session_errors import reduced_exception, reduced_traceback
 from thread_cli.interpreters.session_functions import (
     CACHED,
     EXECUTING,
@@ -49,7 +58,8 @@ from thread_cli.interpreters.session_functions import (
     seen,
 )
 from thread_cli.interpreters.session_generics import GENERIC, evaluate, evaluated, reduced_generic
-from thread_cli.interpreters.session_running import output
+from thread_cli.interpreters.session_iterators import ITERATING, bring, taken
+from thread_cli.interpreters.session_running import errors, output
 from thread_cli.interpreters.session_sets import arrange, layout
 
 if TYPE_CHECKING:
@@ -63,7 +73,6 @@ _RUNNING: Final[Any] = (
     CoroutineType,
     AsyncGeneratorType,
     FrameType,
-    TracebackType,
     io.FileIO,
     io.BufferedReader,
     io.BufferedWriter,
@@ -132,9 +141,9 @@ for (
 class Pickled:
     """Bytes of named objects.
 
-    `data` are the bytes, of which the first `length` tell what the objects are; the others tell what a copy has besides
-    and no code should notice: the order of sets, what functions remember of their results, and what type aliases have
-    evaluated. `reads` are the names
+    `data` are the bytes, of which the first `length` tell what the objects are; the others tell what a copy has
+    besides: the order of sets, what functions remember of their results, where iterators are, and what type aliases
+    have evaluated. `reads` are the names
     that functions among them look up; `objects` the ids of what the objects consist of that may change or has an
     identity that matters; `lost` whether something in them could not be copied.
     """
@@ -154,9 +163,10 @@ class Pickled:
             memo = [value for _, value in pickler.memo.copy().values()]
             orders = [(each, told) for each in memo if issubclass(type(each), _SETS) and (told := layout(each))]
             caches = [(each, *remembered(each)) for each in pickler.caches]
+            iterators = [(each, passed) for each in memo if type(each) in ITERATING and (passed := taken(each))]
             generics = [(each, known) for each in pickler.generics if (known := evaluated(each))]
-            if orders or caches or generics:
-                pickler.dump((orders, caches, generics))
+            if orders or caches or iterators or generics:
+                pickler.dump((orders, caches, iterators, generics))
                 memo = [value for _, value in pickler.memo.copy().values()]
         finally:
             setrecursionlimit(limit)
@@ -204,16 +214,19 @@ def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
     try:
         values: dict[str, Any] = reader.load()
         if file.tell() < len(data):
-            orders, caches, generics = cast("tuple[list[Any], list[Any], list[Any]]", reader.load())
+            orders, caches, iterators, generics = cast("tuple[list[Any], ...]", reader.load())
             for items, told in orders:
                 arrange(items, told)
             for cached, *told in caches:
                 remember(cached, *told)
+            for iterator, passed in iterators:
+                bring(iterator, passed)
             for generic, known in generics:
                 evaluate(generic, known)
         found = {name: values[name] for name in wanted}
         for value in found.values():
-            if issubclass(type(value), type):
+            # A class that other names stand for stays theirs.
+            if issubclass(type(value), type) and not any(each is value for each in names.values()):
                 session_classes.adopt(value)
         return found
     finally:
@@ -286,13 +299,13 @@ class _Pickler(_CloudPickler):
             self.generics.append(obj)
             return reduced
         if issubclass(kind, type):
-            return reduced_class(obj) or self._standard(obj)
-        if obj is output.stream:
-            return _output, ()
-        if obj is sys.stderr:
-            return self._standard(obj)
+            return reduced_class(obj) or reduced_builtin(obj) or self._standard(obj)
+        if obj is output.stream or obj is errors:
+            return _stream, (obj is errors,)
         if issubclass(kind, _RUNNING) or _is_thread(kind):
             return self._unkept(kind)
+        if kind is TracebackType:
+            return reduced_traceback(obj)
         if issubclass(kind, BaseException):
             return reduced_exception(obj, own=is_own(kind)) or NotImplemented
         if not is_own(kind):
@@ -312,13 +325,13 @@ class _Pickler(_CloudPickler):
         return Unkept, (kind.__name__[:100], kind.__module__)
 
 
-def _output() -> Any:
-    return output.stream
+def _stream(of_errors: bool) -> Any:
+    return errors if of_errors else output.stream
 
 
 class _CarefulPickler(_Pickler):
-    """Takes care, slowly, of two things that pickle would copy: what is no number, and the builtins in what code was
-    executed with.
+    """Takes care, slowly, of what pickle would copy: what is no number, the names of the thread, and the builtins in
+    what code was executed with.
     """
 
     def persistent_id(self, obj: Any) -> Any:
@@ -327,6 +340,9 @@ class _CarefulPickler(_Pickler):
             if place == len(self.numbers):
                 self.numbers.append(obj)
             return -1 if obj is _NAN else place
+        if obj is names:
+            self.reads.add("globals")  # as any name may be read from it
+            return "names"
         return "builtins" if obj is builtins.__dict__ else None
 
 
@@ -336,7 +352,10 @@ class _Unpickler(pickle.Unpickler):
         self._numbers: dict[int, float] = {-1: _NAN}
 
     def persistent_load(self, pid: Any) -> Any:
-        return builtins.__dict__ if pid == "builtins" else self._numbers.setdefault(pid, float("nan"))
+        if pid in ("names", "builtins"):
+            seen.add(EXECUTING)
+            return names if pid == "names" else builtins.__dict__
+        return self._numbers.setdefault(pid, float("nan"))
 
 
 _NAN: Final = math.nan
@@ -361,13 +380,13 @@ def _is_thread(kind: type[Any]) -> bool:
 def _identities(values: Iterable[Any], shared: tuple[type, ...]) -> set[int]:
     """The ids of objects of which it matters that two names share them: not of those found by a name in a module."""
     found: set[int] = set()
-    known: dict[type, bool | None] = {}
+    known: dict[int, bool | None] = {}
     for value in values:
         kind = cast("type[Any]", type(value))
-        matters = known.get(kind, kind)
+        matters = known.get(id(kind), kind)
         if matters is kind:
-            special = issubclass(kind, type) or kind in (FunctionType, BuiltinFunctionType)
-            matters = known[kind] = None if special else kind not in _ATOMS and not issubclass(kind, shared)
+            special = issubclass(kind, type) or kind is FunctionType or kind is BuiltinFunctionType
+            matters = known[id(kind)] = None if special else kind not in _ATOMS and not issubclass(kind, shared)
         if matters or (matters is None and _is_own(value, kind)):
             found.add(id(value))
     return found.difference(standard)

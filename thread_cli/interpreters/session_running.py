@@ -5,14 +5,19 @@ from __future__ import annotations
 import ast
 import builtins
 import io
+import itertools
 import operator
 import re
 import sys
-from typing import Any, Final, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from thread_cli.interpreters.session_functions import DELETING, EXECUTING, seen
 
-__all__ = ["ADDRESS", "Ran", "depth_allowed", "depth_left", "limit_depth", "one_line", "output", "run"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ADDRESS", "Ran", "depth_allowed", "depth_left", "errors", "limit_depth", "one_line", "output", "run"]
 
 ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _PRINT_LIMIT: Final = 64_000  # bytes
@@ -30,7 +35,7 @@ _YIELD: Final = "yield"
 _STORING: Final = {_STORE, "setattr", "delattr", "vars", "exec", "eval", "globals"}
 _SEEN: Final = {
     **dict.fromkeys((_YIELD, "__del__", "weakref", "finalize", "getrefcount", "gc"), DELETING),
-    **dict.fromkeys(("exec", "eval"), EXECUTING),
+    **dict.fromkeys(("exec", "eval", "globals", "locals", "vars", "__dict__", "__globals__"), EXECUTING),
 }
 """What code that uses these names does."""
 _ATOMS: Final = (str, int, float, bool, bytes, complex, type(None))
@@ -47,7 +52,7 @@ class Ran(NamedTuple):
     `bound` are the names that it bound: those of its simple statements, in the order of binding, also where it binds
     them to what they were bound to, and all others that another object is bound to now. `gone` are names that were
     there before. `printed` is what the last statement that printed has printed, None where none did. `stores` tells
-    whether the code sets attributes.
+    whether the code sets attributes, and `classes` which classes it may set some of.
     """
 
     bound: list[str]
@@ -55,6 +60,7 @@ class Ran(NamedTuple):
     printed: str | None
     error: str | None
     stores: bool
+    classes: list[Any]
 
 
 def run(code: str, names: dict[str, Any]) -> Ran:
@@ -107,7 +113,8 @@ def run(code: str, names: dict[str, Any]) -> Ran:
         if name not in before or (before[name] is not value and not (numbered and before[name] == id(value))):
             bound.setdefault(name)
     gone = [name for name in before if name not in names]
-    return Ran(list(bound), gone, output.text(), error, stores)
+    classes = list(_classes_set(statements, names)) if stores else []
+    return Ran(list(bound), gone, output.text(), error, stores, classes)
 
 
 def limit_depth() -> None:
@@ -181,6 +188,8 @@ class Output(io.BytesIO):
 
 output: Final = Output()
 """What the code of this session prints: its standard output, unless it takes another."""
+errors: Final = sys.stderr
+"""What code prints to it is dropped."""
 
 
 def _depth() -> int:
@@ -226,6 +235,30 @@ def _targets(statement: ast.stmt) -> list[str]:
     stored.sort(key=lambda node: (node.lineno, node.col_offset))
     imported = [node.asname or node.name for node in nodes if isinstance(node, ast.alias)]
     return [node.id for node in stored] + [name.split(".")[0] for name in imported]
+
+
+def _classes_set(statements: list[ast.stmt], names: dict[str, Any]) -> Iterator[Any]:
+    """The classes that code sets or deletes attributes of, as it names them: by a name, or in a module."""
+    for node in itertools.chain.from_iterable(map(ast.walk, statements)):
+        match node:
+            case ast.Attribute(value=value, ctx=ast.Store() | ast.Del()):
+                found = _named(value, names)
+            case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[value, *_]):
+                found = _named(value, names)
+            case _:
+                continue
+        if issubclass(type(found), type):
+            yield found
+
+
+def _named(node: ast.expr, names: dict[str, Any]) -> Any:
+    match node:
+        case ast.Name(id=name):
+            return names.get(name)
+        case ast.Attribute(value=value, attr=name) if type(module := _named(value, names)) is ModuleType:
+            return vars(module).get(name)
+        case _:
+            return None
 
 
 def _used(tree: ast.Module) -> set[str]:

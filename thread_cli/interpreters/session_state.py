@@ -1,13 +1,15 @@
 """What a session holds besides its names and survives it all the same.
 
 That are random numbers, decimal contexts, limits and other settings of the standard library, names like `__all__`, and
-names in modules that code bound anew, by comparison with how they were when the session began. What lies deeper in
-modules, as in their classes and objects, is not kept.
+names in modules and in their classes that code bound anew, by comparison with how they were when the session began.
+What lies deeper, in the objects of modules, is not kept.
 """
 
 from __future__ import annotations
 
+import abc
 import calendar
+import csv
 import decimal
 import logging
 import os
@@ -17,22 +19,27 @@ import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.interpreters.session_functions import names
-from thread_cli.interpreters.session_pickling import Unkept
-from thread_cli.interpreters.session_running import depth_allowed, depth_left, output
+from thread_cli.interpreters.session_functions import HEAP, names
+from thread_cli.interpreters.session_iterators import dialect_told
+from thread_cli.interpreters.session_running import depth_allowed, depth_left, errors, output
 from thread_cli.interpreters.tame import MODULES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["State"]
 
 _CONTEXT: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 _WATCHED: Final = [
     *MODULES,
-    *("builtins", "contextlib", "csv", "io", "numbers", "os", "pprint", "time", "traceback", "types", "warnings"),
+    *("builtins", "contextlib", "csv", "io", "logging", "numbers", "os", "pprint", "sys", "time", "traceback", "types"),
+    "warnings",
 ]
 _ANNOTATIONS: Final = "__annotations__"
+_OF_CLASS: Final = ("__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slotnames__")
+"""Names in classes that code does not set."""
+_OF_SESSION: Final = ("__builtins__", "__warningregistry__")
+"""Special names of which each session has its own."""
 
 
 class State:
@@ -42,6 +49,8 @@ class State:
         self._settings = {name: get() for name, (get, _) in _SETTINGS.items()}
         self._modules = {name: dict(vars(module)) for name in _WATCHED if (module := sys.modules.get(name)) is not None}
         self._names = {name: value for name, value in names.items() if _is_special(name)}
+        self._classes = {each: dict(vars(each)) for module in self._modules.values() for each in _classes(module)}
+        self._patched: dict[type, None] = {}
 
     def changes(self, *, modules: bool) -> dict[str, Any]:
         """What has changed since; with `modules` also names in modules."""
@@ -55,21 +64,38 @@ class State:
             changed[_ANNOTATIONS] = special[_ANNOTATIONS]
         if changed:
             found["names"] = changed
-        if modules and (changed := dict(self._changed())):
+        if modules and (changed := {name: (values, gone) for name, values, gone in self._changed()}):
             found["modules"] = changed
+        if self._patched:
+            found["classes"] = [(each, *_differences(self._classes[each], vars(each))) for each in self._patched]
         return found
+
+    def note(self, classes: Iterable[Any]) -> None:
+        """Watch these classes, where they are of the standard library: code may have changed them."""
+        self._patched |= {each: None for each in classes if _is_plain(each) and each in self._classes}
 
     def set(self, changes: dict[str, Any]) -> None:
         """Bring changes about that another session told."""
         for name in changes.keys() & _SETTINGS.keys():
             _SETTINGS[name][1](changes[name])
         names.update(changes.get("names", {}))
-        for name, values in changes.get("modules", {}).items():
+        for name, (values, gone) in changes.get("modules", {}).items():
             vars(sys.modules[name]).update(values)
+            for each in gone:
+                vars(sys.modules[name]).pop(each, None)
+        for kind, values, gone in changes.get("classes", ()):
+            self._patched[kind] = None
+            for name, value in values.items():
+                type.__setattr__(kind, name, value)
+            for name in gone:
+                if name in vars(kind):
+                    type.__delattr__(kind, name)
 
-    def untouched(self) -> bool:
-        """Whether all modules are as they were."""
-        return not next(self._changed(), None)
+    def untouched(self, *, classes: bool) -> bool:
+        """Whether all modules are as they were; with `classes` also their classes."""
+        if self._patched or next(self._changed(), None):
+            return False
+        return not (classes and any(any(_differences(known, vars(each))) for each, known in self._classes.items()))
 
     def reset(self) -> None:
         """Set settings back to where they were, and forget all names."""
@@ -81,7 +107,8 @@ class State:
         if _ANNOTATIONS in self._names:
             names[_ANNOTATIONS] = self._names[_ANNOTATIONS] = {}
 
-    def _changed(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _changed(self) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        """Of each module that has changed: what was set in it, and the names that were deleted."""
         for name, before in self._modules.items():
             now = vars(sys.modules.get(name) or ModuleType(name))
             changed = {
@@ -93,12 +120,29 @@ class State:
                 and key.isidentifier()
                 and (name, key) not in _TOLD
             }
-            if changed:
-                yield name, changed
+            gone = [] if before.keys() <= now.keys() else [key for key in before if key not in now]
+            if changed or gone:
+                yield name, changed, gone
+
+
+def _classes(space: dict[str, Any]) -> list[type]:
+    """The classes among the names of a module that code can change."""
+    return [each for each in space.values() if _is_plain(each) and each.__flags__ & HEAP]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a class, and none that code has given a class of its own."""
+    return type(value) is type or type(value) is abc.ABCMeta
+
+
+def _differences(before: dict[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What stands otherwise in a class than it did, and what does no more."""
+    changed = {name: value for name, value in now.items() if name not in _OF_CLASS and before.get(name) is not value}
+    return changed, [name for name in before if name not in now]
 
 
 def _is_special(name: Any) -> bool:
-    return isinstance(name, str) and name.startswith("__") and name.endswith("__") and name != "__builtins__"
+    return isinstance(name, str) and name.startswith("__") and name.endswith("__") and name not in _OF_SESSION
 
 
 def _context() -> dict[str, Any]:
@@ -123,13 +167,21 @@ def _set_environ(wanted: dict[bytes, bytes]) -> None:
     os.environ.update(told)
 
 
-def _stdout() -> str | None:
+def _output() -> list[Any] | None:
     """What code has put in the place of the standard output; None where it is there."""
-    return None if sys.stdout is output.stream else type(sys.stdout).__name__
+    return None if sys.stdout is output.stream else [sys.stdout]
 
 
-def _set_stdout(told: str | None) -> None:
-    sys.stdout = output.stream if told is None else cast("Any", Unkept(told))
+def _set_output(told: list[Any] | None) -> None:
+    sys.stdout = told[0] if told else output.stream
+
+
+def _errors() -> list[Any] | None:
+    return None if sys.stderr is errors else [sys.stderr]
+
+
+def _set_errors(told: list[Any] | None) -> None:
+    sys.stderr = told[0] if told else errors
 
 
 def _set_path(told: list[str]) -> None:
@@ -137,18 +189,34 @@ def _set_path(told: list[str]) -> None:
 
 
 def _loggers() -> dict[str, tuple[Any, ...]]:
-    """Of each logger (the root's name is empty): level, handlers, whether it tells the next one, whether it is off."""
+    """Of each logger (the root's name is empty): level, handlers, filters, whether it tells the next one, whether it is
+    off.
+    """
     known: dict[str, Any] = {"": logging.root, **logging.root.manager.loggerDict}
-    loggers = {name: each for name, each in known.items() if isinstance(each, logging.Logger)}
-    return {name: (each.level, each.handlers.copy(), each.propagate, each.disabled) for name, each in loggers.items()}
+    return {
+        name: (each.level, each.handlers.copy(), each.filters.copy(), each.propagate, each.disabled)
+        for name, each in known.items()
+        if isinstance(each, logging.Logger)
+    }
 
 
 def _set_loggers(told: dict[str, tuple[Any, ...]]) -> None:
-    for name, (level, handlers, propagate, disabled) in told.items():
+    for name, (level, handlers, filters, propagate, disabled) in told.items():
         logger = logging.getLogger(name)
-        logger.handlers[:] = handlers
+        logger.handlers[:], logger.filters[:] = handlers, filters
         logger.propagate, logger.disabled = propagate, disabled
         logger.setLevel(level)
+
+
+def _dialects() -> dict[str, dict[str, Any]]:
+    return {name: dialect_told(csv.get_dialect(name)) for name in csv.list_dialects()}
+
+
+def _set_dialects(told: dict[str, dict[str, Any]]) -> None:
+    for name in {*csv.list_dialects()} - told.keys():
+        csv.unregister_dialect(name)
+    for name, dialect in told.items():
+        csv.register_dialect(name, **dialect)
 
 
 def _set_filters(told: list[Any]) -> None:
@@ -161,11 +229,14 @@ _SETTINGS: Final[dict[str, tuple[Callable[[], Any], Callable[[Any], object]]]] =
     "decimal": (_context, _set_context),
     "recursion": (depth_left, depth_allowed),
     "digits": (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
-    "stdout": (_stdout, _set_stdout),
+    "stdout": (_output, _set_output),
+    "stderr": (_errors, _set_errors),
     "loggers": (_loggers, _set_loggers),
+    "logging": (lambda: logging.root.manager.disable, logging.disable),
     "path": (sys.path.copy, _set_path),
     "environ": (_environ, _set_environ),
     "weekday": (calendar.firstweekday, calendar.setfirstweekday),
+    "dialects": (_dialects, _set_dialects),
     "filters": (lambda: list(warnings.filters), _set_filters),
 }
-_TOLD: Final = {("warnings", "filters"), ("os", "environ")}
+_TOLD: Final = {("warnings", "filters"), ("os", "environ"), ("sys", "path"), ("sys", "stdout"), ("sys", "stderr")}

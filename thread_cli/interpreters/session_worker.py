@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-import warnings
 from importlib.machinery import BuiltinImporter
 from json import dumps, loads
 from threading import Lock
@@ -65,6 +64,7 @@ def prepared(tools: Tools) -> Callable[[int], Session]:
     limit_depth()
     note_standard()
     sys.stdout = sys.__stdout__ = output.stream  # pyright: ignore[reportAttributeAccessIssue]
+    sys.argv = [""]
     names.update(__builtins__=builtins, __loader__=BuiltinImporter)
     if sys.version_info < (3, 14):
         names["__annotations__"] = {}
@@ -84,14 +84,11 @@ class Session:
         self._state = state
         self._base: dict[str, Any] = dict(names)
         self._marks: dict[str, _Mark | None] = {}
-        """Of each name, what tells whether its object has changed in place since the runner was told of it."""
+        """Of each name, and of the state, what tells whether it has changed in place since the runner was told."""
         self._groups: dict[str, tuple[str, ...]] = {}
         """Of each name, the names that share objects with it."""
         self._stores = False
-        self._told_state = b""
         sys.modules["__main__"] = main
-        sys.argv = [""]
-        warnings.simplefilter("ignore")
         tools.chance()
 
     def serve(self) -> None:
@@ -126,20 +123,20 @@ class Session:
         names.update({name: value for name, value in self._base.items() if name not in names})
         self._marks.clear()
         self._groups.clear()
-        self._told_state = b""
-        return self._state.untouched()
+        return self._state.untouched(classes=self._stores)
 
     def _run(self, code: str, given: Names, drop: Iterable[str], watch: Iterable[str]) -> bytes:
         self._take(given, drop)
-        reached = set(watch).union(*(self._groups.get(name, ()) for name in watch))
+        reached = set(watch).union(*(self._groups.get(name, ()) for name in (*watch, STATE)))
         for name in reached:
             if name in names and name not in self._marks:
-                self._marks[name] = _mark(self._part(name))
-        bound, gone, printed, error, stores = run(code, names)
+                self._marks[name] = _mark(self._part_of(name, names[name]))
+        bound, gone, printed, error, stores, classes = run(code, names)
         self._stores = self._stores or stores
+        self._state.note(classes)
         names.setdefault("__builtins__", builtins)
         affected = dict.fromkeys(name for name in (*bound, *reached) if _is_name(name) and name in names)
-        said, more, blobs, large = self._told(affected, set(bound))
+        said, more, blobs, large, state = self._told(affected, set(bound))
         if large and error is None:
             error = f"MemoryError: too large to be kept: {', '.join(large)}"
         gone = sorted(filter(_is_name, gone))
@@ -147,7 +144,7 @@ class Session:
             self._marks.pop(name, None)
             self._groups.pop(name, None)
         answer = {"printed": printed, "error": error, "gone": gone, "more": more}
-        return message(answer | self._news_of_state(blobs), said, blobs)
+        return message(answer if state is None else answer | {"state": state}, said, blobs)
 
     def _take(self, given: Names, drop: Iterable[str]) -> None:
         """Take over what the runner says of names that this session does not know, or knows otherwise."""
@@ -163,35 +160,44 @@ class Session:
                 blobs.setdefault(given.kept[name], []).append(name)
             else:
                 names[name] = value
+        if STATE in given.kept:
+            blobs.setdefault(given.kept[STATE], []).append(STATE)
         for blob, wanted in blobs.items():
             try:
-                names.update(loaded(blob.data, wanted))
+                found = loaded(blob.data, wanted)
             except Exception as error:  # noqa: BLE001 - some values do not let themselves be made again
                 kind = error.kind if isinstance(error, LostError) else f"value ({one_line(error)})"
-                names.update({name: Unkept(kind) for name in wanted})
+                found = {name: Unkept(kind) for name in wanted if name != STATE}
+            changes = cast("Any", found.pop(STATE, None))
+            names.update(found)
             self._groups |= dict.fromkeys(wanted, tuple(sorted(wanted)))
-        if STATE in given.kept:
-            changes = loaded(given.kept[STATE].data, [""])[""]
-            self._state.set(changes)
-            self._stores = self._stores or "modules" in changes
-            self._told_state = given.kept[STATE].data
+            if changes is not None:
+                self._stores = self._stores or "modules" in changes
+                self._state.set(changes)
+                self._marks[STATE] = _mark(self._part_of(STATE, self._state.changes(modules=self._stores)))
 
     # --- what the runner is told
 
     def _told(
         self, affected: Iterable[str], bound: set[str]
-    ) -> tuple[dict[str, Any], dict[str, int], list[Blob], list[str]]:
-        """How names read that are bound or changed; other names whose bytes are new; the bytes; what is too large."""
+    ) -> tuple[dict[str, Any], dict[str, int], list[Blob], list[str], int | None]:
+        """How names read that are bound or changed; other names whose bytes are new; the bytes; what is too large; and
+        which bytes tell the state, None where these are not new.
+        """
+        values = {name: names[name] for name in affected}
+        if (state := self._state.changes(modules=self._stores)) or STATE in self._marks:
+            values[STATE] = state
         parts: dict[str, Pickled] = {}
         changed: dict[str, None] = {}
         renewed: set[str] = set()
         large: list[str] = []
-        for name in affected:
-            part = self._part(name)
+        for name, value in values.items():
+            part = self._part_of(name, value)
             mark, before = _mark(part), self._marks.get(name)
             if name in bound or name not in self._marks or before != mark:
                 renewed.add(name)
-                if name in bound or name not in self._marks or not before or not mark or before.value != mark.value:
+                known = name in self._marks and before and mark and before.value == mark.value
+                if name != STATE and (name in bound or not known):
                     changed[name] = None
             self._marks[name] = mark
             if part is not None:
@@ -207,10 +213,10 @@ class Session:
             key = tuple(sorted(group))
             if all(name not in renewed and self._groups.get(name) == key for name in group):
                 continue
-            blob = self._together(group, parts)
+            blob = self._together({name: values[name] for name in group}, parts)
             if len(blob.data) > room:
                 large += [name for name in group if name in changed]
-                blob = _blob(pickled({name: Unkept("value too large to be kept") for name in group}, ()))
+                blob = _blob(pickled({name: Unkept("value too large to be kept") for name in group if name}, ()))
             room -= len(blob.data)
             blobs.append(blob)
             for name in group:
@@ -228,21 +234,21 @@ class Session:
                 room -= len(said[name].blob.data)
                 if room < 0:
                     large.append(name)
-        return said, more, blobs, large
+        return said, more, blobs, large, more.pop(STATE, None)
 
-    def _together(self, group: list[str], parts: Mapping[str, Pickled]) -> Blob:
+    def _together(self, group: Mapping[str, Any], parts: Mapping[str, Pickled]) -> Blob:
         if len(group) == 1:
-            return _blob(parts[group[0]])
+            return _blob(parts[next(iter(group))])
         try:
-            return _blob(pickled({name: names[name] for name in group}, ()))
+            return _blob(pickled(group, ()))
         except MemoryError:
             raise
         except BaseException:  # noqa: BLE001 - a value may do anything when it is pickled
-            return _blob(pickled({name: Unkept(type(names[name]).__name__[:100]) for name in group}, ()))
+            kinds = {name: type(value).__name__[:100] for name, value in group.items() if name != STATE}
+            return _blob(pickled({name: Unkept(kind) for name, kind in kinds.items()}, ()))
 
-    def _part(self, name: str) -> Pickled | None:
+    def _part_of(self, name: str, value: Any) -> Pickled | None:
         """A value's bytes; None for what cannot change and travels as it reads."""
-        value = names[name]
         kind = cast("type[Any]", type(value))
         if kind in _ATOMS or (kind is tuple and all(type(item) in _ATOMS for item in value)):
             numbers: tuple[Any, ...] = value if kind is tuple else (value,)
@@ -266,20 +272,6 @@ class Session:
         except BaseException:  # noqa: BLE001, S110 - it is told by its text then
             pass
         return Held(blob or _blob(pickled({name: value}, ())), _text(value), type(value).__name__[:100]), 10_000
-
-    def _news_of_state(self, blobs: list[Blob]) -> dict[str, Any]:
-        changes = self._state.changes(modules=self._stores)
-        if not changes and not self._told_state:
-            return {}
-        try:
-            data = pickled({"": changes}, ()).data
-        except BaseException:  # noqa: BLE001 - as above
-            return {}
-        if data == self._told_state:
-            return {}
-        self._told_state = data
-        blobs.append(Blob(data))
-        return {"state": len(blobs) - 1}
 
     # --- the connection
 

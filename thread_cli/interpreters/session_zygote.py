@@ -244,7 +244,7 @@ def _signal(number: int) -> str:
 
 
 def main() -> None:
-    kind = sys.argv[2]
+    number, kind = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())
     tools = KINDS[kind]()
     exec(tools.warm, {})  # noqa: S102 - our own code
@@ -262,7 +262,7 @@ def main() -> None:
             enclose(None, [])
         except ConfinementError as error:
             enclosed = str(error)
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control = socket.socket(fileno=int(number))
     gc.collect()
     gc.freeze()  # so that sessions share memory with their parent
     _Zygote(control, make, enclosed, taken).serve()

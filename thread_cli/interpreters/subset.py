@@ -14,12 +14,12 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.interpreters.code import silent
+from thread_cli.interpreters.code import names_in, parse, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["PLAIN", "checked", "refusal"]
+__all__ = ["ODD", "PLAIN", "at_prints", "checked", "refusal"]
 
 _MODULES: Final = {
     "math": None,
@@ -28,6 +28,8 @@ _MODULES: Final = {
     "re": {"findall", "search", "match", "fullmatch", "sub", "split", "escape"},
 }
 """Modules, with the names that may be used of them where not all may."""
+_INEXACT: Final = frozenset(("atanh", "cbrt", "erf", "erfc", "gamma", "lgamma"))
+"""Functions of `math` of which the last digit is another one."""
 _CONSUMERS: Final = frozenset("sum any all min max sorted list tuple dict join".split())  # noqa: SIM905
 _ORDERLESS: Final = frozenset("sorted len any all min max".split())  # noqa: SIM905
 _LAZY: Final = frozenset("map filter zip enumerate reversed iter".split())  # noqa: SIM905
@@ -47,7 +49,7 @@ def plain_(value):
     if type(value) in (list, tuple, set, frozenset):
         return all([plain_(item) for item in value])
     if type(value) is dict:
-        return all([plain_(key) and plain_(value[key]) for key in value])
+        return all([type(key) not in (float, bool) and plain_(key) and plain_(value[key]) for key in value])
     return value is None or (type(value) in (str, int, float, bool, bytes) and value == value)
 """
 """Tells in the sandbox whether a value is the same once it has left it."""
@@ -68,7 +70,39 @@ def summed_(items, start=0):
 """
 _COMPENSATED: Final = sum([0.1] * 10) == 1.0
 """Whether this Python makes up for what is lost in adding floats, as from 3.12 on, which the sandbox does not do."""
-_OURS: Final = frozenset(("plain_", "formatted_", "summed_", "kept_"))
+_SHOWN: Final = """
+try:
+    odd_
+except NameError:
+    odd_ = []
+def shown_(value, depth=0):
+    kind = type(value)
+    if kind is float:
+        text = repr(value)
+        if len(text) > 16 and 'n' not in text:
+            count = len(text.split('e')[0].replace('.', '').replace('-', '').lstrip('0'))
+            rest = f'{value:.30e}'.split('e')[0].replace('.', '').replace('-', '')[count:]
+            if rest.startswith('5') and not rest[1:].strip('0'):
+                odd_.append('the last digit of ' + text)
+    elif kind in (list, tuple, set, frozenset):
+        for item in value if depth < 30 else []:
+            shown_(item, depth + 1)
+    elif kind is dict:
+        for key in value if depth < 30 else []:
+            if type(key) in (float, bool):
+                odd_.append('a key that is no whole number')
+            shown_(value[key], depth + 1)
+    elif kind is range and value.step not in (1, -1):
+        odd_.append('the text of a range')
+    elif kind not in (str, int, bytes, type) and repr(value).startswith('<function'):
+        odd_.append('the text of a function')
+    return value
+"""
+"""Takes note in the sandbox of what reads otherwise there."""
+ODD: Final = "odd_"
+"""The name of these notes."""
+_SHOWING: Final = frozenset(("print", "str", "repr", "dumps", "format"))
+_OURS: Final = frozenset(("plain_", "formatted_", "kept_", "shown_", "odd_", "summed_"))
 
 
 class _RefusedError(Exception):
@@ -89,22 +123,66 @@ def refusal(statements: Sequence[ast.stmt]) -> str | None:
 
 
 def checked(source: str) -> str:
-    """Source in which only values are formatted, and only numbers added up, that Python treats as the sandbox does."""
+    """Source in which only values are formatted, and only numbers added up, that Python treats as the sandbox does, and
+    which takes note of what reads otherwise in the sandbox: that is in `odd_` then.
+    """
     with silent():
         tree = ast.parse(source)
-    nodes = list(ast.walk(tree))
-    formatted = [node for node in nodes if isinstance(node, ast.FormattedValue) and node.format_spec]
-    summed = [node for node in nodes if isinstance(node, ast.Call) and _is_sum(node)] if _COMPENSATED else []
-    if not formatted and not summed:
-        return source
-    for node in formatted:
-        if node.conversion == -1:
-            node.value = ast.Call(ast.Name("formatted_", ast.Load()), [node.value], [])
-    for node in summed:
-        if len(node.args) in (1, 2) and all(keyword.arg == "start" for keyword in node.keywords):  # or it is an error
-            node.func = ast.Name("summed_", ast.Load())
-    ours = (_FORMATTED if formatted else "") + (_SUMMED if summed else "")
-    return f"{ours}{ast.unparse(ast.fix_missing_locations(tree))}"
+    helpers: set[str] = set()
+
+    def called(name: str, value: ast.expr) -> ast.expr:
+        helpers.add(_FORMATTED if name == "formatted_" else _SHOWN)
+        return ast.Call(ast.Name(name, ast.Load()), [value], [])
+
+    for node in list(ast.walk(tree)):
+        match node:
+            case ast.FormattedValue() if node.format_spec and node.conversion == -1:
+                node.value = called("formatted_", node.value)
+            case ast.FormattedValue():
+                node.value = called("shown_", node.value)
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _SHOWING:
+                node.args = [_inside(called, "shown_", value) for value in node.args]
+            case ast.Call() if _COMPENSATED and _is_sum(node):
+                if len(node.args) in (1, 2) and all(each.arg == "start" for each in node.keywords):  # or it is an error
+                    node.func = ast.Name("summed_", ast.Load())
+                    helpers.add(_SUMMED)
+            case ast.BinOp(left=ast.Constant(value=str()), op=ast.Mod()):
+                node.right = called("shown_", node.right)
+            case _:
+                pass
+    return f"{''.join(sorted(helpers))}{ast.unparse(ast.fix_missing_locations(tree))}" if helpers else source
+
+
+def _inside(called: Callable[[str, ast.expr], ast.expr], name: str, value: ast.expr) -> ast.expr:
+    """A call with an argument; where that has a star, within it."""
+    if isinstance(value, ast.Starred):
+        return ast.Starred(called(name, ast.Call(ast.Name("list", ast.Load()), [value.value], [])), ast.Load())
+    return value if isinstance(value, ast.Constant) else called(name, value)
+
+
+def at_prints(statements: Sequence[ast.stmt], sources: Sequence[str]) -> list[str]:
+    """The statements' source; where several print, in pieces such that each of those stands alone. Where functions
+    print, each statement stands alone.
+    """
+    functions = [
+        node for top in statements for node in ast.walk(top) if isinstance(node, (ast.FunctionDef, ast.Lambda))
+    ]
+    if any("print" in names_in(inner) for inner in (functions, *map(parse, sources))):
+        return [_source([each]) for each in statements]
+    prints = ["print" in names_in([each]) for each in statements]
+    if sum(prints) < 2:
+        return [_source(list(statements))]
+    pieces: list[list[ast.stmt]] = [[]]
+    for statement, alone in zip(statements, prints, strict=True):
+        if alone:
+            pieces += [[statement], []]
+        else:
+            pieces[-1].append(statement)
+    return [_source(piece) for piece in pieces if piece]
+
+
+def _source(statements: list[ast.stmt]) -> str:
+    return ast.unparse(ast.Module(body=statements, type_ignores=[]))
 
 
 def _is_sum(node: ast.AST | None) -> bool:
@@ -153,6 +231,8 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
         case ast.Attribute(attr=name):
             if name.startswith("_"):
                 raise _RefusedError(f"`{name}`")
+            if isinstance(node.value, ast.Name) and node.value.id == "math" and name in _INEXACT:
+                raise _RefusedError(f"`math.{name}`")
             if isinstance(node.value, ast.Name) and (known := _MODULES.get(node.value.id)) and name not in known:
                 raise _RefusedError(f"`{node.value.id}.{name}`")
             if isinstance(node.value, ast.Name) and node.value.id == "math" and not hasattr(math, name):
@@ -166,18 +246,22 @@ def _check(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> None:
         case ast.ImportFrom(module=module, names=names):
             for alias in names:
                 newer = module == "math" and not hasattr(math, alias.name)
-                if module not in ("math", "typing") or alias.name == "*" or newer:
+                if module not in ("math", "typing") or alias.name in ("*", *_INEXACT) or newer:
                     raise _RefusedError(f"`from {module} import {alias.name}`")
         case ast.ExceptHandler(name=str(name)):
             raise _RefusedError(f"the text of an error (`as {name}`)")
-        case ast.Dict(keys=keys) if any(isinstance(key, ast.Constant) and isinstance(key.value, bool) for key in keys):
-            raise _RefusedError("a key that is true or false")
+        case ast.Dict(keys=keys) if any(map(_is_odd_key, keys)):
+            raise _RefusedError("a key that is no whole number")
+        case ast.Subscript(slice=key, ctx=ast.Store()) if _is_odd_key(key):
+            raise _RefusedError("a key that is no whole number")
         case ast.BinOp(op=ast.BitAnd() | ast.BitOr() | ast.BitXor() | ast.Sub()) if any(map(_is_view, ast.walk(node))):
             raise _RefusedError("a set of keys")
         case ast.Assign(targets=targets, value=value) if any(_names_in([value], name) for name in _changed(targets)):
             raise _RefusedError("a value in itself")
         case ast.Constant(value=str(text)) if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise _RefusedError("half a character")
+        case ast.Constant(value=str(text)) if any(letter.isdigit() and not letter.isascii() for letter in text):
+            raise _RefusedError("a digit of another script")
         case ast.FunctionDef(decorator_list=[_, *_]):
             raise _RefusedError("a decorator")
         case ast.arguments():
@@ -281,6 +365,10 @@ def _is_looked_into(node: ast.AST, parent: ast.AST | None) -> bool:
 
 def _is_iterated(node: ast.AST, parent: ast.AST | None) -> bool:
     return isinstance(parent, (ast.For, ast.comprehension)) and parent.iter is node
+
+
+def _is_odd_key(key: ast.expr | None) -> bool:
+    return isinstance(key, ast.Constant) and isinstance(key.value, (bool, float))
 
 
 def _is_view(node: ast.AST) -> bool:
