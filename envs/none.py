@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.environments import Step, Task
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from thread_cli.engine.errors import EnvironmentFailed, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, UserError
 from thread_cli.environments import Step, Task
 from thread_cli.environments.lazy import LazyTasks
 from thread_envs.textcraft_teacher import TerseTeacher, TextCraftTeacher

@@ -3,7 +3,7 @@
 import tarfile
 from pathlib import Path
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from thread_cli.engine.errors import EnvironmentFailed
+from thread_cli.contracts.errors import EnvironmentFailed
 from thread_cli.environments import Step, Task
 from thread_cli.protocols import Act, End, Result, Spawn
 

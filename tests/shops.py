@@ -2,7 +2,7 @@
 
 import json
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
 from thread_cli.interpreters.variables import VariableInterpreter

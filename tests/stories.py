@@ -1,7 +1,7 @@
 """Episodes as the displays are told them."""
 
+from thread_cli.contracts.errors import Boundary, Status
 from thread_cli.display import TreeState
-from thread_cli.engine.errors import Boundary, Status
 from thread_cli.engine.events import (
     Acted,
     CodeRan,

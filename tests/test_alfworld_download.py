@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from games import game_files
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_envs.alfworld import Alfworld
 from thread_envs.alfworld.download import download
 from thread_envs.alfworld.generator import category_of, generate

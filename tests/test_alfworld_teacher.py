@@ -6,7 +6,7 @@ import re
 import pytest
 from games import extracted, game_files, play, unsolved
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models import Request
 from thread_cli.models.teacher import Teacher

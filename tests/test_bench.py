@@ -17,7 +17,7 @@ from thread_cli.bench.progress import Progress
 from thread_cli.bench.runner import Ending
 from thread_cli.bench.suite import Part
 from thread_cli.config import Config, ModelConfig
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.playing import Models, environment_for
 from thread_cli.record import RunFolder, read_events
 

@@ -26,7 +26,7 @@ from thread_cli.bench.playing import Settings, join, run
 from thread_cli.bench.runner import Ending
 from thread_cli.bench.suite import Part, Suite
 from thread_cli.config import Config
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_envs.alfworld.generator import generate
 
 

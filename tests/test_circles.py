@@ -6,7 +6,7 @@ import pytest
 from endpoints import REQUEST, ask
 from servers import Answer, Server, text_event
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.engine.limits import Limits
 from thread_cli.models import Completion
 from thread_cli.models.circles import goes_round

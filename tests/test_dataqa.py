@@ -11,7 +11,7 @@ import pytest
 from processes import outputs_under_hash_seeds, thread
 from scipy import stats
 
-from thread_cli.engine.errors import EnvironmentFailed, Status, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Computes, Scores, Task, Teaches
 from thread_cli.interpreters.session import SessionInterpreter

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
 from thread_cli.interpreters import HostError

@@ -13,7 +13,7 @@ import pytest
 from processes import thread
 from weights import TOKENS, adapter, distance, logits, matrices, tiny
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.door import Door, FormatDies, Kind, Passage
 from thread_cli.models.llama.prepare import packaged
 from thread_cli.models.llama.quantising import quantise

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from processes import thread
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.environments.conformance import Verdict, check
 from thread_cli.environments.registry import Broken, find, installed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rooms import Fork, Walls
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.engine.limits import Budgets, Limits
 from thread_cli.environments import Step, Task
 from thread_cli.models import Completion, Request, Usage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rooms import FOREVER, Fork, Walls
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.engine.limits import Limits
 from thread_cli.environments import Step, Task
 from thread_cli.models import Completion, Request

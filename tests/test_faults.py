@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.engine.executor import Executor
 from thread_cli.models.faulty import FaultyModel
 from thread_cli.models.retry import Retrying

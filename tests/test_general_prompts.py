@@ -7,7 +7,7 @@ import re
 import pytest
 from imitating import Imitator
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.interpreters.variables import VariableInterpreter

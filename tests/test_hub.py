@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hubs import Hub
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 pytest.importorskip("huggingface_hub")
 
@@ -21,7 +21,7 @@ CODE = """
 import resource, sys
 if len(sys.argv) > 2:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.registry import local_file
 try:
     print(local_file(sys.argv[1], lambda line: print(line, file=sys.stderr)))

@@ -16,7 +16,7 @@ from pieces import PIECES
 from processes import outputs_under_hash_seeds
 from sessions import computed
 
-from thread_cli.engine.errors import MalformedOutput
+from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.engine.namespace import Namespace, as_text
 from thread_cli.interpreters.code import find_code, parse
 from thread_cli.interpreters.conformance import ATTACKS, CONTRACT, attacked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thread_cli.engine.errors import LimitReached
+from thread_cli.contracts.errors import LimitReached
 from thread_cli.engine.limits import Budget, Limits
 
 _caps = st.one_of(st.none(), st.integers(1, 20))

@@ -15,7 +15,7 @@ from thread_cli.bench.methods.direct import Direct
 from thread_cli.bench.methods.leading import steps_of
 from thread_cli.bench.methods.plan_and_execute import PlanAndExecute
 from thread_cli.config import Config
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.engine.limits import Limits
 from thread_cli.environments import Task

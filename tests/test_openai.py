@@ -7,7 +7,7 @@ import pytest
 from endpoints import REQUEST, ask, chat_only, failure
 from servers import Answer, Server, chat_event, completion, error, text_event, usage_event
 
-from thread_cli.engine.errors import LimitReached, ModelError
+from thread_cli.contracts.errors import LimitReached, ModelError
 from thread_cli.models.openai import OpenAIModel, Price
 
 # What is sent

@@ -7,7 +7,7 @@ from endpoints import REQUEST as REQUEST_OF_ONE
 from endpoints import ask, chat_only, failure
 from servers import Answer, Server, chat_event, completion, text_event, usage_event
 
-from thread_cli.engine.errors import LimitReached, ModelError, Withheld
+from thread_cli.contracts.errors import LimitReached, ModelError, Withheld
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.openai_ends import End, end_of

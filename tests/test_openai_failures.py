@@ -12,7 +12,7 @@ import pytest
 from endpoints import REQUEST, failure
 from servers import Answer, Server, completion, error, text_event, usage_event
 
-from thread_cli.engine.errors import LimitReached, ModelError
+from thread_cli.contracts.errors import LimitReached, ModelError
 from thread_cli.models import estimated_tokens
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel

@@ -9,7 +9,7 @@ from endpoints import REQUEST, ask, chat_only
 from processes import thread
 from servers import Answer, Server, chat_event, completion, error, text_event, thought_event, usage_event
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.engine.limits import Limits
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel

@@ -7,7 +7,7 @@ import pytest
 from endpoints import REQUEST, ask, failure
 from servers import Answer, Server, chat_event, completion, error, usage_event
 
-from thread_cli.engine.errors import LimitReached, ModelError, UserError, Withheld
+from thread_cli.contracts.errors import LimitReached, ModelError, UserError, Withheld
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.openai_lengths import too_long
 from thread_cli.models.openai_shapes import Shape

@@ -18,7 +18,7 @@ from gguf.quants import quantize
 from processes import thread
 from weights import WIDTH, adapter, distance, logits, matrices, write
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama import embedded_model_path
 from thread_cli.models.llama.loading import read_header
 from thread_cli.models.llama.merging import Merge

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from thread_cli.engine.errors import EnvironmentFailed, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, UserError
 from thread_cli.environments.process import OwnProcess
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from thread_cli.config import Config
-from thread_cli.engine.errors import MalformedOutput, UserError
+from thread_cli.contracts.errors import MalformedOutput, UserError
 from thread_cli.environments.registry import installed as environments
 from thread_cli.playing import play
 from thread_cli.protocols import Act, End, Result, Spawn

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.events import parse_event
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task

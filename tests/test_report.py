@@ -19,7 +19,7 @@ from thread_cli.bench.formats import as_text
 from thread_cli.bench.report import compare, rate, read_run, summarise
 from thread_cli.bench.statistics import standard_error, wilson
 from thread_cli.bench.tables import arms_of, as_json, tables
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.record import read_events
 
 # --- failure classes

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models import Completion, Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.sampling import Sampler, Text

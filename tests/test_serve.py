@@ -16,7 +16,7 @@ import openai
 import pytest
 from processes import thread
 
-from thread_cli.engine.errors import LimitReached
+from thread_cli.contracts.errors import LimitReached
 from thread_cli.models import Request
 from thread_cli.models.llama.call import Description
 from thread_cli.models.openai import OpenAIModel

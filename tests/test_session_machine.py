@@ -16,7 +16,7 @@ import psutil
 import pytest
 from sessions import WITHOUT_LANDLOCK, exists, ran
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.interpreters import session
 from thread_cli.interpreters.session import SessionInterpreter
 
@@ -196,7 +196,7 @@ UNCONFINED = (
     WITHOUT_LANDLOCK
     + """
 import asyncio
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.interpreters.session import SessionInterpreter
 async def main():
     for unsafe in (False, True):

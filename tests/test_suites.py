@@ -11,8 +11,8 @@ import pytest
 from thread_cli.bench.methods import METHODS, method, with_examples, without_variables
 from thread_cli.bench.suite import Suite, installed, load, tasks_of
 from thread_cli.config import Config
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.context import PHI, PSI
-from thread_cli.engine.errors import Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments.registry import open_environment
 from thread_cli.models import Request

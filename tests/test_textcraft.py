@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from thread_cli.engine.errors import EnvironmentFailed, Status, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Snapshots, Step, Task, Teaches
 from thread_cli.interpreters.variables import VariableInterpreter

@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Finds, Task
 from thread_cli.environments.lazy import LazyTasks

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from weights import adapter, byte_tokens, logits, tiny
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.backend import Backend
 from thread_cli.models.llama.merging import Merge
 from thread_cli.models.llama.prepare import packaged

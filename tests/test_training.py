@@ -24,7 +24,7 @@ from thread_cli.bench.player import Player
 from thread_cli.bench.suite import load as load_suite
 from thread_cli.cli.app import app
 from thread_cli.config import Config
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.prepare import prepare
 from thread_cli.train.attention import runs_of
 from thread_cli.train.packing import Example, packed

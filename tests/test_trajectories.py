@@ -12,7 +12,7 @@ from processes import thread
 from thread_cli import Config
 from thread_cli import play as play_task
 from thread_cli.bench.methods import method
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.environments import Task
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules

@@ -8,7 +8,7 @@ import re
 import pytest
 from shops import written_files
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_envs.webshop import WebShop, catalogue
 from thread_envs.webshop.catalogue import open_catalogue
 from thread_envs.webshop.generated import generate

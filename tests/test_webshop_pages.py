@@ -6,7 +6,7 @@ import re
 import pytest
 from shops import opened, told
 
-from thread_cli.engine.errors import EnvironmentFailed
+from thread_cli.contracts.errors import EnvironmentFailed
 from thread_cli.environments import Snapshots, Task
 from thread_envs.webshop import WebShop
 from thread_envs.webshop.catalogue import open_catalogue

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 from shops import opened, play, unsolved, written_files
 
-from thread_cli.engine.errors import EnvironmentFailed, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, UserError
 from thread_cli.environments import Task
 from thread_envs.webshop import WebShop
 from thread_envs.webshop.catalogue import open_catalogue

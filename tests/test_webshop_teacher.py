@@ -5,7 +5,7 @@ import re
 import pytest
 from shops import play, unsolved
 
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Step, Teaches
 from thread_cli.interpreters.variables import VariableInterpreter

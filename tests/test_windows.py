@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from weights import distance
 
-from thread_cli.engine.errors import ModelError
+from thread_cli.contracts.errors import ModelError
 from thread_cli.models import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.backend import Backend, Slice

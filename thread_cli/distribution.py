@@ -8,7 +8,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Final
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 __all__ = ["NAME", "at_home", "cache_folder", "remedy", "requirement"]
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.engine.errors import InterpreterFailed, UserError
+from thread_cli.contracts.errors import InterpreterFailed, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import cache_folder
-from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.loading import read_header
 from thread_cli.models.llama.model import physical_cores
 from thread_cli.models.llama.prepare import packaged

@@ -29,8 +29,8 @@ from formats_contenders import OLD, OURS, Child, Contender, Died, Variant, conte
 from formats_floor import Work, work_of
 from formats_targets import CELLS, Table, judged
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import cache_folder
-from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.accelerator import PATHS, missing, paths
 from thread_cli.models.llama.model import physical_cores
 from thread_cli.models.llama.prepare import packaged, prepare

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.gguf_files import field, opened
 
 if TYPE_CHECKING:

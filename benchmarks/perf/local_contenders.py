@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 
-from thread_cli.engine.errors import ModelError
+from thread_cli.contracts.errors import ModelError
 from thread_cli.models import Completion, Request, Usage
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.kinds import dies_by_itself

@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,7 @@ import importlib.resources
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from thread_cli.engine.errors import EnvironmentFailed, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, UserError
 from thread_cli.environments import Step, Task
 from thread_envs.dataqa.scoring import marks
 

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import at_home, cache_folder
-from thread_cli.engine.errors import UserError
 from thread_cli.interpreters import Workspace
 from thread_envs.dataqa.adapter import DataQA, helpers
 from thread_envs.dataqa.datacommons_questions import questions

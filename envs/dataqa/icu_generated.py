@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import cache_folder
-from thread_cli.engine.errors import UserError
 from thread_envs.dataqa.icu_stays import PHENOTYPES
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import math
 from math import fsum
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import cache_folder
-from thread_cli.engine.errors import UserError
 from thread_envs.dataqa.keeping import kept
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from thread_cli.engine.errors import EnvironmentFailed, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, UserError
 from thread_cli.environments import Step, Task
 from thread_cli.environments.lazy import LazyTasks
 from thread_envs.webshop.catalogue import KINDS, Catalogue, Kind, open_catalogue

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import at_home
-from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

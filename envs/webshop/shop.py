@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, urlsplit
 
-from thread_cli.engine.errors import EnvironmentFailed, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, UserError
 from thread_envs.webshop.pages import BACK, BUY, DETAILS, NEXT, PREVIOUS, SCORE, Element, Page
 from thread_envs.webshop.reward import reward
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench import FailureClass
-from thread_cli.engine.errors import Boundary, EndlessSpawning, Repetition, ReturnedNothing, Status
+from thread_cli.contracts.errors import Boundary, EndlessSpawning, Repetition, ReturnedNothing, Status
 from thread_cli.engine.events import (
     Acted,
     CodeRan,

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.plan import Plan
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

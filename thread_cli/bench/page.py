@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import jinja2
 
 from thread_cli.bench.tables import title_of
+from thread_cli.contracts.errors import UserError
 from thread_cli.display.text import clean, clean_lines, cut, headline
 from thread_cli.display.transcript import part_of
-from thread_cli.engine.errors import UserError
 from thread_cli.engine.events import Failed, Generated, ThreadEnded, ThreadStarted
 from thread_cli.record import read_events
 

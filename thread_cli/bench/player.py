@@ -20,7 +20,7 @@ from thread_cli.bench.classes import Signs
 from thread_cli.bench.methods import method, with_examples, without_variables
 from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, selected
 from thread_cli.bench.suite import tasks_of
-from thread_cli.engine.errors import Status, ThreadFailure, UserError
+from thread_cli.contracts.errors import Status, ThreadFailure, UserError
 from thread_cli.engine.events import EpisodeEnded, Failed, Generated, Totals
 from thread_cli.models.embedded import unfamiliar
 from thread_cli.models.registry import innermost, parameters

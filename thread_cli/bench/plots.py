@@ -12,8 +12,8 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.bench.report import by_category
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
-from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

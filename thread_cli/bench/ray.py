@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from thread_cli.bench import FailureClass
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Attempt, Player
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.distribution import remedy
-from thread_cli.engine.errors import Status, UserError
 from thread_cli.engine.events import Totals
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from thread_cli.bench import FailureClass
 from thread_cli.bench.claims import Claims
 from thread_cli.bench.journal import unwritable
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

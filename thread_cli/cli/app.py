@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 
 from thread_cli.cli import bench, data, environments, models, prompts, replay, report, run, serve, show, train
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import NAME
-from thread_cli.engine.errors import UserError
 
 __all__ = ["app", "main"]
 

@@ -45,10 +45,10 @@ from thread_cli.cli.options import (
     settings_of,
 )
 from thread_cli.config import at_home
+from thread_cli.contracts.errors import UserError
 from thread_cli.display import Mode
 from thread_cli.display.bench import choose_bench
 from thread_cli.display.text import clean
-from thread_cli.engine.errors import UserError
 from thread_cli.supervision import GOES_ON, note
 
 __all__ = ["bench"]

@@ -12,8 +12,8 @@ import typer
 
 from thread_cli.cli.listing import print_table
 from thread_cli.config import at_home
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
-from thread_cli.engine.errors import UserError
 from thread_cli.train.collecting import Choice, Collected, collect, is_held_out
 from thread_cli.train.drawing import draw as draw_pack
 from thread_cli.train.drawing import few

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any, Final
 
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.record.closing import close_log
 from thread_cli.supervision import signal_name
 

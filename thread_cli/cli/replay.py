@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from thread_cli.cli.interruption import Terminated, interruptible
+from thread_cli.contracts.errors import UserError
 from thread_cli.display import Mode, choose
 from thread_cli.display import replay as feed
-from thread_cli.engine.errors import UserError
 from thread_cli.record import RunFolder, read_events
 
 __all__ = ["replay"]

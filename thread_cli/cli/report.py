@@ -13,7 +13,7 @@ from thread_cli.bench.page import write_page
 from thread_cli.bench.plots import write_plot
 from thread_cli.bench.report import read_run
 from thread_cli.bench.tables import arms_of, as_csv, as_json, episodes_csv, tables
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 __all__ = ["report"]
 

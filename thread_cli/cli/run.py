@@ -29,9 +29,9 @@ from thread_cli.cli.options import (
     settings_of,
 )
 from thread_cli.config import Config
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.display import Mode, choose
 from thread_cli.display.text import clean
-from thread_cli.engine.errors import Status, UserError
 from thread_cli.environments.registry import names as environment_names
 from thread_cli.playing import Played, play
 from thread_cli.record import RunFolder, first_difference, read_events

@@ -11,8 +11,8 @@ import typer
 
 from thread_cli.cli.options import ConfigFile, GpuLayers, Lora, Override
 from thread_cli.config import resolve
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
-from thread_cli.engine.errors import UserError
 from thread_cli.models.embedded import BASE, EMBEDDED
 
 __all__ = ["serve"]

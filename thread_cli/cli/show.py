@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.display import (
     VIEW_LINES,
     TreeState,
@@ -20,7 +21,6 @@ from thread_cli.display import (
     render_tree,
     render_view,
 )
-from thread_cli.engine.errors import UserError
 from thread_cli.record import RunFolder, read_events
 
 __all__ = ["show"]

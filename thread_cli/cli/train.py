@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from thread_cli.bench.suite import load as load_suite
 from thread_cli.config import at_home
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
-from thread_cli.engine.errors import UserError
 from thread_cli.models.embedded import BASE
 from thread_cli.supervision import GOES_ON, note
 from thread_cli.train.rollout import Rollout

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
+from thread_cli.contracts.errors import Status
 from thread_cli.display.layout import ASCII, UNICODE, CountRow, Glyphs, Row, ThreadRow, lay_out, top_first
 from thread_cli.display.state import Phase, ThreadState, TreeState
 from thread_cli.display.text import clean, clean_lines, compact, cut, duration
-from thread_cli.engine.errors import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -36,7 +36,7 @@ from thread_cli.models import Local
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from thread_cli.engine.errors import Status
+    from thread_cli.contracts.errors import Status
 
 __all__ = ["Phase", "ThreadState", "TreeState"]
 

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from thread_cli.engine.errors import ThreadFailure, UserError
+from thread_cli.contracts.errors import ThreadFailure, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from thread_cli.engine.errors import Boundary, LimitReached, Status, ThreadFailure
+from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
 from thread_cli.engine.events import Acted, EpisodeEnded, Failed, Generated, Repaired, ThreadStarted, Totals
 from thread_cli.environments import Scores
 from thread_cli.models import Local

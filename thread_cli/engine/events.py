@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from thread_cli.engine.errors import Boundary, Status
+from thread_cli.contracts.errors import Boundary, Status
 from thread_cli.models import Local, StopReason
 
 __all__ = [

@@ -12,10 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
-from thread_cli.engine.boundary import blaming
-from thread_cli.engine.context import Ended, Spawning, phi, psi
-from thread_cli.engine.episode import Episode, Recorder, judge, plain
-from thread_cli.engine.errors import (
+from thread_cli.contracts.errors import (
     ChildFailed,
     LimitReached,
     MalformedOutput,
@@ -26,6 +23,9 @@ from thread_cli.engine.errors import (
     ThreadFailure,
     UserError,
 )
+from thread_cli.engine.boundary import blaming
+from thread_cli.engine.context import Ended, Spawning, phi, psi
+from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.events import (
     Acted,
     CodeRan,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from thread_cli.contracts.errors import EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.engine.boundary import asked_to_stop
 from thread_cli.engine.episode import plain
-from thread_cli.engine.errors import EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.engine.events import Spawned, ThreadEnded, ThreadStarted
 from thread_cli.engine.limits import Budget, Budgets, Limits
 from thread_cli.engine.namespace import Namespace

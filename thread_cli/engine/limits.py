@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from thread_cli.engine.errors import LimitReached
+from thread_cli.contracts.errors import LimitReached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from thread_cli.engine.errors import MalformedOutput
+from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.interpreters import Names
 from thread_cli.interpreters.values import spelled
 

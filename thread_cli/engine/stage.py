@@ -10,9 +10,9 @@ import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from thread_cli.contracts.errors import EnvironmentFailed
 from thread_cli.engine.boundary import blaming
 from thread_cli.engine.episode import plain
-from thread_cli.engine.errors import EnvironmentFailed
 from thread_cli.engine.limits import before
 from thread_cli.environments import Parallel, Snapshots, Step
 

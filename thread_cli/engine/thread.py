@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from thread_cli.engine.errors import Repetition
+from thread_cli.contracts.errors import Repetition
 
 if TYPE_CHECKING:
     import asyncio

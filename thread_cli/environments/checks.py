@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.engine.errors import EnvironmentFailed, Status, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.engine.limits import Limits
 from thread_cli.environments import InOwnProcess, Parallel, Scores, SetsUp, Snapshots, Step, Task, Teaches

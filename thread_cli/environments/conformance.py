@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from thread_cli.config import Config
+from thread_cli.contracts.errors import UserError
 from thread_cli.engine.episode import plain
-from thread_cli.engine.errors import UserError
 from thread_cli.engine.events import Acted
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task, Teaches

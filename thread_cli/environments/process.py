@@ -17,7 +17,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.engine.errors import EnvironmentFailed, UserError
+from thread_cli.contracts.errors import EnvironmentFailed, UserError
 from thread_cli.environments.worker import HEADER, packed
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy, requirement
-from thread_cli.engine.errors import UserError
 from thread_cli.environments import Finds, Task
 
 if TYPE_CHECKING:

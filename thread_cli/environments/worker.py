@@ -17,7 +17,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

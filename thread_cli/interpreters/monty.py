@@ -23,7 +23,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.engine.errors import InterpreterFailed
+from thread_cli.contracts.errors import InterpreterFailed
 from thread_cli.interpreters import Outcome, SessionDead
 from thread_cli.interpreters.code import names_in, parse, silent, syntax_error
 from thread_cli.interpreters.subset import ODD, PLAIN, at_prints, checked, refusal

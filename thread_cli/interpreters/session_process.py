@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from thread_cli.contracts.errors import InterpreterFailed
 from thread_cli.distribution import at_home
-from thread_cli.engine.errors import InterpreterFailed
 from thread_cli.interpreters import SessionDead
 from thread_cli.interpreters.session_folder import remove
 from thread_cli.interpreters.session_values import HEADER, parsed, sizes

@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from thread_cli.engine.errors import LimitReached, ModelError, ThreadFailure, UserError
+from thread_cli.contracts.errors import LimitReached, ModelError, ThreadFailure, UserError
 from thread_cli.models import Completion, Request
 from thread_cli.models.retry import Transient
 

@@ -10,7 +10,7 @@ import hashlib
 import random
 from dataclasses import dataclass
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models import Completion, Model, Opens, Request, StopReason, Usage, cut_at_stop
 from thread_cli.models.retry import Transient, current_attempt
 

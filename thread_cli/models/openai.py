@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 import openai
 
-from thread_cli.engine.errors import LimitReached, ThreadFailure
+from thread_cli.contracts.errors import LimitReached, ThreadFailure
 from thread_cli.models import Completion, Request, Usage
 from thread_cli.models.openai_answer import Answer
 from thread_cli.models.openai_begun import closes_begun_answers

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import openai
 from pydantic import SecretStr
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 __all__ = ["OPENAI_URL", "SharedClient", "checked_url", "key_for"]
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
-from thread_cli.engine.errors import LimitReached, ModelError, Withheld
+from thread_cli.contracts.errors import LimitReached, ModelError, Withheld
 from thread_cli.models.openai_lengths import too_long
 from thread_cli.models.retry import Fault, Transient
 

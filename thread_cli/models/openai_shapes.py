@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

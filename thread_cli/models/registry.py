@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.config import at_home
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
-from thread_cli.engine.errors import UserError
 from thread_cli.environments import Teaches
 from thread_cli.models.embedded import BASE, EMBEDDED, TRAINED_FOR
 

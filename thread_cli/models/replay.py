@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from thread_cli.engine.errors import ModelError
+from thread_cli.contracts.errors import ModelError
 from thread_cli.engine.events import Corrected, Generated, Joined, Observed, ThreadStarted
 from thread_cli.models import Completion, Usage
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import stamina
 from stamina.instrumentation import RetryDetails, RetryHook, get_on_retry_hooks, set_on_retry_hooks
 
-from thread_cli.engine.errors import ModelError
+from thread_cli.contracts.errors import ModelError
 from thread_cli.models import Opens
 
 if TYPE_CHECKING:

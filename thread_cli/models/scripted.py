@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from thread_cli.engine.errors import ModelError, UserError
+from thread_cli.contracts.errors import ModelError, UserError
 from thread_cli.models import Completion, Usage, cut_at_stop, estimated_tokens
 
 if TYPE_CHECKING:

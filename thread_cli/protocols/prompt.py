@@ -19,8 +19,8 @@ import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.engine.context import phi, psi
-from thread_cli.engine.errors import UserError
 from thread_cli.interpreters.code import parse
 from thread_cli.protocols.thread import CLOSE, LISTEN, ThreadProtocol
 

@@ -6,8 +6,8 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from thread_cli.contracts.errors import Boundary, Status
 from thread_cli.engine.episode import Sums
-from thread_cli.engine.errors import Boundary, Status
 from thread_cli.engine.events import (
     EpisodeEnded,
     Event,

@@ -24,8 +24,8 @@ from urllib.parse import quote
 import tomli_w
 from pydantic import ValidationError
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import NAME
-from thread_cli.engine.errors import UserError
 from thread_cli.engine.events import parse_event
 
 if TYPE_CHECKING:

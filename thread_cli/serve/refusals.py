@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thread_cli.engine.errors import LimitReached, ModelError, UserError
+from thread_cli.contracts.errors import LimitReached, ModelError, UserError
 
 __all__ = ["Refused", "refused"]
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from thread_cli.engine.errors import Status
+from thread_cli.contracts.errors import Status
 from thread_cli.train.flatten import flattened
 from thread_cli.train.recordings import recordings
 from thread_cli.train.reserved import Reserved

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
-from thread_cli.engine.errors import UserError
 from thread_cli.train.packing import packed
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from thread_cli.bench.methods import method
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.engine.events import Acted, Observed, ThreadEnded, ThreadStarted
 from thread_cli.protocols.prompt import installed, load
 from thread_cli.protocols.thread import LISTEN

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from thread_cli.bench.journal import Journal
 from thread_cli.bench.methods import method, with_examples
 from thread_cli.bench.plan import Plan, prompt_hash
-from thread_cli.engine.errors import Status, UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.events import EpisodeEnded, EpisodeStarted
 from thread_cli.environments import Task
 from thread_cli.environments.registry import open_environment, task_of

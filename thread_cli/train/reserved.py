@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from thread_cli.bench.suite import installed
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.environments.registry import open_environment
 
 if TYPE_CHECKING:

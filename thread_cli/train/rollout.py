@@ -10,7 +10,7 @@ from thread_cli.bench.plan import Plan
 from thread_cli.bench.playing import Settings, run
 from thread_cli.bench.runner import Ending
 from thread_cli.config import Config
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.prepare import prepare
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.drafts import PHRASES
 from thread_cli.models.llama.steps import digest_of, written
 from thread_cli.train.attention import runs_of

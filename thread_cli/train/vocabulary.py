@@ -8,7 +8,7 @@ from weakref import finalize
 import llama_cpp.llama_cpp as llama
 from transformers import AutoTokenizer
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.loading import load_model, quiet
 from thread_cli.models.llama.prepare import packaged
 from thread_cli.models.llama.vocabulary import Vocabulary as Known

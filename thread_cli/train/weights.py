@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.gguf_files import field, opened
 from thread_cli.models.llama.prepare import packaged
 from thread_cli.models.llama.steps import written

@@ -11,7 +11,7 @@ from thread_cli.bench.methods.plan_and_execute import PlanAndExecute
 from thread_cli.bench.methods.react import React
 from thread_cli.bench.methods.thread import Thread
 from thread_cli.bench.methods.variants import with_examples, without_variables
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from thread_cli.engine.errors import MalformedOutput
+from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.models import Completion, StopReason, Usage
 from thread_cli.protocols.acting import LEAD
 from thread_cli.protocols.thread import CLOSE

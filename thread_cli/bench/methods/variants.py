@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.engine.namespace import Namespace
 from thread_cli.interpreters import Ends, Names
 from thread_cli.protocols.prompt import Prompt

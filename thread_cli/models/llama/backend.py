@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from thread_cli.engine.errors import ModelError, UserError
+from thread_cli.contracts.errors import ModelError, UserError
 from thread_cli.models.llama.accelerator import Accelerator, missing, usable_path
 from thread_cli.models.llama.call import Description
 from thread_cli.models.llama.door import Door, Passage

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import cache_folder
-from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.machine import installed
 from thread_cli.models.llama.steps import written
 from thread_cli.supervision import signal_name

@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 __all__ = ["PHRASES", "Draft", "Drafts", "Trail", "read_phrases"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gguf
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path

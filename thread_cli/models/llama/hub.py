@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import at_home, remedy
-from thread_cli.engine.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

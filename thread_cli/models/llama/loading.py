@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import llama_cpp.llama_cpp as llama
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

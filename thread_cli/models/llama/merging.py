@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 from gguf.quants import dequantize, quantize
 
-from thread_cli.engine.errors import UserError
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.drafts import PHRASES
 from thread_cli.models.llama.gguf_files import field, opened
 

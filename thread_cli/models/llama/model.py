@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from thread_cli.contracts.errors import ModelError, UserError
 from thread_cli.distribution import remedy
-from thread_cli.engine.errors import ModelError, UserError
 from thread_cli.models.llama.call import Call
 from thread_cli.models.llama.work import Work
 

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import cache_folder, remedy
-from thread_cli.engine.errors import UserError
 from thread_cli.models.embedded import specialist
 from thread_cli.models.llama.model import physical_cores
 from thread_cli.models.llama.quantising import FORMATS, quantise

@@ -15,7 +15,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from thread_cli.engine.errors import LimitReached, ModelError
+from thread_cli.contracts.errors import LimitReached, ModelError
 from thread_cli.models import Completion, Local, StopReason, Usage
 from thread_cli.models.circles import goes_round
 from thread_cli.models.llama.backend import Backend, Slice

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import cache_folder
-from thread_cli.engine.errors import UserError
 from thread_cli.models.llama.door import FormatDies
 from thread_cli.models.llama.machine import build, digest_of_text, gpus, processor
 from thread_cli.models.llama.quantising import quantise
