@@ -12,7 +12,7 @@ from thread_cli.bench.report import read_run
 from thread_cli.bench.suite import Part, Suite
 from thread_cli.bench.tables import as_json
 from thread_cli.config import Config
-from thread_cli.engine.events import EpisodeStarted
+from thread_cli.contracts.events import EpisodeStarted
 from thread_cli.record import RunFolder, read_events
 
 SCRIPT = """

@@ -28,8 +28,8 @@ from thread_envs.alfworld import Alfworld
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from thread_cli.contracts.events import Event
     from thread_cli.engine.episode import Episode
-    from thread_cli.engine.events import Event
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,8 +1,7 @@
 """Episodes as the displays are told them."""
 
 from thread_cli.contracts.errors import Boundary, Status
-from thread_cli.display import TreeState
-from thread_cli.engine.events import (
+from thread_cli.contracts.events import (
     Acted,
     CodeRan,
     Corrected,
@@ -18,6 +17,7 @@ from thread_cli.engine.events import (
     ThreadStarted,
     Totals,
 )
+from thread_cli.display import TreeState
 
 HOSTILE = (
     "\x1b[2J\x1b]0;owned\x07\x1b[31mred\x1b[0m \x9b1A[bold]not markup[/bold] \u202egnihton\u202c a\u200db\r\nnext\x08\x7f"

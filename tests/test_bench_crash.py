@@ -15,7 +15,7 @@ import pytest
 from processes import thread
 
 from thread_cli.bench import Result
-from thread_cli.engine.events import EpisodeEnded, EpisodeStarted
+from thread_cli.contracts.events import EpisodeEnded, EpisodeStarted
 from thread_cli.record import read_events
 
 SCRIPT = """

@@ -16,7 +16,7 @@ from thread_cli.bench.journal import Journal
 from thread_cli.bench.playing import Outcome, Settings, join, run
 from thread_cli.bench.runner import Ending
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.engine.events import Totals
+from thread_cli.contracts.events import Totals
 
 # Several runners
 

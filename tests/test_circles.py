@@ -7,7 +7,7 @@ from endpoints import REQUEST, ask
 from servers import Answer, Server, text_event
 
 from thread_cli.contracts.errors import Status
-from thread_cli.engine.limits import Limits
+from thread_cli.contracts.limits import Limits
 from thread_cli.models import Completion
 from thread_cli.models.circles import goes_round
 from thread_cli.models.llama import LlamaModel, LlamaOptions

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from stories import HOSTILE, Story, door, drawn, wide
 
 from thread_cli.contracts.errors import Boundary, Status
+from thread_cli.contracts.events import Acted, Failed
 from thread_cli.display import TreeState, render_footer, render_tree
 from thread_cli.display.layout import ASCII, UNICODE, CountRow, ThreadRow, latest_first, lay_out
-from thread_cli.engine.events import Acted, Failed
 
 
 def rows(state, limit):

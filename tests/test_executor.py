@@ -6,7 +6,7 @@ import pytest
 from rooms import Fork, Walls
 
 from thread_cli.contracts.errors import Status
-from thread_cli.engine.limits import Budgets, Limits
+from thread_cli.contracts.limits import Budgets, Limits
 from thread_cli.environments import Step, Task
 from thread_cli.models import Completion, Request, Usage
 from thread_cli.models.scripted import Role

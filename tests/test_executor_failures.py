@@ -10,7 +10,7 @@ import pytest
 from rooms import FOREVER, Fork, Walls
 
 from thread_cli.contracts.errors import Status
-from thread_cli.engine.limits import Limits
+from thread_cli.contracts.limits import Limits
 from thread_cli.environments import Step, Task
 from thread_cli.models import Completion, Request
 from thread_cli.models.scripted import Role, ScriptedModel

@@ -11,8 +11,8 @@ from thread_cli.bench.plan import _anywhere
 from thread_cli.bench.progress import Progress
 from thread_cli.cli.models import _told
 from thread_cli.config import resolve
+from thread_cli.contracts.limits import Limits
 from thread_cli.display.bench import _spent
-from thread_cli.engine.limits import Limits
 from thread_cli.environments.registry import task_of
 from thread_cli.models.embedded import specialist, unfamiliar
 from thread_cli.models.registry import KINDS, parameters

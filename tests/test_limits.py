@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thread_cli.contracts.errors import LimitReached
-from thread_cli.engine.limits import Budget, Limits
+from thread_cli.contracts.limits import Limits
+from thread_cli.engine.limits import Budget
 
 _caps = st.one_of(st.none(), st.integers(1, 20))
 

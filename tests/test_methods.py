@@ -16,8 +16,8 @@ from thread_cli.bench.methods.leading import steps_of
 from thread_cli.bench.methods.plan_and_execute import PlanAndExecute
 from thread_cli.config import Config
 from thread_cli.contracts.errors import Status, UserError
+from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
-from thread_cli.engine.limits import Limits
 from thread_cli.environments import Task
 from thread_cli.environments.registry import open_environment
 from thread_cli.models import Request
@@ -30,8 +30,8 @@ from thread_cli.protocols.prompt import installed, load
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from thread_cli.contracts.events import Event
     from thread_cli.engine.episode import Episode
-    from thread_cli.engine.events import Event
 
 BASELINES = [name for name in METHODS if name != "thread"]
 ENVIRONMENTS = ["none", "textcraft", "alfworld", "webshop", "dataqa/datacommons", "dataqa/icu"]

@@ -10,7 +10,7 @@ from processes import thread
 from servers import Answer, Server, chat_event, completion, error, text_event, thought_event, usage_event
 
 from thread_cli.contracts.errors import Status
-from thread_cli.engine.limits import Limits
+from thread_cli.contracts.limits import Limits
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.reasoning import Thoughts

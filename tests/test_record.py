@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.engine.events import parse_event
+from thread_cli.contracts.events import parse_event
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
 from thread_cli.models.replay import ReplayModel

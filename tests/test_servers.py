@@ -9,7 +9,7 @@ from real_servers import LITELLM, SERVERS, chat_alone
 
 from thread_cli.config import ModelConfig
 from thread_cli.contracts.errors import Status
-from thread_cli.engine.limits import Limits
+from thread_cli.contracts.limits import Limits
 from thread_cli.models.conformance import check
 from thread_cli.models.openai_shapes import Shape
 from thread_cli.models.probe import probed

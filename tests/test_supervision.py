@@ -18,8 +18,8 @@ import pytest
 from processes import thread
 
 from thread_cli.contracts.errors import Status, UserError
+from thread_cli.contracts.events import EpisodeEnded, ThreadEnded, ThreadStarted
 from thread_cli.display import TreeState
-from thread_cli.engine.events import EpisodeEnded, ThreadEnded, ThreadStarted
 from thread_cli.record import RunFolder, read_events
 from thread_cli.record.closing import close_log
 

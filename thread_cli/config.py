@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.limits import Budgets, Limits
 from thread_cli.distribution import at_home
-from thread_cli.engine.limits import Budgets, Limits
 
 __all__ = ["Config", "ModelConfig", "PriceConfig", "at_home", "resolve"]
 

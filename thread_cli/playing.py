@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from thread_cli.config import Config, ModelConfig
+    from thread_cli.contracts.events import Sink
     from thread_cli.engine.episode import Episode
-    from thread_cli.engine.events import Sink
     from thread_cli.environments import Environment, Task
     from thread_cli.interpreters import Interpreter
     from thread_cli.models import Model

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
-from thread_cli.engine.limits import Limits
 from thread_cli.environments import Step, Task
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel

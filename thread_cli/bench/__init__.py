@@ -11,7 +11,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from thread_cli.contracts.errors import Status
-from thread_cli.engine.events import Totals
+from thread_cli.contracts.events import Totals
 
 __all__ = ["FailureClass", "Result"]
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench import FailureClass
 from thread_cli.contracts.errors import Boundary, EndlessSpawning, Repetition, ReturnedNothing, Status
-from thread_cli.engine.events import (
+from thread_cli.contracts.events import (
     Acted,
     CodeRan,
     Corrected,

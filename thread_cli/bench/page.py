@@ -19,9 +19,9 @@ import jinja2
 
 from thread_cli.bench.tables import title_of
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.events import Failed, Generated, ThreadEnded, ThreadStarted
 from thread_cli.display.text import clean, clean_lines, cut, headline
 from thread_cli.display.transcript import part_of
-from thread_cli.engine.events import Failed, Generated, ThreadEnded, ThreadStarted
 from thread_cli.record import read_events
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from thread_cli.bench import Result
     from thread_cli.bench.formats import Table
     from thread_cli.bench.tables import Arm
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
 
 __all__ = ["threads_of", "write_page"]
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from thread_cli.bench.suite import Part, Suite, Variant
 from thread_cli.config import Config, at_home
 from thread_cli.contracts.errors import UserError
-from thread_cli.engine.limits import Limits
+from thread_cli.contracts.limits import Limits
 from thread_cli.environments.registry import paths_of
 from thread_cli.interpreters.variables import described
 from thread_cli.models.embedded import specialist_digest

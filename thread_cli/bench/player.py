@@ -21,7 +21,7 @@ from thread_cli.bench.methods import method, with_examples, without_variables
 from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, selected
 from thread_cli.bench.suite import tasks_of
 from thread_cli.contracts.errors import Status, ThreadFailure, UserError
-from thread_cli.engine.events import EpisodeEnded, Failed, Generated, Totals
+from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals
 from thread_cli.models.embedded import unfamiliar
 from thread_cli.models.registry import innermost, parameters
 from thread_cli.playing import Models, environment_for, executor_for, interpreter_for, require_price
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from thread_cli.bench.suite import Variant
     from thread_cli.config import Config
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
     from thread_cli.environments import Environment, Task
     from thread_cli.protocols.prompt import Prompt
 

@@ -21,8 +21,8 @@ from thread_cli.bench import FailureClass
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Attempt, Player
 from thread_cli.contracts.errors import Status, UserError
+from thread_cli.contracts.events import Totals
 from thread_cli.distribution import remedy
-from thread_cli.engine.events import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.engine.limits import Limits
+from thread_cli.contracts.limits import Limits
 from thread_cli.environments import SetsUp
 
 if TYPE_CHECKING:

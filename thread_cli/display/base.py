@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
 
 __all__ = ["Display", "LineWriter", "print_lines", "redrawn"]
 

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 from thread_cli.display.base import Display, LineWriter
 
 if TYPE_CHECKING:
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
 
 __all__ = ["JsonDisplay"]
 

@@ -6,11 +6,7 @@ from typing import IO
 
 from rich.cells import cell_len
 
-from thread_cli.display.base import Display, LineWriter
-from thread_cli.display.render import render_footer
-from thread_cli.display.state import TreeState
-from thread_cli.display.text import clean, cut, headline
-from thread_cli.engine.events import (
+from thread_cli.contracts.events import (
     CodeRan,
     Corrected,
     EpisodeEnded,
@@ -22,6 +18,10 @@ from thread_cli.engine.events import (
     ThreadEnded,
     ThreadStarted,
 )
+from thread_cli.display.base import Display, LineWriter
+from thread_cli.display.render import render_footer
+from thread_cli.display.state import TreeState
+from thread_cli.display.text import clean, cut, headline
 
 __all__ = ["PlainDisplay"]
 

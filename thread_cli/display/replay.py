@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from thread_cli.engine.events import EpisodeStarted, Event
+from thread_cli.contracts.events import EpisodeStarted, Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
-from thread_cli.display.text import headline
-from thread_cli.engine.events import (
+from thread_cli.contracts.events import (
     Acted,
     CodeRan,
     Corrected,
@@ -31,6 +30,7 @@ from thread_cli.engine.events import (
     ThreadStarted,
     Totals,
 )
+from thread_cli.display.text import headline
 from thread_cli.models import Local
 
 if TYPE_CHECKING:

@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
-from thread_cli.display.layout import UNICODE, Glyphs
-from thread_cli.display.render import PHASE_STYLES
-from thread_cli.display.state import Phase
-from thread_cli.display.text import clean, clean_lines
-from thread_cli.engine.events import (
+from thread_cli.contracts.events import (
     CodeRan,
     Corrected,
     Event,
@@ -21,6 +17,10 @@ from thread_cli.engine.events import (
     ThreadEnded,
     ThreadStarted,
 )
+from thread_cli.display.layout import UNICODE, Glyphs
+from thread_cli.display.render import PHASE_STYLES
+from thread_cli.display.state import Phase
+from thread_cli.display.text import clean, clean_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

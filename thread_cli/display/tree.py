@@ -9,6 +9,7 @@ import time
 
 from rich.console import Console, Group
 
+from thread_cli.contracts.events import EpisodeStarted, Event
 from thread_cli.display.base import Display, print_lines, redrawn
 from thread_cli.display.layout import Row, ThreadRow, latest_first, lay_out
 from thread_cli.display.render import (
@@ -22,7 +23,6 @@ from thread_cli.display.render import (
     render_view,
 )
 from thread_cli.display.state import Phase, ThreadState, TreeState
-from thread_cli.engine.events import EpisodeStarted, Event
 
 __all__ = ["TreeDisplay"]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
-from thread_cli.engine.events import Acted, EpisodeEnded, Failed, Generated, Repaired, ThreadStarted, Totals
+from thread_cli.contracts.events import Acted, EpisodeEnded, Failed, Generated, Repaired, ThreadStarted, Totals
 from thread_cli.environments import Scores
 from thread_cli.models import Local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from thread_cli.engine.events import Event, Sink
+    from thread_cli.contracts.events import Event, Sink
     from thread_cli.engine.thread import Thread
     from thread_cli.environments import Environment, Task
 

@@ -23,10 +23,7 @@ from thread_cli.contracts.errors import (
     ThreadFailure,
     UserError,
 )
-from thread_cli.engine.boundary import blaming
-from thread_cli.engine.context import Ended, Spawning, phi, psi
-from thread_cli.engine.episode import Episode, Recorder, judge, plain
-from thread_cli.engine.events import (
+from thread_cli.contracts.events import (
     Acted,
     CodeRan,
     Corrected,
@@ -37,8 +34,12 @@ from thread_cli.engine.events import (
     Observed,
     Repaired,
 )
+from thread_cli.contracts.limits import Budgets, Limits
+from thread_cli.engine.boundary import blaming
+from thread_cli.engine.context import Ended, Spawning, phi, psi
+from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
-from thread_cli.engine.limits import Budgets, Limits, before
+from thread_cli.engine.limits import before
 from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.environments import Step
 from thread_cli.interpreters import Ends, Outcome, SessionDead
@@ -51,7 +52,7 @@ from thread_cli.protocols.turns import conversation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thread_cli.engine.events import Sink
+    from thread_cli.contracts.events import Sink
     from thread_cli.engine.thread import Thread
     from thread_cli.environments import Environment, Task
     from thread_cli.interpreters import Interpreter

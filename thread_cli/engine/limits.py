@@ -13,14 +13,14 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from thread_cli.contracts.errors import LimitReached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-__all__ = ["Budget", "Budgets", "Limits", "before"]
+    from thread_cli.contracts.limits import Budgets
+
+__all__ = ["Budget", "before"]
 
 _COUNTED: Final = {
     "threads": "threads",
@@ -31,43 +31,6 @@ _COUNTED: Final = {
     "working_time": "seconds of work",
 }
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
-
-
-class Budgets(BaseModel):
-    """What a thread and all below it may spend. None is no limit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    threads: int | None = Field(default=None, ge=1)
-    calls: int | None = Field(default=None, ge=1)
-    generated_tokens: int | None = Field(default=None, ge=1)
-    total_tokens: int | None = Field(default=None, ge=1)
-    """Prompt and generated tokens of all calls."""
-    cost: float | None = Field(default=None, gt=0)
-    """US dollars."""
-    wall_time: float | None = Field(default=None, gt=0)
-    """Seconds."""
-    working_time: float | None = Field(default=None, gt=0)
-    """Seconds spent in the model, the environment and the interpreter, summed over threads, without queueing and
-    backing off."""
-
-
-class Limits(Budgets):
-    """Limits of one task."""
-
-    depth: int = Field(default=16, ge=0)
-    """Depth of the deepest thread; the main thread has depth 0."""
-    fan_out: int = Field(default=100, ge=1)
-    """Children in one fork."""
-    threads: int | None = Field(default=1000, ge=1)
-    calls: int | None = Field(default=200, ge=1)
-    wall_time: float | None = Field(default=3600, gt=0)
-    max_tokens: int = Field(default=1000, ge=1)
-    """Tokens of text that one model call may write; published THREAD prompts need up to 1,000."""
-    max_reasoning_tokens: int = Field(default=4000, ge=0)
-    """Tokens of reasoning that one call of a model that reasons may write beside them."""
-    repeats: int = Field(default=2, ge=1)
-    """Which repetition of the same is refused: a step of a thread, a context among a thread's ancestors."""
 
 
 class Budget:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
+from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
-from thread_cli.engine.limits import Limits
 from thread_cli.environments import InOwnProcess, Parallel, Scores, SetsUp, Snapshots, Step, Task, Teaches
 from thread_cli.environments.conformance import Case, Failure, NotApplicable, answers, require, require_same, series
 from thread_cli.environments.process import OwnProcess

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from thread_cli.config import Config
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.events import Acted
 from thread_cli.engine.episode import plain
-from thread_cli.engine.events import Acted
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task, Teaches
 from thread_cli.environments.registry import find, open_environment
@@ -30,8 +30,8 @@ from thread_cli.protocols.prompt import Prompt, Rules, installed, load
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
+    from thread_cli.contracts.events import Event
     from thread_cli.engine.episode import Episode
-    from thread_cli.engine.events import Event
     from thread_cli.environments import Environment
 
 __all__ = ["Case", "Failure", "NotApplicable", "Verdict", "answers", "check", "require", "require_same", "series"]

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import ModelError
-from thread_cli.engine.events import Corrected, Generated, Joined, Observed, ThreadStarted
+from thread_cli.contracts.events import Corrected, Generated, Joined, Observed, ThreadStarted
 from thread_cli.models import Completion, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
     from thread_cli.models import Request
 
 __all__ = ["ReplayModel"]

@@ -7,16 +7,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Boundary, Status
+from thread_cli.contracts.events import EpisodeEnded, Event, Failed, Generated, Joined, ThreadEnded, ThreadStarted
 from thread_cli.engine.episode import Sums
-from thread_cli.engine.events import (
-    EpisodeEnded,
-    Event,
-    Failed,
-    Generated,
-    Joined,
-    ThreadEnded,
-    ThreadStarted,
-)
 from thread_cli.record.folder import read_events
 
 if TYPE_CHECKING:

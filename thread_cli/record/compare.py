@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
 
 __all__ = ["Difference", "first_difference"]
 

@@ -25,13 +25,13 @@ import tomli_w
 from pydantic import ValidationError
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.events import parse_event
 from thread_cli.distribution import NAME
-from thread_cli.engine.events import parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
 
 __all__ = ["EpisodeLog", "RunFolder", "read_events", "versions", "without_none"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from thread_cli.bench.methods import method
 from thread_cli.contracts.errors import UserError
-from thread_cli.engine.events import Acted, Observed, ThreadEnded, ThreadStarted
+from thread_cli.contracts.events import Acted, Observed, ThreadEnded, ThreadStarted
 from thread_cli.protocols.prompt import installed, load
 from thread_cli.protocols.thread import LISTEN
 from thread_cli.train.trajectories import Segment
@@ -19,7 +19,7 @@ from thread_cli.train.trajectories import Segment
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
     from thread_cli.protocols.prompt import Prompt
     from thread_cli.train.recordings import Recording
     from thread_cli.train.trajectories import Trajectory

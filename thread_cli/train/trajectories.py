@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import TypeAdapter, ValidationError
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.engine.events import (
+from thread_cli.contracts.events import (
     Acted,
     Corrected,
     Generated,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from thread_cli.engine.events import Event
+    from thread_cli.contracts.events import Event
     from thread_cli.protocols import Protocol
     from thread_cli.train.recordings import Recording
 

@@ -14,7 +14,7 @@ from thread_cli.protocols.prompt import installed, load
 
 if TYPE_CHECKING:
     from thread_cli.config import Config
-    from thread_cli.engine.limits import Limits
+    from thread_cli.contracts.limits import Limits
     from thread_cli.environments import Environment, Task
     from thread_cli.models import Model
     from thread_cli.protocols import Protocol
