@@ -4,7 +4,7 @@ import pytest
 from servers import Server, error
 
 from thread_cli.contracts.errors import ThreadFailure
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.retry import Transient
 

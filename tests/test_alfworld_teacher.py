@@ -7,8 +7,8 @@ import pytest
 from games import extracted, game_files, play, unsolved
 
 from thread_cli.contracts.errors import Status
+from thread_cli.contracts.model import Request
 from thread_cli.interpreters.variables import VariableInterpreter
-from thread_cli.models import Request
 from thread_cli.models.teacher import Teacher
 from thread_cli.protocols.prompt import installed, load
 from thread_envs.alfworld import Alfworld

@@ -8,9 +8,9 @@ from servers import Answer, Server, text_event
 
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Limits
-from thread_cli.models import Completion
-from thread_cli.models.circles import goes_round
+from thread_cli.contracts.model import Completion
 from thread_cli.models.llama import LlamaModel, LlamaOptions
+from thread_cli.protocols.circles import goes_round
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 PROSE = (

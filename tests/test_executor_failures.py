@@ -11,8 +11,8 @@ from rooms import FOREVER, Fork, Walls
 
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.model import Completion, Request
 from thread_cli.environments import Step, Task
-from thread_cli.models import Completion, Request
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.protocols import Act, End, Spawn
 

@@ -11,8 +11,8 @@ from thread_cli.contracts.errors import Status
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.interpreters.variables import VariableInterpreter
-from thread_cli.models import estimated_tokens
 from thread_cli.protocols.prompt import load
+from thread_cli.protocols.text import estimated_tokens
 from thread_envs.alfworld.generator import generate
 from thread_envs.alfworld.reading import CATEGORIES, goal_of
 from thread_envs.dataqa.datacommons import DataCommons

@@ -15,7 +15,7 @@ from weights import distance, logits
 
 from thread_cli.config import Config, resolve
 from thread_cli.contracts.errors import UserError
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.prepare import packaged

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from weights import adapter, distance, logits, matrices, tiny
 
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.accelerator import missing, paths
 from thread_cli.models.llama.backend import Backend, Slice

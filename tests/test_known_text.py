@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.cache import PrefixTree
 

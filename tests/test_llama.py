@@ -16,8 +16,8 @@ import pytest
 from processes import demand_plain_llama
 
 from thread_cli.contracts.errors import LimitReached, ModelError, UserError
+from thread_cli.contracts.model import Model, Request
 from thread_cli.distribution import cache_folder
-from thread_cli.models import Model, Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_path
 from thread_cli.models.llama.cache import CacheFull, PrefixTree
 from thread_cli.models.llama.sampling import Sampler, Text

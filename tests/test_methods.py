@@ -17,10 +17,10 @@ from thread_cli.bench.methods.plan_and_execute import PlanAndExecute
 from thread_cli.config import Config
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.model import Request
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Task
 from thread_cli.environments.registry import open_environment
-from thread_cli.models import Request
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.playing import interpreter_for
 from thread_cli.protocols import Act, End

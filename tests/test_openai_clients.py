@@ -20,7 +20,7 @@ from processes import demand_plain_llama
 from servers import Answer, Server, completion, error, text_event
 
 from thread_cli.contracts.errors import LimitReached, ModelError, UserError
-from thread_cli.models import Model, Request
+from thread_cli.contracts.model import Model, Request
 from thread_cli.models import openai_client as backend
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel

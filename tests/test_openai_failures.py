@@ -13,10 +13,10 @@ from endpoints import REQUEST, failure
 from servers import Answer, Server, completion, error, text_event, usage_event
 
 from thread_cli.contracts.errors import LimitReached, ModelError
-from thread_cli.models import estimated_tokens
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.retry import Retrying, Transient
+from thread_cli.protocols.text import estimated_tokens
 
 # Failures
 

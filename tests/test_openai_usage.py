@@ -5,7 +5,7 @@ from endpoints import ask
 from servers import Answer, Server, completion, text_event, usage_event
 
 from thread_cli.config import Config, ModelConfig, PriceConfig
-from thread_cli.models import Usage
+from thread_cli.contracts.model import Usage
 from thread_cli.models.openai import Price
 from thread_cli.models.openai_usage import Counts, counted
 from thread_cli.models.prices import published

@@ -9,7 +9,7 @@ import stamina
 from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from thread_cli.contracts.errors import ModelError, UserError
-from thread_cli.models import Completion, Model, Request, Usage
+from thread_cli.contracts.model import Completion, Model, Request, Usage
 from thread_cli.models.faulty import Faults, FaultyModel, parse_spec
 from thread_cli.models.limiter import Limiter, limiter_for
 from thread_cli.models.retry import Retrying, Transient, current_attempt

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.models import Completion, Request
+from thread_cli.contracts.model import Completion, Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.sampling import Sampler, Text
 from thread_cli.serve.grammars import JSON

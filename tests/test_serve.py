@@ -17,7 +17,7 @@ import pytest
 from processes import thread
 
 from thread_cli.contracts.errors import LimitReached
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 from thread_cli.models.llama.call import Description
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.record import read_events

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from thread_cli.models import Completion, Request
+from thread_cli.contracts.model import Completion, Request
 from thread_cli.models.llama.call import Description
 from thread_cli.serve.answers import ChatShape
 from thread_cli.serve.chat import ChatTemplate

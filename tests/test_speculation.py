@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from weights import WIDTH, adapter
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.models import Completion, Request
+from thread_cli.contracts.model import Completion, Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.drafts import Draft, Drafts
 from thread_cli.models.llama.merging import Merge

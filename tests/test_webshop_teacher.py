@@ -6,12 +6,13 @@ import pytest
 from shops import play, unsolved
 
 from thread_cli.contracts.errors import Status, UserError
+from thread_cli.contracts.model import Request
 from thread_cli.engine.executor import Executor
 from thread_cli.environments import Step, Teaches
 from thread_cli.interpreters.variables import VariableInterpreter
-from thread_cli.models import Request, estimated_tokens
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import load
+from thread_cli.protocols.text import estimated_tokens
 from thread_envs.webshop import WebShop, WebShopTeacher
 from thread_envs.webshop.generated import generate
 from thread_envs.webshop.products import Goal, Product

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from weights import distance
 
 from thread_cli.contracts.errors import ModelError
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.quantising import quantise
@@ -27,7 +27,7 @@ from thread_cli.models.llama.quantising import quantise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from thread_cli.models import Completion
+    from thread_cli.contracts.model import Completion
 
 WINDOW = 48
 CELLS = 500

@@ -32,7 +32,7 @@ from thread_cli.models.scripted import ScriptedModel
 
 if TYPE_CHECKING:
     from thread_cli.bench.progress import Progress
-    from thread_cli.models import Completion, Request
+    from thread_cli.contracts.model import Completion, Request
 
 CALLS = 4
 TASKS = 250

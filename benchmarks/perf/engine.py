@@ -27,9 +27,9 @@ from thread_cli.record import RunFolder
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from thread_cli.contracts.model import Completion, Request, StopReason
     from thread_cli.engine.episode import Episode
     from thread_cli.environments import Environment
-    from thread_cli.models import Completion, Request, StopReason
     from thread_cli.protocols import Protocol
 
 FREE = Limits(depth=2000, threads=None, calls=None)

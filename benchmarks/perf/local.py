@@ -33,7 +33,7 @@ from local_ceilings import Ceilings, measured
 from local_contenders import ContenderDied, Machine, llama_server, ours, plain_llama, python_server
 from local_episodes import Call, play, recorded
 
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 from thread_cli.models.llama import LlamaModel, embedded_model_path
 from thread_cli.models.llama.model import physical_cores
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from thread_cli.models import Completion, Model
+    from thread_cli.contracts.model import Completion, Model
     from thread_cli.models.llama.work import Work
 
 AT_ONCE = 8

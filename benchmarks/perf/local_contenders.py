@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp
 
 from thread_cli.contracts.errors import ModelError
-from thread_cli.models import Completion, Request, Usage
+from thread_cli.contracts.model import Completion, Request, Usage
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.kinds import dies_by_itself
 from thread_cli.models.openai import OpenAIModel
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from thread_cli.models import Model
+    from thread_cli.contracts.model import Model
 
 __all__ = ["ContenderDied", "Machine", "llama_server", "ours", "plain_llama", "python_server"]
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp
 
 from thread_cli import Config
-from thread_cli.models import Completion, Request
+from thread_cli.contracts.model import Completion, Request
 from thread_cli.playing import environment_for, executor_for, interpreter_for, prompt_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from thread_cli.contracts.model import Model
     from thread_cli.environments import Environment, Task
-    from thread_cli.models import Model
 
 __all__ = ["Call", "Recorder", "play", "played", "recorded"]
 

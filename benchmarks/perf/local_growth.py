@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from local_reuse import Episode, few_shot_prompt
 
-from thread_cli.models import Completion, Request
+from thread_cli.contracts.model import Completion, Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_path
 
 if TYPE_CHECKING:

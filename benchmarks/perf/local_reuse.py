@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from thread_cli.models import Completion, Model, Request, Usage
+from thread_cli.contracts.model import Completion, Model, Request, Usage
 from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_path
 
 STOP = ("=>", "#END#")

@@ -19,7 +19,7 @@ from thread_cli.bench.journal import Journal
 from thread_cli.bench.statistics import Difference, Interval, paired_bootstrap, standard_error, wilson
 from thread_cli.bench.suite import Published
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.models import Local
+from thread_cli.contracts.model import Local
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from thread_cli.models import Usage
+    from thread_cli.contracts.model import Usage
 
 __all__ = [
     "Boundary",

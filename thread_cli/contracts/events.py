@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from thread_cli.contracts.errors import Boundary, Status
-from thread_cli.models import Local, StopReason
+from thread_cli.contracts.model import Local, StopReason
 
 __all__ = [
     "Acted",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from thread_cli.models import Local
+    from thread_cli.contracts.model import Local
 
 __all__ = [
     "PHASE_STYLES",

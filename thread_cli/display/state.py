@@ -30,8 +30,8 @@ from thread_cli.contracts.events import (
     ThreadStarted,
     Totals,
 )
+from thread_cli.contracts.model import Local
 from thread_cli.display.text import headline
-from thread_cli.models import Local
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

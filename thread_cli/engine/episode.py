@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
 from thread_cli.contracts.events import Acted, EpisodeEnded, Failed, Generated, Repaired, ThreadStarted, Totals
+from thread_cli.contracts.model import Local
 from thread_cli.environments import Scores
-from thread_cli.models import Local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from thread_cli.contracts.model import Model
     from thread_cli.environments.process import OwnProcess
     from thread_cli.interpreters import Workspace
-    from thread_cli.models import Model
 
 __all__ = [
     "Computes",

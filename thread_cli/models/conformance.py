@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from thread_cli.contracts.errors import LimitReached, ModelError, ThreadFailure, UserError
-from thread_cli.models import Completion, Request
+from thread_cli.contracts.model import Completion, Request
 from thread_cli.models.retry import Transient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
-    from thread_cli.models import Model
+    from thread_cli.contracts.model import Model
 
 __all__ = ["CHECKS", "Failure", "NotApplicable", "Verdict", "check"]
 

@@ -11,8 +11,9 @@ import random
 from dataclasses import dataclass
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.models import Completion, Model, Opens, Request, StopReason, Usage, cut_at_stop
+from thread_cli.contracts.model import Completion, Model, Opens, Request, StopReason, Usage
 from thread_cli.models.retry import Transient, current_attempt
+from thread_cli.protocols.text import cut_at_stop
 
 __all__ = ["Faults", "FaultyModel", "parse_spec"]
 

@@ -17,7 +17,7 @@ import httpx2
 import openai
 
 from thread_cli.contracts.errors import LimitReached, ThreadFailure
-from thread_cli.models import Completion, Request, Usage
+from thread_cli.contracts.model import Completion, Request, Usage
 from thread_cli.models.openai_answer import Answer
 from thread_cli.models.openai_begun import closes_begun_answers
 from thread_cli.models.openai_client import OPENAI_URL, SharedClient, checked_url, key_for

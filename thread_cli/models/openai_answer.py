@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.models import Usage, cut_at_stop, estimated_tokens
-from thread_cli.models.circles import goes_round
+from thread_cli.contracts.model import Usage
 from thread_cli.models.openai_ends import End, end_of
 from thread_cli.models.openai_usage import Counts, counted
 from thread_cli.models.reasoning import Thoughts
+from thread_cli.protocols.circles import goes_round
+from thread_cli.protocols.text import cut_at_stop, estimated_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from thread_cli.models import Request, StopReason
+    from thread_cli.contracts.model import Request, StopReason
 
     Price = Callable[[Usage], float | None]
 

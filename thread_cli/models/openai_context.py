@@ -10,7 +10,7 @@ import openai
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from thread_cli.models import Request
+    from thread_cli.contracts.model import Request
 
 __all__ = ["Room", "listed_context"]
 

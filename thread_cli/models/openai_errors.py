@@ -28,7 +28,7 @@ from thread_cli.models.retry import Fault, Transient
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from thread_cli.models import Usage
+    from thread_cli.contracts.model import Usage
 
 __all__ = ["Failure", "lasting", "rejected_parameter", "scrub", "told_in_stream", "translate", "words_in"]
 

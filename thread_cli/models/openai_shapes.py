@@ -14,7 +14,7 @@ from thread_cli.contracts.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from thread_cli.models import Message, Request
+    from thread_cli.contracts.model import Message, Request
 
 __all__ = ["CONTINUED", "Shape", "checked_extra", "payload", "well_formed"]
 

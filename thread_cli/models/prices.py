@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.models import Usage
+    from thread_cli.contracts.model import Usage
 
 __all__ = ["Price", "published", "published_price_known"]
 
@@ -51,6 +51,6 @@ def published(name: str, endpoint: str) -> Callable[[Usage], float | None]:
 
 def published_price_known(name: str, endpoint: str) -> bool:
     """Whether there is a published price for model `name` at this address."""
-    from thread_cli.models import Usage
+    from thread_cli.contracts.model import Usage
 
     return published(name, endpoint)(Usage(1, 0, 1)) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from thread_cli.config import ModelConfig
+    from thread_cli.contracts.model import Model
     from thread_cli.environments import Environment, Task
-    from thread_cli.models import Model
     from thread_cli.models.openai import OpenAIModel
 
 __all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "open_model", "parameters", "priced"]

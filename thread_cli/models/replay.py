@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import ModelError
 from thread_cli.contracts.events import Corrected, Generated, Joined, Observed, ThreadStarted
-from thread_cli.models import Completion, Usage
+from thread_cli.contracts.model import Completion, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from thread_cli.contracts.events import Event
-    from thread_cli.models import Request
+    from thread_cli.contracts.model import Request
 
 __all__ = ["ReplayModel"]
 

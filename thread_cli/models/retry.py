@@ -17,12 +17,12 @@ import stamina
 from stamina.instrumentation import RetryDetails, RetryHook, get_on_retry_hooks, set_on_retry_hooks
 
 from thread_cli.contracts.errors import ModelError
-from thread_cli.models import Opens
+from thread_cli.contracts.model import Opens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.models import Completion, Model, Request, Usage
+    from thread_cli.contracts.model import Completion, Model, Request, Usage
     from thread_cli.models.limiter import Limiter
 
 __all__ = ["LONGEST_RETRY_AFTER", "Fault", "Retrying", "Transient", "current_attempt"]

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thread_cli.contracts.errors import ModelError, UserError
-from thread_cli.models import Completion, Usage, cut_at_stop, estimated_tokens
+from thread_cli.contracts.model import Completion, Usage
+from thread_cli.protocols.text import cut_at_stop, estimated_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from thread_cli.models import Request
+    from thread_cli.contracts.model import Request
 
 __all__ = ["Role", "ScriptedModel", "load_script"]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 
-from thread_cli.models import Completion, Request, StopReason, Usage, estimated_tokens
+from thread_cli.contracts.model import Completion, Request, StopReason, Usage
+from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.thread import CLOSE
 
 __all__ = ["Course", "Teacher"]

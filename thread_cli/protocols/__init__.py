@@ -12,7 +12,7 @@ from typing import Protocol as TypingProtocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thread_cli.models import StopReason
+    from thread_cli.contracts.model import StopReason
 
 __all__ = ["Act", "End", "Move", "Protocol", "Result", "Spawn"]
 

@@ -13,7 +13,7 @@ from thread_cli.protocols import Act, End, Spawn
 from thread_cli.protocols.thread import LISTEN, ThreadProtocol
 
 if TYPE_CHECKING:
-    from thread_cli.models import StopReason
+    from thread_cli.contracts.model import StopReason
 
 __all__ = ["LEAD", "ActingProtocol", "DirectProtocol"]
 

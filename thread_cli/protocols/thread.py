@@ -15,7 +15,7 @@ from thread_cli.protocols import Act, End, Result, Spawn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thread_cli.models import StopReason
+    from thread_cli.contracts.model import StopReason
 
 __all__ = ["CLOSE", "LISTEN", "ThreadProtocol"]
 

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from thread_cli.models import Conversation, Message
+from thread_cli.contracts.model import Conversation, Message
 from thread_cli.protocols.thread import CLOSE, LISTEN
 
 __all__ = ["EXAMPLE", "conversation"]

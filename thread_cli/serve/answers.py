@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from thread_cli.models.reasoning import Thoughts
 
 if TYPE_CHECKING:
-    from thread_cli.models import Completion, Request
+    from thread_cli.contracts.model import Completion, Request
 
 __all__ = ["ChatShape", "CompletionShape", "Shape", "usage_of"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
     from starlette.types import Receive, Scope, Send
 
-    from thread_cli.models import Completion
+    from thread_cli.contracts.model import Completion
     from thread_cli.models.llama import LlamaModel
     from thread_cli.models.llama.call import Description
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from thread_cli.models import Request
+from thread_cli.contracts.model import Request
 from thread_cli.serve.grammars import JSON
 from thread_cli.serve.refusals import Refused
 

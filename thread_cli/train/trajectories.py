@@ -24,8 +24,8 @@ from thread_cli.contracts.events import (
     ThreadEnded,
     ThreadStarted,
 )
-from thread_cli.models import estimated_tokens
 from thread_cli.protocols.acting import LEAD
+from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.thread import LISTEN
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from thread_cli.bench.methods.base import Method
 from thread_cli.bench.methods.leading import DO, PLAN, STEP, Led, asked, ended, failed, on_one_line, steps_of
 
 if TYPE_CHECKING:
-    from thread_cli.models import Model
+    from thread_cli.contracts.model import Model
     from thread_cli.models.teacher import Course
 
 __all__ = ["Adapt"]

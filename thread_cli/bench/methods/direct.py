@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench.methods.react import React
-from thread_cli.models import Local, Usage
+from thread_cli.contracts.model import Local, Usage
 from thread_cli.protocols.acting import DirectProtocol
 
 if TYPE_CHECKING:
-    from thread_cli.models import Completion, Model, Request
+    from thread_cli.contracts.model import Completion, Model, Request
 
 __all__ = ["Direct"]
 

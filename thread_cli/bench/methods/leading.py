@@ -13,12 +13,12 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import MalformedOutput
-from thread_cli.models import Completion, StopReason, Usage
+from thread_cli.contracts.model import Completion, StopReason, Usage
 from thread_cli.protocols.acting import LEAD
 from thread_cli.protocols.thread import CLOSE
 
 if TYPE_CHECKING:
-    from thread_cli.models import Model, Request
+    from thread_cli.contracts.model import Model, Request
     from thread_cli.models.teacher import Course
 
 __all__ = ["DO", "PLAN", "STEP", "Led", "asked", "ended", "failed", "on_one_line", "steps_of"]

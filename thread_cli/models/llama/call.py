@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.models import Completion, Request
+    from thread_cli.contracts.model import Completion, Request
 
 __all__ = ["Call", "Description"]
 

@@ -21,7 +21,7 @@ from thread_cli.models.llama.work import Work
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.models import Completion, Request
+    from thread_cli.contracts.model import Completion, Request
     from thread_cli.models.llama.accelerator import KernelPath
     from thread_cli.models.llama.backend import Backend
     from thread_cli.models.llama.call import Description

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from thread_cli.models import Request
+    from thread_cli.contracts.model import Request
 
 __all__ = ["Rules", "Sampler", "Text"]
 

@@ -16,8 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import LimitReached, ModelError
-from thread_cli.models import Completion, Local, StopReason, Usage
-from thread_cli.models.circles import goes_round
+from thread_cli.contracts.model import Completion, Local, StopReason, Usage
 from thread_cli.models.llama.backend import Backend, Slice
 from thread_cli.models.llama.cache import CacheFull, PrefixTree, Sequence, common_prefix
 from thread_cli.models.llama.ceilings import Ceilings
@@ -27,6 +26,7 @@ from thread_cli.models.llama.sampling import Sampler, Text
 from thread_cli.models.llama.speculation import MOST, Speculation
 from thread_cli.models.llama.transcript import Prompt, Transcripts
 from thread_cli.models.llama.work import Work
+from thread_cli.protocols.circles import goes_round
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,206 @@
+"""What a language model is to the engine: text in, text out, and what it cost.
+
+A model knows nothing of threads. It is given a prompt in three parts, whose concatenation grows only at its end while
+a thread lives, and two hints (the thread's path and its parent's) from which a backend may guess what it has cached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field, replace
+from operator import add
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "Completion",
+    "Conversation",
+    "Local",
+    "Message",
+    "Model",
+    "Opens",
+    "Request",
+    "StopReason",
+    "Usage",
+]
+
+StopReason = Literal["listen", "end", "stop", "length"]
+"""Why a generation ended.
+
+`listen`: the first of the request's stop strings was written. `end`: another of them was, or the model ended its text.
+`stop`: one of the two, and the backend cannot tell which. `length`: `max_tokens` were written.
+"""
+
+
+Message = tuple[str, str]
+"""Role and text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A prompt as a conversation, in two ways.
+
+    `examples` ends with the thread's context, to which its Y is the begun answer. `turns` holds Y too, each feedback in
+    it as a message of the user's, of whom the last message is.
+    """
+
+    examples: tuple[Message, ...]
+    turns: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of a model.
+
+    The prompt is `q + c + y`. All threads of a run share `q`; all calls of one thread share `q + c`, and each call's
+    `y` begins with the `y` of the call before, the text generated then, and the stop string that ended it.
+    """
+
+    q: str
+    c: str
+    y: str
+    stop: tuple[str, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+    thread: str = "0"
+    parent: str | None = None
+    top_p: float | None = None
+    """Probability mass of the tokens to draw from, at temperatures above 0; None for the model's own setting."""
+    grammar: str | None = None
+    """GBNF that the text has to follow, where the backend can see to it."""
+    logprobs: bool = False
+    """Whether the log-probability of each generated token is asked for."""
+    max_reasoning: int = 0
+    """Tokens of reasoning that may be written beside `max_tokens`, by a model that reasons."""
+    max_together: int | None = None
+    """Tokens of text and reasoning together, where a budget leaves less than both."""
+    conversation: Conversation | None = None
+    """The same prompt for servers that know chat alone; None where it is to be told as a text there, too."""
+    until_circles: bool = False
+    """Whether to stop, with `length`, as soon as the text goes round in circles (`circles.goes_round`)."""
+
+    @property
+    def prompt(self) -> str:
+        return self.q + self.c + self.y
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """How a model on this machine has made a completion, or several: what it took of the steps of the machine.
+
+    A step is one batch through the model, shared by all calls under way. Its time counts for each by its tokens, so
+    that the seconds of all calls together are those of the machine.
+    """
+
+    drafted: int = 0
+    """Tokens that were guessed ahead."""
+    accepted: int = 0
+    """Those of them that were right, so that they took no step of their own."""
+    steps: int = 0
+    """Steps in which a token was drawn for the call."""
+    company: int = 0
+    """Calls that a token was drawn for in these steps, this one among them, over all of them."""
+    reading: float = 0.0
+    """Seconds that its prompts took."""
+    writing: float = 0.0
+    """Seconds that its generated tokens and drafts took."""
+    least_reading: float = 0.0
+    """Seconds that its prompts would have taken at the speeds that were measured when the model was loaded."""
+    least_writing: float = 0.0
+
+    def __add__(self, other: Local) -> Local:
+        return Local(*map(add, astuple(self), astuple(other)))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call.
+
+    `prompt` counts all prompt tokens, `cached` those among them that a cache spared, `repeated` those that the backend
+    had evaluated before and had to evaluate again, `generated` the new ones. `cost` is in US dollars, None if unknown.
+    A `prompt` of 0 is one that the backend does not know; it is estimated then, in records as in limits. Where nothing
+    was generated either, no model was asked, as for the turns that a method takes itself.
+    """
+
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
+    repeated: int = 0
+    cost: float | None = None
+    local: Local | None = None
+    """For a model on this machine."""
+    reasoning: int = 0
+    """Those of the generated tokens that were reasoning."""
+    note: str = ""
+    """How numbers of a server were read that contradict each other, or why they are unknown."""
+    estimated: bool = False
+    """Whether the counts are estimates."""
+    cached_known: bool = True
+    """Whether the backend tells how much a cache spared; `cached` is 0 where it does not."""
+
+    def and_lost(self, lost: Usage) -> Usage:
+        """The usage of a call together with that of its tries whose answers were lost: all of it was paid for."""
+        known = self.cost is not None and lost.cost is not None
+        return replace(
+            self,
+            prompt=self.prompt + lost.prompt if self.prompt else 0,
+            cached=self.cached + lost.cached if self.prompt else 0,
+            generated=self.generated + lost.generated,
+            reasoning=self.reasoning + lost.reasoning,
+            cost=self.cost + lost.cost if known and self.cost is not None and lost.cost is not None else None,
+            note="; ".join(dict.fromkeys(filter(None, (self.note, lost.note)))),
+            estimated=self.estimated or lost.estimated,
+            cached_known=self.cached_known and lost.cached_known,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote, without the stop string that ended it.
+
+    `waited` is the time in seconds that the call spent queueing or backing off, `retries` how often it was repeated.
+    """
+
+    text: str
+    stop: StopReason
+    usage: Usage = field(default_factory=Usage)
+    waited: float = 0.0
+    retries: int = 0
+    logprobs: Sequence[float] | None = None
+    """Natural logarithm of the probability that the model gave to each token of the text, if they were asked for."""
+    pieces: Sequence[str] | None = None
+    """What each of these tokens added to the text; they join to it."""
+    reasoning: str = ""
+    """What the model thought before it wrote the text; no part of it."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A language model. Several calls may be under way at once."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Continue the request's prompt.
+
+        Raises:
+            ModelError: the model could not be reached or answered with an error, after all retries.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what the model holds. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """A model or an interpreter that takes long to be ready, and may be made so ahead of its first call."""
+
+    async def open(self) -> None:
+        """Make it ready.
+
+        Raises:
+            UserError: it cannot be.
+        """
+        ...

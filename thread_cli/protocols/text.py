@@ -1,0 +1,26 @@
+"""Text as every backend handles it: where a stop string ends it, and how many tokens it may be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thread_cli.contracts.model import StopReason
+
+__all__ = ["cut_at_stop", "estimated_tokens"]
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, StopReason] | None:
+    """`text` up to the earliest stop string in it and that string's meaning; None where there is none."""
+    found = [(at, index) for index, string in enumerate(stop) if (at := text.find(string)) >= 0]
+    if not found:
+        return None
+    at, index = min(found)
+    return text[:at], "listen" if index == 0 else "end"
+
+
+def estimated_tokens(text: str) -> int:
+    """A count of tokens where there is no tokenizer: one for four characters, at least one."""
+    return max(1, -(-len(text) // 4))
