@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import UserError
-from thread_cli.environments import Step, Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

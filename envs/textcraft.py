@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import EnvironmentFailed, UserError
-from thread_cli.environments import Step, Task
 from thread_cli.environments.lazy import LazyTasks
 from thread_envs.textcraft_teacher import TerseTeacher, TextCraftTeacher
 from thread_envs.textcraft_worlds import LISTED, make_world

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import EnvironmentFailed, UserError
-from thread_cli.environments import Step, Task
 from thread_cli.environments.process import OwnProcess
 from thread_cli.models.scripted import ScriptedModel
 

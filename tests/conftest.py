@@ -16,8 +16,8 @@ from reported import Edit, Runs, rewritten_copy
 from sessions import SMALL
 from watching import Watch
 
+from thread_cli.contracts.environment import Task
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Task
 from thread_cli.interpreters.monty import MontyInterpreter
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.interpreters.variables import VariableInterpreter

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import EnvironmentFailed
-from thread_cli.environments import Step, Task
-from thread_cli.protocols import Act, End, Result, Spawn
+from thread_cli.contracts.protocol import Act, End, Result, Spawn
 
 FOREVER = 3600
 

@@ -2,9 +2,9 @@
 
 import json
 
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Task
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.webshop import WebShop

@@ -11,10 +11,10 @@ import pytest
 from processes import outputs_under_hash_seeds, thread
 from scipy import stats
 
+from thread_cli.contracts.environment import Computes, Scores, Task, Teaches
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_cli.contracts.model import Request
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Computes, Scores, Task, Teaches
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.protocols.prompt import load

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
+from thread_cli.contracts.interpreter import HostError
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Task
-from thread_cli.interpreters import HostError
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.dataqa import icu_stays

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from rooms import Fork, Walls
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Budgets, Limits
 from thread_cli.contracts.model import Completion, Request, Usage
-from thread_cli.environments import Step, Task
 from thread_cli.models.scripted import Role
 
 

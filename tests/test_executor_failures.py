@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rooms import FOREVER, Fork, Walls
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Limits
 from thread_cli.contracts.model import Completion, Request
-from thread_cli.environments import Step, Task
+from thread_cli.contracts.protocol import Act, End, Spawn
 from thread_cli.models.scripted import Role, ScriptedModel
-from thread_cli.protocols import Act, End, Spawn
 
 
 async def test_a_broken_environment_is_not_the_models_failure(play) -> None:

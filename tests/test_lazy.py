@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thread_cli.environments import Task
+from thread_cli.contracts.environment import Task
 from thread_cli.environments.lazy import LazyTasks
 
 _ends = st.none() | st.integers(-15, 15)

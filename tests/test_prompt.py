@@ -9,9 +9,9 @@ import pytest
 
 from thread_cli.config import Config
 from thread_cli.contracts.errors import MalformedOutput, UserError
+from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.environments.registry import installed as environments
 from thread_cli.playing import play
-from thread_cli.protocols import Act, End, Result, Spawn
 from thread_cli.protocols.prompt import installed, load
 from thread_cli.protocols.thread import ThreadProtocol
 

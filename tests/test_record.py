@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import parse_event
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Task
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role, ScriptedModel, load_script
 from thread_cli.protocols.prompt import Prompt, Rules

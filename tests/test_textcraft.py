@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from thread_cli.contracts.environment import Snapshots, Step, Task, Teaches
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_cli.contracts.model import Request
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Snapshots, Step, Task, Teaches
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.teacher import Course, Teacher
 from thread_cli.protocols.prompt import load

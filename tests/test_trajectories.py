@@ -12,8 +12,8 @@ from processes import thread
 from thread_cli import Config
 from thread_cli import play as play_task
 from thread_cli.bench.methods import method
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.environments import Task
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.protocols.prompt import load as load_prompt

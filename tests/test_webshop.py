@@ -12,8 +12,8 @@ import pytest
 from processes import outputs_under_hash_seeds
 from shops import opened
 
+from thread_cli.contracts.environment import Finds, Task
 from thread_cli.contracts.errors import UserError
-from thread_cli.environments import Finds, Task
 from thread_envs.webshop import WebShop
 from thread_envs.webshop.catalogue import open_catalogue
 from thread_envs.webshop.products import Goal, Product

@@ -6,8 +6,8 @@ import re
 import pytest
 from shops import opened, told
 
+from thread_cli.contracts.environment import Snapshots, Task
 from thread_cli.contracts.errors import EnvironmentFailed
-from thread_cli.environments import Snapshots, Task
 from thread_envs.webshop import WebShop
 from thread_envs.webshop.catalogue import open_catalogue
 from thread_envs.webshop.pages import DETAILS, Visit

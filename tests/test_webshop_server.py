@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import pytest
 from shops import opened, play, unsolved, written_files
 
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import EnvironmentFailed, UserError
-from thread_cli.environments import Task
 from thread_envs.webshop import WebShop
 from thread_envs.webshop.catalogue import open_catalogue
 from thread_envs.webshop.pages import Visit

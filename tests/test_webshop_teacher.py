@@ -5,10 +5,10 @@ import re
 import pytest
 from shops import play, unsolved
 
+from thread_cli.contracts.environment import Step, Teaches
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.model import Request
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Step, Teaches
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.prompt import load

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Computes
 from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.interpreters.variables import VariableInterpreter, described
 from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest, unfamiliar
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from thread_cli.config import Config, ModelConfig
+    from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
+    from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.model import Model
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.engine.episode import Episode
-    from thread_cli.environments import Environment, Task
-    from thread_cli.interpreters import Interpreter
-    from thread_cli.protocols import Protocol
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = [

@@ -15,22 +15,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Step, Task
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel
-from thread_cli.protocols import Act, End, Result, Spawn
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.model import Completion, Request, StopReason
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.engine.episode import Episode
-    from thread_cli.environments import Environment
-    from thread_cli.protocols import Protocol
 
 FREE = Limits(depth=2000, threads=None, calls=None)
 THREADS, ACTIONS, DEPTH, FAN_OUT = 1000, 1000, 1000, 100

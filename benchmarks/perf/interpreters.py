@@ -16,7 +16,7 @@ from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.interpreters.variables import VariableInterpreter
 
 if TYPE_CHECKING:
-    from thread_cli.interpreters import Interpreter
+    from thread_cli.contracts.interpreter import Interpreter
 
 OPENED, CALLED, TIMES = 0.050, 0.002, 5
 """Limits: seconds, and how many times as much as the subset a call for variables may take."""

@@ -19,8 +19,8 @@ from thread_cli.playing import environment_for, executor_for, interpreter_for, p
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.model import Model
-    from thread_cli.environments import Environment, Task
 
 __all__ = ["Call", "Recorder", "play", "played", "recorded"]
 

@@ -23,7 +23,7 @@ from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_pat
 from thread_cli.playing import environment_for
 
 if TYPE_CHECKING:
-    from thread_cli.environments import Task
+    from thread_cli.contracts.environment import Task
 
 GAIN = 1.5
 """How many times as fast drafts should make an episode."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import EnvironmentFailed, UserError
-from thread_cli.environments import Step, Task
 from thread_cli.environments.lazy import LazyTasks
 from thread_cli.environments.process import OwnProcess
 from thread_envs.alfworld.download import download

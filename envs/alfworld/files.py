@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import UserError
-from thread_cli.environments import Task
 from thread_cli.environments.lazy import LazyTasks
 from thread_envs.alfworld.reading import CATEGORIES, goal_of, read_game
 

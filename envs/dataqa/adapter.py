@@ -7,8 +7,8 @@ import importlib.resources
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import EnvironmentFailed, UserError
-from thread_cli.environments import Step, Task
 from thread_envs.dataqa.scoring import marks
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.interpreter import Workspace
 from thread_cli.distribution import at_home, cache_folder
-from thread_cli.interpreters import Workspace
 from thread_envs.dataqa.adapter import DataQA, helpers
 from thread_envs.dataqa.datacommons_questions import questions
 from thread_envs.dataqa.datacommons_teacher import DataCommonsTeacher
@@ -25,7 +25,7 @@ from thread_envs.dataqa.vocabulary import STATES
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from thread_cli.environments import Task
+    from thread_cli.contracts.environment import Task
     from thread_envs.dataqa.instance import Instance
     from thread_envs.dataqa.questions import Question
 

@@ -6,7 +6,7 @@ import random
 import re
 from typing import TYPE_CHECKING, Final
 
-from thread_cli.interpreters import HostError
+from thread_cli.contracts.interpreter import HostError
 from thread_envs.dataqa.questions import Question, Template, ask
 from thread_envs.dataqa.series import clearly_differ, correlated, fitted, slope, summary, trend
 

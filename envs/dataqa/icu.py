@@ -10,8 +10,8 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from thread_cli.contracts.interpreter import HostError, Workspace
 from thread_cli.distribution import at_home
-from thread_cli.interpreters import HostError, Workspace
 from thread_envs.dataqa.adapter import DataQA, helpers
 from thread_envs.dataqa.icu_generated import generated_folder
 from thread_envs.dataqa.icu_questions import questions
@@ -21,7 +21,7 @@ from thread_envs.dataqa.icu_teacher import ICUTeacher
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from thread_cli.environments import Task
+    from thread_cli.contracts.environment import Task
     from thread_envs.dataqa.questions import Question
 
 __all__ = ["ICU"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.interpreters import HostError
+from thread_cli.contracts.interpreter import HostError
 from thread_envs.dataqa.vocabulary import STATES, described, stems
 
 if TYPE_CHECKING:

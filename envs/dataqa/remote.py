@@ -17,8 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.interpreter import HostError
 from thread_cli.distribution import remedy
-from thread_cli.interpreters import HostError
 from thread_envs.dataqa.instance import Instance, Place
 from thread_envs.dataqa.keeping import kept
 

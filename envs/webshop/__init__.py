@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import EnvironmentFailed, UserError
-from thread_cli.environments import Step, Task
 from thread_cli.environments.lazy import LazyTasks
 from thread_envs.webshop.catalogue import KINDS, Catalogue, Kind, open_catalogue
 from thread_envs.webshop.clients import CLIENTS

@@ -33,7 +33,7 @@ from thread_cli.record.folder import versions, without_none
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from thread_cli.environments import Task
+    from thread_cli.contracts.environment import Task
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from thread_cli.bench.suite import Variant
     from thread_cli.config import Config
+    from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Event
-    from thread_cli.environments import Environment, Task
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Attempt", "Player", "Players", "Spent"]

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from thread_cli.contracts.environment import SetsUp
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.limits import Limits
-from thread_cli.environments import SetsUp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from importlib.resources.abc import Traversable
 
-    from thread_cli.environments import Environment, Task
+    from thread_cli.contracts.environment import Environment, Task
 
 __all__ = ["Examples", "Part", "Published", "Suite", "Variant", "installed", "load", "task_hash", "tasks_of"]
 

@@ -7,17 +7,17 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from thread_cli.contracts.environment import Scores
 from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
 from thread_cli.contracts.events import Acted, EpisodeEnded, Failed, Generated, Repaired, ThreadStarted, Totals
 from thread_cli.contracts.model import Local
-from thread_cli.environments import Scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Event, Sink
     from thread_cli.engine.thread import Thread
-    from thread_cli.environments import Environment, Task
 
 __all__ = ["Episode", "Recorder", "Sums", "judge", "plain"]
 

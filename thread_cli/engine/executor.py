@@ -12,6 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
+from thread_cli.contracts.environment import Step
 from thread_cli.contracts.errors import (
     ChildFailed,
     LimitReached,
@@ -34,18 +35,17 @@ from thread_cli.contracts.events import (
     Observed,
     Repaired,
 )
+from thread_cli.contracts.interpreter import Ends, Outcome, SessionDead
 from thread_cli.contracts.limits import Budgets, Limits
 from thread_cli.contracts.model import Request
+from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.engine.boundary import blaming
 from thread_cli.engine.context import Ended, Spawning, phi, psi
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.limits import before
 from thread_cli.engine.stage import EpisodeOver, Stage
-from thread_cli.environments import Step
-from thread_cli.interpreters import Ends, Outcome, SessionDead
 from thread_cli.interpreters.code import Code, find_code, parse
-from thread_cli.protocols import Act, End, Result, Spawn
 from thread_cli.protocols.circles import goes_round
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
@@ -53,12 +53,12 @@ from thread_cli.protocols.turns import conversation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
+    from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.model import Completion, Model, Usage
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.engine.thread import Thread
-    from thread_cli.environments import Environment, Task
-    from thread_cli.interpreters import Interpreter
-    from thread_cli.protocols import Protocol
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Executor"]

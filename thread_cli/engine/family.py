@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.contracts.events import Spawned, ThreadEnded, ThreadStarted
+from thread_cli.contracts.protocol import Result
 from thread_cli.engine.boundary import asked_to_stop
 from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import Budget
 from thread_cli.engine.namespace import Namespace
 from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
-from thread_cli.protocols import Result
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

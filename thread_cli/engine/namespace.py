@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import MalformedOutput
-from thread_cli.interpreters import Names
+from thread_cli.contracts.interpreter import Names
 from thread_cli.interpreters.values import spelled
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from thread_cli.contracts.environment import Parallel, Snapshots, Step
 from thread_cli.contracts.errors import EnvironmentFailed
 from thread_cli.engine.boundary import blaming
 from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import before
-from thread_cli.environments import Parallel, Snapshots, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from thread_cli.environments import Environment, Task
+    from thread_cli.contracts.environment import Environment, Task
 
 __all__ = ["EpisodeOver", "Stage"]
 

@@ -10,9 +10,9 @@ from thread_cli.contracts.errors import Repetition
 if TYPE_CHECKING:
     import asyncio
 
+    from thread_cli.contracts.protocol import Result
     from thread_cli.engine.limits import Budget
     from thread_cli.engine.namespace import Namespace
-    from thread_cli.protocols import Result
 
 __all__ = ["Thread"]
 

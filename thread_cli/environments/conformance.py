@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from thread_cli.config import Config
+from thread_cli.contracts.environment import Task, Teaches
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.events import Acted
 from thread_cli.engine.episode import plain
 from thread_cli.engine.executor import Executor
-from thread_cli.environments import Task, Teaches
 from thread_cli.environments.registry import find, open_environment
 from thread_cli.playing import interpreter_for
 from thread_cli.protocols.prompt import Prompt, Rules, installed, load
@@ -30,9 +30,9 @@ from thread_cli.protocols.prompt import Prompt, Rules, installed, load
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
+    from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.events import Event
     from thread_cli.engine.episode import Episode
-    from thread_cli.environments import Environment
 
 __all__ = ["Case", "Failure", "NotApplicable", "Verdict", "answers", "check", "require", "require_same", "series"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast, overload
 
-from thread_cli.environments import Task
+from thread_cli.contracts.environment import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from thread_cli.contracts.environment import Finds, Task
 from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy, requirement
-from thread_cli.environments import Finds, Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from thread_cli.environments import Environment
+    from thread_cli.contracts.environment import Environment
 
 __all__ = ["Broken", "Installed", "find", "installed", "names", "open_environment", "paths_of", "task_of"]
 

@@ -22,13 +22,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.interpreters import SessionDead
+from thread_cli.contracts.interpreter import SessionDead
 from thread_cli.interpreters.attacks import ATTACKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
-    from thread_cli.interpreters import Interpreter
+    from thread_cli.contracts.interpreter import Interpreter
 
 __all__ = ["ATTACKS", "CONTRACT", "Failure", "attacked", "check"]
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakValueDictionary, finalize
 
 from thread_cli.contracts.errors import EnvironmentFailed, InterpreterFailed, ThreadFailure, UserError
+from thread_cli.contracts.interpreter import HostError, Names, Outcome, SessionDead, Workspace
 from thread_cli.distribution import remedy
-from thread_cli.interpreters import HostError, Names, Outcome, SessionDead, Workspace
 from thread_cli.interpreters.code import names_in, parse, syntax_error
 from thread_cli.interpreters.session_pool import Pool
 from thread_cli.interpreters.session_process import JUNK, Connection, Zygote, dead

@@ -18,15 +18,15 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from thread_cli.contracts.errors import InterpreterFailed
+from thread_cli.contracts.interpreter import SessionDead
 from thread_cli.distribution import at_home
-from thread_cli.interpreters import SessionDead
 from thread_cli.interpreters.session_folder import remove
 from thread_cli.interpreters.session_values import HEADER, parsed, sizes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from thread_cli.interpreters import Names
+    from thread_cli.contracts.interpreter import Names
 
 __all__ = ["JUNK", "Connection", "Zygote", "dead"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from json import dumps, loads
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.interpreters import Names
+from thread_cli.contracts.interpreter import Names
 from thread_cli.interpreters.values import spelled
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import FunctionType
 
-    from thread_cli.interpreters import Names
+    from thread_cli.contracts.interpreter import Names
     from thread_cli.interpreters.session_tools import Tools
 
 __all__ = ["Session", "prepared"]

@@ -10,7 +10,7 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.interpreters import Names, Outcome
+from thread_cli.contracts.interpreter import Names, Outcome
 from thread_cli.interpreters.code import parse
 from thread_cli.interpreters.session_values import STATE, Held, NotPlainError, encoded
 

@@ -17,7 +17,7 @@ from thread_cli.interpreters.simple import simple_outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from thread_cli.interpreters import Interpreter, Outcome
+    from thread_cli.contracts.interpreter import Interpreter, Outcome
 
 __all__ = ["VariableInterpreter", "described"]
 

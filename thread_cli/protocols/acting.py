@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import MalformedOutput
-from thread_cli.protocols import Act, End, Spawn
+from thread_cli.contracts.protocol import Act, End, Spawn
 from thread_cli.protocols.thread import LISTEN, ThreadProtocol
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import MalformedOutput
-from thread_cli.protocols import Act, End, Result, Spawn
+from thread_cli.contracts.protocol import Act, End, Result, Spawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from thread_cli.bench.journal import Journal
 from thread_cli.bench.methods import method, with_examples
 from thread_cli.bench.plan import Plan, prompt_hash
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import EpisodeEnded, EpisodeStarted
-from thread_cli.environments import Task
 from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.playing import environment_for
 from thread_cli.protocols.prompt import Prompt, Rules
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from thread_cli.bench import Result
     from thread_cli.bench.suite import Part, Variant
+    from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.events import Event
-    from thread_cli.environments import Environment
-    from thread_cli.protocols import Protocol
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.train.trajectories import Segment
 
 __all__ = ["Recording", "recordings"]

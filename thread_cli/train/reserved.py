@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from thread_cli.bench.suite import Part, Suite
-    from thread_cli.environments import Task
+    from thread_cli.contracts.environment import Task
 
 __all__ = ["Reserved"]
 

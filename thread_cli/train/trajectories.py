@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from thread_cli.contracts.events import Event
-    from thread_cli.protocols import Protocol
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.train.recordings import Recording
 
 __all__ = ["Segment", "Trajectory", "read", "threads_of", "write"]

@@ -7,8 +7,8 @@ import random
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import EnvironmentFailed, UserError
-from thread_cli.environments import Step, Task
 from thread_cli.models.teacher import Course, Teacher
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from thread_cli.protocols.prompt import installed, load
 
 if TYPE_CHECKING:
     from thread_cli.config import Config
+    from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.limits import Limits
     from thread_cli.contracts.model import Model
-    from thread_cli.environments import Environment, Task
-    from thread_cli.protocols import Protocol
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.protocols.prompt import Prompt
     from thread_cli.protocols.thread import ThreadProtocol
 

@@ -9,9 +9,9 @@ from thread_cli.playing import prompt_for
 
 if TYPE_CHECKING:
     from thread_cli.config import Config
+    from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.limits import Limits
-    from thread_cli.environments import Environment, Task
-    from thread_cli.protocols import Protocol
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Thread"]

@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.interpreter import Ends, Names
 from thread_cli.engine.namespace import Namespace
-from thread_cli.interpreters import Ends, Names
 from thread_cli.protocols.prompt import Prompt
 from thread_cli.protocols.turns import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from thread_cli.interpreters import Interpreter, Outcome
+    from thread_cli.contracts.interpreter import Interpreter, Outcome
 
 __all__ = ["with_examples", "without_variables"]
 

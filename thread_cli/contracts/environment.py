@@ -1,0 +1,182 @@
+"""What an environment is to the engine: tasks, a first observation, steps, an end.
+
+One environment object plays one episode at a time. The engine imports no adapter: adapters are found through the
+entry-point group `thread_cli.environments`, ours like anybody's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from thread_cli.contracts.interpreter import Workspace
+    from thread_cli.contracts.model import Model
+    from thread_cli.environments.process import OwnProcess
+
+__all__ = [
+    "Computes",
+    "Environment",
+    "Finds",
+    "InOwnProcess",
+    "Parallel",
+    "ReadsFiles",
+    "Scores",
+    "SetsUp",
+    "Snapshots",
+    "Step",
+    "Task",
+    "Teaches",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task. `id` names it for good within its environment.
+
+    `data` is the adapter's own, such as JSON can hold; it is part of what identifies the task, so it names no place on
+    this machine.
+    """
+
+    id: str
+    text: str = ""
+    split: str = ""
+    category: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an action led to. A task is solved when its rewards have reached 1 at the end of the episode.
+
+    `view` is the state of the environment as a person would like to see it, a few lines of plain text. Displays show
+    the newest one; threads never read it.
+    """
+
+    observation: str
+    reward: float = 0.0
+    done: bool = False
+    view: str = ""
+
+
+class Environment(Protocol):
+    """An adapter. Its constructor takes only keyword arguments, all optional, `seed` among them."""
+
+    splits: ClassVar[Mapping[str, str]]
+    """Name and one-line description of each set of tasks; the first is the default."""
+    requires: ClassVar[Sequence[str]]
+    """Import names of the packages that the adapter needs and the base install may lack."""
+    extra: ClassVar[str | None]
+    """The extra of this distribution that installs them; None for an adapter of another distribution."""
+    graded: ClassVar[bool]
+    """Whether episodes earn a reward, by actions or by `score`."""
+    rules: ClassVar[Mapping[str, Any]]
+    """Front matter that stands in for the missing one of a plain-text prompt file written for this environment."""
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The tasks of a split, in an order that is the same on every machine."""
+        ...
+
+    async def reset(self, task: Task) -> str:
+        """Begin an episode; returns the text that the main thread gets as its context."""
+        ...
+
+    async def step(self, action: str) -> Step:
+        """Carry out one action. An action that makes no sense is answered by an observation, not by an error.
+
+        Raises:
+            EnvironmentFailed: the environment itself broke; no fault of the model.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what the environment holds. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """An environment that can be rewound."""
+
+    async def snapshot(self) -> object: ...
+
+    async def restore(self, snapshot: object) -> None: ...
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """An environment that marks the main thread's result instead of rewarding actions."""
+
+    def score(self, task: Task, answer: str) -> Mapping[str, float]:
+        """Marks by name, each from 0 to 1. The first is the episode's reward, the others stand beside it."""
+        ...
+
+
+@runtime_checkable
+class Teaches(Protocol):
+    """An environment with an expert of its own."""
+
+    def teacher(self, task: Task) -> Model:
+        """An expert that plays `task`; it may know what a model must find out."""
+        ...
+
+
+@runtime_checkable
+class Finds(Protocol):
+    """An environment that has tasks by more names than its splits list, or whose splits take long to list."""
+
+    def find(self, name: str) -> Task | None:
+        """The task of that name; None where there is none."""
+        ...
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """An environment on which threads may act at the same time: `step` may be called while another one runs."""
+
+    parallel: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """An environment that reads what users name by options.
+
+    Where that lies makes no task another one, what is in it does: so tasks tell it, by their texts or their data.
+    """
+
+    paths: ClassVar[Sequence[str]]
+    """The options that name files or folders."""
+
+
+@runtime_checkable
+class InOwnProcess(Protocol):
+    """An environment that keeps what must not live in the runner in a process of its own."""
+
+    process: OwnProcess
+
+
+@runtime_checkable
+class Computes(Protocol):
+    """An environment whose threads compute with data: their code runs in the analysis session."""
+
+    def workspace(self, task: Task) -> Workspace:
+        """What the sessions of an episode of `task` hold."""
+        ...
+
+
+@runtime_checkable
+class SetsUp(Protocol):
+    """An environment with data to download: `thread envs setup NAME`."""
+
+    @classmethod
+    def setup(cls, tell: Callable[[str], None]) -> str:
+        """Bring the data to where the environment looks for them, going on where an earlier try stopped.
+
+        `tell` gets lines for people as it goes. Returns one line that says what is there now.
+
+        Raises:
+            UserError: they cannot be had.
+        """
+        ...

@@ -1,0 +1,88 @@
+"""What a protocol is to the engine: it reads a move out of generated text, and writes what the thread reads next.
+
+The THREAD protocol spawns one child at a time; the engine takes a list, so that fork-join protocols are the same to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import Protocol as TypingProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thread_cli.contracts.model import StopReason
+
+__all__ = ["Act", "End", "Move", "Protocol", "Result", "Spawn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start one child per line and wait for all. A line is what the parent wrote; ϕ makes the child's context of it.
+
+    `repaired` where the text was not quite of the protocol, but its intent plain.
+    """
+
+    lines: tuple[str, ...]
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Act on the environment. `{name}` in the line stands for the variable's value."""
+
+    line: str
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The thread ends."""
+
+
+Move = Spawn | Act | End
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a child gave its parent.
+
+    `failed` where it is the account of a failure, with what the child would have returned so far; `limit` names the
+    limit that was reached, where that was it.
+    """
+
+    text: str
+    failed: bool = False
+    limit: str | None = None
+
+
+class Protocol(TypingProtocol):
+    """A wire format."""
+
+    stop: tuple[str, ...]
+    """Stop strings of every call; the first is ω_listen, all others end the thread."""
+
+    def open(self, context: str) -> str:
+        """The text between the few-shot prompt and a thread's Y."""
+        ...
+
+    def read(self, y: str, stop: StopReason) -> Move:
+        """The move that Y ends with.
+
+        Raises:
+            MalformedOutput: no move can be made of it.
+        """
+        ...
+
+    def body(self, text: str, stop: StopReason) -> str:
+        """The part of freshly generated text in which code may stand: without the line that makes the move."""
+        ...
+
+    def join(self, results: Sequence[Result]) -> str:
+        """The text appended to Y once all children have ended."""
+        ...
+
+    def answer(self, observation: str) -> str:
+        """The text appended to Y once an action was answered."""
+        ...
