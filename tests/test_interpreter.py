@@ -18,9 +18,9 @@ from sessions import computed
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.engine.namespace import Namespace, as_text
-from thread_cli.interpreters.code import find_code, parse
 from thread_cli.interpreters.conformance import ATTACKS, CONTRACT, attacked
 from thread_cli.interpreters.subset import refusal
+from thread_cli.protocols.code import find_code, parse
 
 TEXT = """I need to do this, and that.
 x = 1

@@ -13,10 +13,10 @@ from thread_cli.bench.suite import Suite, installed, load, tasks_of
 from thread_cli.config import Config
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.model import Request
-from thread_cli.engine.context import PHI, PSI
 from thread_cli.engine.executor import Executor
 from thread_cli.environments.registry import open_environment
 from thread_cli.models.scripted import ScriptedModel
+from thread_cli.protocols.context import PHI, PSI
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.protocols.prompt import load as load_prompt
 from thread_envs.textcraft_teacher import TextCraftTeacher

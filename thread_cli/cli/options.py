@@ -10,8 +10,8 @@ import typer
 
 from thread_cli.config import Config, resolve
 from thread_cli.display import Mode
-from thread_cli.engine.context import PHI, PSI
 from thread_cli.models.registry import KINDS
+from thread_cli.protocols.context import PHI, PSI
 
 __all__ = [
     "ConfigFile",

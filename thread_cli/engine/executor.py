@@ -40,13 +40,13 @@ from thread_cli.contracts.limits import Budgets, Limits
 from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.engine.boundary import blaming
-from thread_cli.engine.context import Ended, Spawning, phi, psi
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.limits import before
 from thread_cli.engine.stage import EpisodeOver, Stage
-from thread_cli.interpreters.code import Code, find_code, parse
 from thread_cli.protocols.circles import goes_round
+from thread_cli.protocols.code import Code, find_code, parse
+from thread_cli.protocols.context import Ended, Spawning, phi, psi
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
 

@@ -19,11 +19,11 @@ from weakref import WeakValueDictionary, finalize
 from thread_cli.contracts.errors import EnvironmentFailed, InterpreterFailed, ThreadFailure, UserError
 from thread_cli.contracts.interpreter import HostError, Names, Outcome, SessionDead, Workspace
 from thread_cli.distribution import remedy
-from thread_cli.interpreters.code import names_in, parse, syntax_error
 from thread_cli.interpreters.session_pool import Pool
 from thread_cli.interpreters.session_process import JUNK, Connection, Zygote, dead
 from thread_cli.interpreters.session_values import STATE, Blob, Held, Kept, NotPlainError, encoded, message
 from thread_cli.interpreters.tame import leaves_no_trace
+from thread_cli.protocols.code import names_in, parse, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -11,8 +11,8 @@ import operator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.interpreter import Names, Outcome
-from thread_cli.interpreters.code import parse
 from thread_cli.interpreters.session_values import STATE, Held, NotPlainError, encoded
+from thread_cli.protocols.code import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

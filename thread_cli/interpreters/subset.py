@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from thread_cli.interpreters.code import names_in, parse, silent
+from thread_cli.protocols.code import names_in, parse, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

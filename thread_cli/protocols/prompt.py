@@ -20,8 +20,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.engine.context import phi, psi
-from thread_cli.interpreters.code import parse
+from thread_cli.protocols.code import parse
+from thread_cli.protocols.context import phi, psi
 from thread_cli.protocols.thread import CLOSE, LISTEN, ThreadProtocol
 
 if TYPE_CHECKING:
