@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from thread_cli.assembly.config import Config
 from thread_cli.bench import Result
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Player
 from thread_cli.bench.report import read_run
 from thread_cli.bench.suite import Part, Suite
 from thread_cli.bench.tables import as_json
-from thread_cli.config import Config
 from thread_cli.contracts.events import EpisodeStarted
 from thread_cli.record import RunFolder, read_events
 

@@ -11,9 +11,9 @@ import pytest
 from games import game_files, play
 from processes import outputs_under_hash_seeds
 
+from thread_cli.assembly.environments import task_of
 from thread_cli.contracts.environment import Finds, InOwnProcess, SetsUp, Snapshots, Task, Teaches
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
-from thread_cli.environments.registry import task_of
 from thread_envs.alfworld import Alfworld
 from thread_envs.alfworld.generator import category_of, generate
 from thread_envs.alfworld.reading import CATEGORIES, command, goal_of, read_game, room_of

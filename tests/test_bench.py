@@ -9,6 +9,8 @@ import pytest
 from benches import SCRIPT, episodes_begun, of, plan, report, results, suite, write_script
 from servers import Server, completion, error
 
+from thread_cli.assembly.config import Config, ModelConfig
+from thread_cli.assembly.playing import Models, environment_for
 from thread_cli.bench import FailureClass
 from thread_cli.bench.budget import Allowance
 from thread_cli.bench.plan import Plan
@@ -16,9 +18,7 @@ from thread_cli.bench.playing import Settings, run
 from thread_cli.bench.progress import Progress
 from thread_cli.bench.runner import Ending
 from thread_cli.bench.suite import Part
-from thread_cli.config import Config, ModelConfig
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.playing import Models, environment_for
 from thread_cli.record import RunFolder, read_events
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from thread_cli.assembly.config import Config
 from thread_cli.bench import runner
 from thread_cli.bench.budget import Allowance
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.playing import Settings, run
 from thread_cli.bench.suite import Part, Suite
-from thread_cli.config import Config
 
 
 async def test_tokens_are_charged_once_however_often_the_runner_looks_for_results_of_others(tmp_path, monkeypatch):

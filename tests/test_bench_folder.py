@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from servers import Server, completion
 
+from thread_cli.assembly.config import Config
 from thread_cli.bench import FailureClass
 from thread_cli.bench.budget import Allowance
 from thread_cli.bench.claims import Claims
@@ -25,7 +26,6 @@ from thread_cli.bench.player import Player
 from thread_cli.bench.playing import Settings, join, run
 from thread_cli.bench.runner import Ending
 from thread_cli.bench.suite import Part, Suite
-from thread_cli.config import Config
 from thread_cli.contracts.errors import UserError
 from thread_envs.alfworld.generator import generate
 

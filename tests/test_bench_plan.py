@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from benches import keys, of, plan, suite
 
+from thread_cli.assembly.config import Config
+from thread_cli.assembly.playing import environment_for
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.suite import Part, Variant, load, task_hash, tasks_of
-from thread_cli.config import Config
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import UserError
-from thread_cli.playing import environment_for
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from processes import thread
 
+from thread_cli.assembly.config import Config
+from thread_cli.assembly.models import innermost, open_model
+from thread_cli.assembly.playing import environment_for, play, prompt_for
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.suite import Part, Suite
-from thread_cli.config import Config
 from thread_cli.contracts.errors import UserError
 from thread_cli.models.embedded import specialist_digest
-from thread_cli.models.registry import innermost, open_model
-from thread_cli.playing import environment_for, play, prompt_for
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ import psutil
 import pytest
 from processes import thread
 
+from thread_cli.assembly.environments import Broken, find, installed
 from thread_cli.contracts.errors import UserError
 from thread_cli.environments.conformance import Verdict, check
-from thread_cli.environments.registry import Broken, find, installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from weights import distance, logits
 
-from thread_cli.config import Config, resolve
+from thread_cli.assembly.config import Config, resolve
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.model import Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
@@ -106,7 +106,7 @@ def test_layers_on_a_gpu_that_is_not_there_are_refused(opened: Any) -> None:
 
 
 def test_settings_for_gpus_are_checked_and_reach_the_model(monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
-    from thread_cli.models.registry import open_model
+    from thread_cli.assembly.models import open_model
 
     overrides = (
         "model.split=row",

@@ -22,7 +22,7 @@ import resource, sys
 if len(sys.argv) > 2:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 from thread_cli.contracts.errors import UserError
-from thread_cli.models.registry import local_file
+from thread_cli.assembly.models import local_file
 try:
     print(local_file(sys.argv[1], lambda line: print(line, file=sys.stderr)))
 except UserError as error:

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from thread_cli.assembly.config import Config
+from thread_cli.assembly.environments import open_environment
+from thread_cli.assembly.playing import interpreter_for
 from thread_cli.bench.methods import METHODS, method
 from thread_cli.bench.methods.adapt import Adapt
 from thread_cli.bench.methods.direct import Direct
 from thread_cli.bench.methods.leading import steps_of
 from thread_cli.bench.methods.plan_and_execute import PlanAndExecute
-from thread_cli.config import Config
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.limits import Limits
 from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End
 from thread_cli.engine.executor import Executor
-from thread_cli.environments.registry import open_environment
 from thread_cli.models.scripted import ScriptedModel
-from thread_cli.playing import interpreter_for
 from thread_cli.protocols.acting import LEAD
 from thread_cli.protocols.prompt import installed, load
 

@@ -4,12 +4,12 @@ import pytest
 from endpoints import ask
 from servers import Answer, Server, completion, text_event, usage_event
 
-from thread_cli.config import Config, ModelConfig, PriceConfig
+from thread_cli.assembly.config import Config, ModelConfig, PriceConfig
+from thread_cli.assembly.models import priced
 from thread_cli.contracts.model import Usage
 from thread_cli.models.openai import Price
 from thread_cli.models.openai_usage import Counts, counted
 from thread_cli.models.prices import published
-from thread_cli.models.registry import priced
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 

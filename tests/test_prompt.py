@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from thread_cli.config import Config
+from thread_cli.assembly.config import Config
+from thread_cli.assembly.environments import installed as environments
+from thread_cli.assembly.playing import play
 from thread_cli.contracts.errors import MalformedOutput, UserError
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
-from thread_cli.environments.registry import installed as environments
-from thread_cli.playing import play
 from thread_cli.protocols.prompt import installed, load
 from thread_cli.protocols.thread import ThreadProtocol
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from real_servers import LITELLM, SERVERS, chat_alone
 
-from thread_cli.config import ModelConfig
+from thread_cli.assembly.config import ModelConfig
+from thread_cli.assembly.models import api_model, open_model
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Limits
 from thread_cli.models.conformance import check
 from thread_cli.models.openai_shapes import Shape
 from thread_cli.models.probe import probed
-from thread_cli.models.registry import api_model, open_model
 
 pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("no_keys"), pytest.mark.timeout(1800)]
 

@@ -8,13 +8,13 @@ import tarfile
 
 import pytest
 
+from thread_cli.assembly.config import Config
+from thread_cli.assembly.environments import open_environment
 from thread_cli.bench.methods import METHODS, method, with_examples, without_variables
 from thread_cli.bench.suite import Suite, installed, load, tasks_of
-from thread_cli.config import Config
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.model import Request
 from thread_cli.engine.executor import Executor
-from thread_cli.environments.registry import open_environment
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.context import PHI, PSI
 from thread_cli.protocols.prompt import Prompt, Rules

@@ -11,11 +11,11 @@ from collections import Counter
 
 import pytest
 
+from thread_cli.assembly.environments import task_of
 from thread_cli.contracts.environment import Finds, Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.executor import Executor
 from thread_cli.environments.lazy import LazyTasks
-from thread_cli.environments.registry import task_of
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.textcraft import TextCraft, _world

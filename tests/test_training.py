@@ -19,11 +19,11 @@ from gguf.quants import dequantize
 from processes import thread as run_thread
 from typer.testing import CliRunner
 
+from thread_cli.assembly.config import Config
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Player
 from thread_cli.bench.suite import load as load_suite
 from thread_cli.cli.app import app
-from thread_cli.config import Config
 from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.prepare import prepare
 from thread_cli.train.attention import runs_of

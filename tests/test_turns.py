@@ -6,8 +6,8 @@ import pytest
 from servers import Answer, Server, chat_event, error
 from test_openai_begun import templated
 
+from thread_cli.assembly.environments import installed as environments
 from thread_cli.contracts.model import Request
-from thread_cli.environments.registry import installed as environments
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.openai_shapes import Shape
 from thread_cli.protocols.prompt import installed, load

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thread_cli.config import Config
+    from thread_cli.assembly.config import Config
+    from thread_cli.assembly.playing import Played, play
     from thread_cli.engine.executor import Executor
-    from thread_cli.playing import Played, play
 
 __all__ = ["Config", "Executor", "Played", "play"]
 
 _HOMES = {
-    "Config": "thread_cli.config",
+    "Config": "thread_cli.assembly.config",
     "Executor": "thread_cli.engine.executor",
-    "Played": "thread_cli.playing",
-    "play": "thread_cli.playing",
+    "Played": "thread_cli.assembly.playing",
+    "play": "thread_cli.assembly.playing",
 }
 
 

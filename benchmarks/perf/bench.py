@@ -24,10 +24,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thread_cli.assembly.config import Config
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.playing import Settings, run
 from thread_cli.bench.suite import Part, Suite
-from thread_cli.config import Config
 from thread_cli.models.scripted import ScriptedModel
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp
 
 from thread_cli import Config
+from thread_cli.assembly.playing import environment_for, executor_for, interpreter_for, prompt_for
 from thread_cli.contracts.model import Completion, Request
-from thread_cli.playing import environment_for, executor_for, interpreter_for, prompt_for
 
 if TYPE_CHECKING:
     from pathlib import Path

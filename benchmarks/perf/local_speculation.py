@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from local_episodes import Recorder, played
 
 from thread_cli import Config
+from thread_cli.assembly.playing import environment_for
 from thread_cli.models.llama import LlamaModel, LlamaOptions, embedded_model_path
-from thread_cli.playing import environment_for
 
 if TYPE_CHECKING:
     from thread_cli.contracts.environment import Task

@@ -11,11 +11,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from thread_cli.assembly.models import priced
 from thread_cli.contracts.errors import UserError
-from thread_cli.models.registry import priced
 
 if TYPE_CHECKING:
-    from thread_cli.config import Config
+    from thread_cli.assembly.config import Config
 
 __all__ = ["Allowance"]
 

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from thread_cli.assembly.config import Config, at_home
+from thread_cli.assembly.environments import paths_of
+from thread_cli.assembly.models import innermost
 from thread_cli.bench.suite import Part, Suite, Variant
-from thread_cli.config import Config, at_home
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.limits import Limits
-from thread_cli.environments.registry import paths_of
 from thread_cli.interpreters.variables import described
 from thread_cli.models.embedded import specialist_digest
-from thread_cli.models.registry import innermost
 from thread_cli.record.folder import versions, without_none
 
 if TYPE_CHECKING:

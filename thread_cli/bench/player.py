@@ -15,6 +15,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from thread_cli.assembly.models import innermost, parameters
+from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.classes import Signs
 from thread_cli.bench.methods import method, with_examples, without_variables
@@ -23,16 +25,14 @@ from thread_cli.bench.suite import tasks_of
 from thread_cli.contracts.errors import Status, ThreadFailure, UserError
 from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals
 from thread_cli.models.embedded import unfamiliar
-from thread_cli.models.registry import innermost, parameters
-from thread_cli.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.record import EpisodeLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from thread_cli.assembly.config import Config
     from thread_cli.bench.suite import Variant
-    from thread_cli.config import Config
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Event
     from thread_cli.protocols.prompt import Prompt

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.assembly.models import priced
 from thread_cli.bench.budget import Allowance
 from thread_cli.bench.journal import Journal
 from thread_cli.bench.player import Player
 from thread_cli.bench.progress import Progress
 from thread_cli.bench.runner import Ending, Runner
-from thread_cli.models.registry import priced
 
 if TYPE_CHECKING:
     from collections.abc import Callable

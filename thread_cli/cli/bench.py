@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from thread_cli.assembly.config import at_home
 from thread_cli.bench import playing
 from thread_cli.bench.budget import Allowance
 from thread_cli.bench.formats import as_text, terminal_width
@@ -44,7 +45,6 @@ from thread_cli.cli.options import (
     UnsafePython,
     settings_of,
 )
-from thread_cli.config import at_home
 from thread_cli.contracts.errors import UserError
 from thread_cli.display import Mode
 from thread_cli.display.bench import choose_bench

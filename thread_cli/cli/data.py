@@ -10,8 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
+from thread_cli.assembly.config import at_home
 from thread_cli.cli.listing import print_table
-from thread_cli.config import at_home
 from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
 from thread_cli.train.collecting import Choice, Collected, collect, is_held_out

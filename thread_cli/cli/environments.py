@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from thread_cli.assembly.config import Config, resolve
+from thread_cli.assembly.environments import Broken, Installed, find, installed, names
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table
-from thread_cli.config import Config, resolve
 from thread_cli.contracts.environment import SetsUp
 from thread_cli.contracts.errors import UserError
 from thread_cli.display.layout import Glyphs
 from thread_cli.display.render import glyphs_for
 from thread_cli.display.state import Phase
 from thread_cli.display.text import clean
-from thread_cli.environments.registry import Broken, Installed, find, installed, names
 from thread_cli.interpreters.variables import described
 
 __all__ = ["app"]

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from thread_cli.assembly.config import ModelConfig, at_home, resolve
+from thread_cli.assembly.models import KINDS, Kind, api_model, local_file, open_model
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table
 from thread_cli.cli.options import GpuLayers, Override
-from thread_cli.config import ModelConfig, at_home, resolve
 from thread_cli.contracts.errors import ThreadFailure, UserError
 from thread_cli.display.text import clean
 from thread_cli.models.embedded import BASE, EMBEDDED
-from thread_cli.models.registry import KINDS, Kind, api_model, local_file, open_model
 from thread_cli.models.retry import Transient
 
 __all__ = ["app"]

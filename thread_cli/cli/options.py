@@ -8,9 +8,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from thread_cli.config import Config, resolve
+from thread_cli.assembly.config import Config, resolve
+from thread_cli.assembly.models import KINDS
 from thread_cli.display import Mode
-from thread_cli.models.registry import KINDS
 from thread_cli.protocols.context import PHI, PSI
 
 __all__ = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from thread_cli.assembly.environments import installed as environments
 from thread_cli.cli.listing import print_table
-from thread_cli.environments.registry import installed as environments
 from thread_cli.protocols.prompt import installed
 
 __all__ = ["prompts"]

@@ -12,6 +12,9 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from thread_cli.assembly.config import Config
+from thread_cli.assembly.environments import names as environment_names
+from thread_cli.assembly.playing import Played, play
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.options import (
     ConfigFile,
@@ -28,12 +31,9 @@ from thread_cli.cli.options import (
     completes,
     settings_of,
 )
-from thread_cli.config import Config
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.display import Mode, choose
 from thread_cli.display.text import clean
-from thread_cli.environments.registry import names as environment_names
-from thread_cli.playing import Played, play
 from thread_cli.record import RunFolder, first_difference, read_events
 
 __all__ = ["run"]

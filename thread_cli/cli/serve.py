@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from thread_cli.assembly.config import resolve
 from thread_cli.cli.options import ConfigFile, GpuLayers, Lora, Override
-from thread_cli.config import resolve
 from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
 from thread_cli.models.embedded import BASE, EMBEDDED
@@ -54,8 +54,8 @@ def serve(
         from thread_cli.serve.server import serve as serve_model
     except ImportError as error:
         raise UserError(f"serving needs starlette and uvicorn ({error}): {remedy('serve')}") from None
+    from thread_cli.assembly.models import open_model
     from thread_cli.models.llama import LlamaModel
-    from thread_cli.models.registry import open_model
 
     opened = open_model(settings, None, None, _tell)
     if not isinstance(opened, LlamaModel):

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from thread_cli.assembly.config import at_home
 from thread_cli.bench.suite import load as load_suite
-from thread_cli.config import at_home
 from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
 from thread_cli.models.embedded import BASE

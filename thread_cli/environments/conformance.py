@@ -17,14 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from thread_cli.config import Config
+from thread_cli.assembly.config import Config
+from thread_cli.assembly.environments import find, open_environment
+from thread_cli.assembly.playing import interpreter_for
 from thread_cli.contracts.environment import Task, Teaches
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.events import Acted
 from thread_cli.engine.episode import plain
 from thread_cli.engine.executor import Executor
-from thread_cli.environments.registry import find, open_environment
-from thread_cli.playing import interpreter_for
 from thread_cli.protocols.prompt import Prompt, Rules, installed, load
 
 if TYPE_CHECKING:

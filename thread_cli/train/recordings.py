@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from thread_cli.assembly.environments import open_environment, task_of
+from thread_cli.assembly.playing import environment_for
 from thread_cli.bench.journal import Journal
 from thread_cli.bench.methods import method, with_examples
 from thread_cli.bench.plan import Plan, prompt_hash
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import EpisodeEnded, EpisodeStarted
-from thread_cli.environments.registry import open_environment, task_of
-from thread_cli.playing import environment_for
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder, read_events
 from thread_cli.train.trajectories import Trajectory

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from thread_cli.assembly.environments import open_environment
 from thread_cli.bench.suite import installed
 from thread_cli.contracts.errors import UserError
-from thread_cli.environments.registry import open_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from thread_cli.assembly.config import Config
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.playing import Settings, run
 from thread_cli.bench.runner import Ending
-from thread_cli.config import Config
 from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama.prepare import prepare
 

@@ -13,7 +13,7 @@ from thread_cli.protocols.acting import ActingProtocol
 from thread_cli.protocols.prompt import installed, load
 
 if TYPE_CHECKING:
-    from thread_cli.config import Config
+    from thread_cli.assembly.config import Config
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.limits import Limits
     from thread_cli.contracts.model import Model

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from thread_cli.assembly.playing import prompt_for
 from thread_cli.bench.methods.base import Method
-from thread_cli.playing import prompt_for
 
 if TYPE_CHECKING:
-    from thread_cli.config import Config
+    from thread_cli.assembly.config import Config
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.limits import Limits
     from thread_cli.contracts.protocol import Protocol

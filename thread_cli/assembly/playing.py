@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from thread_cli.assembly.environments import open_environment, task_of
+from thread_cli.assembly.models import innermost, open_model, parameters, priced
 from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
 from thread_cli.engine.executor import Executor
-from thread_cli.environments.registry import open_environment, task_of
 from thread_cli.interpreters.variables import VariableInterpreter, described
 from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest, unfamiliar
-from thread_cli.models.registry import innermost, open_model, parameters, priced
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
 from thread_cli.supervision import note
@@ -21,7 +21,7 @@ from thread_cli.supervision import note
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from thread_cli.config import Config, ModelConfig
+    from thread_cli.assembly.config import Config, ModelConfig
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
     from thread_cli.contracts.interpreter import Interpreter

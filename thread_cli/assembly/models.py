@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.config import at_home
+from thread_cli.assembly.config import at_home
 from thread_cli.contracts.environment import Teaches
 from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
@@ -18,7 +18,7 @@ from thread_cli.models.embedded import BASE, EMBEDDED, TRAINED_FOR
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.config import ModelConfig
+    from thread_cli.assembly.config import ModelConfig
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.model import Model
     from thread_cli.models.openai import OpenAIModel

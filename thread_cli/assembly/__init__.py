@@ -1,0 +1,1 @@
+"""How an episode is put together: configuration, the models and environments that names stand for, one way to play."""
