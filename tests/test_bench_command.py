@@ -16,10 +16,10 @@ from processes import thread
 from rich.console import Console
 
 from thread_cli.bench import FailureClass, Result
+from thread_cli.bench.live import choose_bench, render_progress
 from thread_cli.bench.playing import run
 from thread_cli.bench.progress import Progress
 from thread_cli.bench.suite import Part
-from thread_cli.display.bench import choose_bench, render_progress
 
 # The command line
 

@@ -16,8 +16,8 @@ import pytest
 from processes import thread
 
 from thread_cli.assembly.environments import Broken, find, installed
+from thread_cli.conformance.environments import Verdict, check
 from thread_cli.contracts.errors import UserError
-from thread_cli.environments.conformance import Verdict, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -115,7 +115,7 @@ def release() -> None:
 
 
 async def test_every_check_is_failed_by_some_defect() -> None:
-    from thread_cli.environments.checks import CHECKS
+    from thread_cli.conformance.environment_checks import CHECKS
 
     assert {name for name, _ in CHECKS} == set(DEFECTS.values())
 

@@ -11,11 +11,11 @@ from thread_cli.assembly.config import resolve
 from thread_cli.assembly.environments import task_of
 from thread_cli.assembly.models import KINDS, parameters
 from thread_cli.assembly.playing import environment_for, prompt_for
+from thread_cli.bench.live import _spent
 from thread_cli.bench.plan import _anywhere
 from thread_cli.bench.progress import Progress
 from thread_cli.cli.models import _told
 from thread_cli.contracts.limits import Limits
-from thread_cli.display.bench import _spent
 from thread_cli.models.embedded import specialist, unfamiliar
 
 

@@ -16,9 +16,9 @@ from pieces import PIECES
 from processes import outputs_under_hash_seeds
 from sessions import computed
 
+from thread_cli.conformance.interpreters import ATTACKS, CONTRACT, attacked
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.engine.namespace import Namespace, as_text
-from thread_cli.interpreters.conformance import ATTACKS, CONTRACT, attacked
 from thread_cli.interpreters.subset import refusal
 from thread_cli.protocols.code import find_code, parse
 

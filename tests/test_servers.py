@@ -9,9 +9,9 @@ from real_servers import LITELLM, SERVERS, chat_alone
 
 from thread_cli.assembly.config import ModelConfig
 from thread_cli.assembly.models import api_model, open_model
+from thread_cli.conformance.models import check
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Limits
-from thread_cli.models.conformance import check
 from thread_cli.models.openai_shapes import Shape
 from thread_cli.models.probe import probed
 

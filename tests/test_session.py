@@ -11,9 +11,9 @@ import pytest
 from processes import outputs_under_hash_seeds
 from sessions import SMALL, exists, ran
 
+from thread_cli.conformance.interpreters import ATTACKS, CONTRACT, attacked, check
 from thread_cli.contracts.errors import EnvironmentFailed
 from thread_cli.contracts.interpreter import HostError, SessionDead, Workspace
-from thread_cli.interpreters.conformance import ATTACKS, CONTRACT, attacked, check
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.interpreters.session_folder import overfull
 

@@ -140,7 +140,7 @@ def test_a_user_without_name_home_and_rights_computes_in_confinement() -> None:
 
 SUITES = """
 import asyncio, os, sys
-from thread_cli.interpreters.conformance import check
+from thread_cli.conformance.interpreters import check
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.interpreters.variables import VariableInterpreter
 def analysis():

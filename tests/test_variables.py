@@ -19,9 +19,9 @@ from processes import outputs_under_hash_seeds, thread
 from programs import PAIRS, PROGRAMS
 from sessions import WITHOUT_LANDLOCK, computed
 
+from thread_cli.conformance.interpreters import ATTACKS, CONTRACT, attacked
 from thread_cli.contracts.interpreter import SessionDead
 from thread_cli.engine.namespace import Namespace
-from thread_cli.interpreters.conformance import ATTACKS, CONTRACT, attacked
 from thread_cli.interpreters.simple import simple_outcome
 from thread_cli.interpreters.variables import described
 

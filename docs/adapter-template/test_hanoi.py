@@ -2,7 +2,7 @@
 
 import asyncio
 
-from thread_cli.environments.conformance import Verdict, check
+from thread_cli.conformance.environments import Verdict, check
 
 
 def test_it_conforms() -> None:

@@ -20,6 +20,7 @@ from thread_cli.assembly.config import at_home
 from thread_cli.bench import playing
 from thread_cli.bench.budget import Allowance
 from thread_cli.bench.formats import as_text, terminal_width
+from thread_cli.bench.live import choose_bench
 from thread_cli.bench.methods import METHODS, method
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Players
@@ -47,7 +48,6 @@ from thread_cli.cli.options import (
 )
 from thread_cli.contracts.errors import UserError
 from thread_cli.display import Mode
-from thread_cli.display.bench import choose_bench
 from thread_cli.display.text import clean
 from thread_cli.supervision import GOES_ON, note
 

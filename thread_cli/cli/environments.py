@@ -95,7 +95,7 @@ def _rows(found: Installed | Broken) -> list[tuple[str, str, str, str]]:
 
 async def _checked(settings: Config) -> list[str]:
     """Check and tell; returns the names of the checks that failed."""
-    from thread_cli.environments.conformance import check
+    from thread_cli.conformance.environments import check
 
     signs = _signs(glyphs_for(Console()))
     counts: Counter[str] = Counter()

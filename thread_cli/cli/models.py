@@ -155,7 +155,7 @@ async def _probed(settings: ModelConfig) -> int:
 
 
 async def _checked(settings: ModelConfig) -> int:
-    from thread_cli.models.conformance import check
+    from thread_cli.conformance.models import check
 
     failed: list[str] = []
     passed = 0

@@ -76,7 +76,7 @@ async def check(
     Raises:
         UserError: the adapter cannot be opened with these options at all.
     """
-    from thread_cli.environments.checks import CHECKS
+    from thread_cli.conformance.environment_checks import CHECKS
 
     case = Case(name, {"seed": 0, **(options or {})}, unsafe_python)
     await open_environment(name, case.options).close()

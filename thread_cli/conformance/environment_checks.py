@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.assembly.environments import task_of
+from thread_cli.conformance.environments import Case, Failure, NotApplicable, answers, require, require_same, series
 from thread_cli.contracts.environment import InOwnProcess, Parallel, Scores, SetsUp, Snapshots, Step, Task, Teaches
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
-from thread_cli.environments.conformance import Case, Failure, NotApplicable, answers, require, require_same, series
 from thread_cli.environments.process import OwnProcess
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel

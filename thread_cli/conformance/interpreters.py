@@ -21,9 +21,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from thread_cli.conformance.attacks import ATTACKS
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.interpreter import SessionDead
-from thread_cli.interpreters.attacks import ATTACKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
