@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.interpreter import Workspace
     from thread_cli.contracts.model import Model
-    from thread_cli.environments.process import OwnProcess
 
 __all__ = [
+    "Apart",
     "Computes",
     "Environment",
     "Finds",
@@ -150,11 +150,23 @@ class ReadsFiles(Protocol):
     """The options that name files or folders."""
 
 
+class Apart(Protocol):
+    """A process beside the runner's. `thread_cli.environments.process.OwnProcess` is one."""
+
+    seconds: float
+    """Longest time that one call may take."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process, which is also its group; None while there is none."""
+        ...
+
+
 @runtime_checkable
 class InOwnProcess(Protocol):
     """An environment that keeps what must not live in the runner in a process of its own."""
 
-    process: OwnProcess
+    process: Apart
 
 
 @runtime_checkable

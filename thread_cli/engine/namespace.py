@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.interpreter import Names
-from thread_cli.interpreters.values import spelled
+from thread_cli.protocols.values import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from thread_cli.contracts.errors import InterpreterFailed
 from thread_cli.contracts.interpreter import Outcome, SessionDead
 from thread_cli.interpreters.subset import ODD, PLAIN, at_prints, checked, refusal
-from thread_cli.interpreters.values import containers, holds_set, spelled, with_shared
 from thread_cli.protocols.code import names_in, parse, silent, syntax_error
+from thread_cli.protocols.values import containers, holds_set, spelled, with_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,7 @@ from json import dumps, loads
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.interpreter import Names
-from thread_cli.interpreters.values import spelled
+from thread_cli.protocols.values import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

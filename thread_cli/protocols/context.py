@@ -8,16 +8,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from thread_cli.engine.namespace import Namespace
+__all__ = ["PHI", "PSI", "Ended", "Spawning", "Variables", "phi", "psi"]
 
-__all__ = ["PHI", "PSI", "Ended", "Spawning", "phi", "psi"]
+
+class Variables(Protocol):
+    """The variables of a thread."""
+
+    def substitute(self, text: str) -> str:
+        """`text` with `{name}` replaced by the value of each name that is bound.
+
+        Raises:
+            MalformedOutput: the result would be longer than any text should be.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,7 @@ class Spawning:
     line: str
     y: str
     task: str
-    names: Namespace
+    names: Variables
     listen: str
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Boundary, Status
 from thread_cli.contracts.events import EpisodeEnded, Event, Failed, Generated, Joined, ThreadEnded, ThreadStarted
-from thread_cli.engine.episode import Sums
 from thread_cli.record.folder import read_events
+from thread_cli.record.sums import Sums
 
 if TYPE_CHECKING:
     from pathlib import Path

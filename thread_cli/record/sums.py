@@ -1,0 +1,71 @@
+"""The sums over the events of an episode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from thread_cli.contracts.events import Acted, Failed, Generated, Repaired, ThreadStarted, Totals
+from thread_cli.contracts.model import Local
+
+if TYPE_CHECKING:
+    from thread_cli.contracts.events import Event
+
+__all__ = ["Sums"]
+
+_TOKENS: Final = ("prompt_tokens", "cached_tokens", "repeated_tokens", "generated_tokens", "reasoning_tokens")
+
+
+class Sums:
+    """Totals over the events of an episode so far."""
+
+    def __init__(self) -> None:
+        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost", "local", "estimated", "cached_known"}, 0)
+        self._cost: float | None = 0.0
+        self._local: Local | None = None
+        self._estimated = False
+        self._cached_known = True
+
+    def totals(self, token_latency: int) -> Totals:
+        """The sums as they are recorded; the length of the critical path is what they do not know."""
+        cost = self._cost if self._sums["calls"] else None
+        return Totals.model_validate(
+            self._sums
+            | {
+                "token_latency": token_latency,
+                "cost": cost,
+                "local": self._local,
+                "estimated": self._estimated,
+                "cached_known": self._cached_known,
+            }
+        )
+
+    def add(self, event: Event) -> None:
+        """Count one more event."""
+        sums = self._sums
+        match event:
+            case ThreadStarted():
+                sums["threads"] += 1
+                sums["depth"] = max(sums["depth"], event.depth)
+            case Generated():
+                sums["calls"] += 1
+                sums["retries"] += event.retries
+                for kind in _TOKENS:
+                    sums[kind] += getattr(event, kind)
+                self._estimated = self._estimated or event.estimated
+                self._cached_known = self._cached_known and event.cached_known
+                if event.local is not None:
+                    self._local = (self._local or Local()) + event.local
+                self._pay(event.cost)
+            case Failed() if event.prompt_tokens or event.generated_tokens:
+                sums["prompt_tokens"] += event.prompt_tokens
+                sums["generated_tokens"] += event.generated_tokens
+                self._pay(event.cost)
+            case Acted():
+                sums["actions"] += 1
+            case Repaired():
+                sums["repairs"] += 1
+            case _:
+                pass
+
+    def _pay(self, cost: float | None) -> None:
+        self._cost = None if self._cost is None or cost is None else self._cost + cost
