@@ -93,7 +93,7 @@ def housekeeper(task, q):
 
 
 async def test_games_of_each_type_are_won(alfworld):
-    tasks = alfworld.tasks("generated")[:12]
+    tasks = alfworld.tasks("generated")[:6]
     assert {task.category for task in tasks} == set(CATEGORIES)
     assert await unsolved("alfworld", alfworld, tasks, VariableInterpreter(), housekeeper) == []
 
