@@ -78,25 +78,22 @@ async def test_what_goals_ask_for_is_bought():
     assert lost == []
 
 
-ANSWERS = ("go on$", "is here$", r"is closed\.$", "^Nothing happens", r"^\w+ \d+ is")
+ANSWERS = ("^You pick up", "^You turn on", "^You move", "^You (?:clean|heat|cool) ")
 
 
 def housekeeper(task, q):
     """One who knows what the task is about, and does all else as the examples do."""
     goal = goal_of(generate(int(task.id)))
     known = dict.fromkeys(re.findall(r"kind = '\w+'", q), f"kind = '{goal.kind}'")
-    known |= dict.fromkeys(re.findall(r"startswith\('\w+ '\)", q), f"startswith('{goal.target} ')")
-    known |= {"kind = 'desklamp'": f"kind = '{goal.target}'"}
-    things, places = (
-        r"(?:bread|pencil|book|apple)(?: \d+)?",
-        r"(?:cabinet|countertop|desk|diningtable|drawer|fridge) \d+",
-    )
-    words = [r"kind = '\w+'", r"startswith\('\w+ '\)", things, places]
+    known |= dict.fromkeys(re.findall(r"first\('\w+'\)", q), f"first('{goal.target}')")
+    known |= {f"kind = '{lamp}'": f"kind = '{goal.target}'" for lamp in ("desklamp", "floorlamp")}
+    things, places = r"(?:bread|pencil|mug|desklamp)(?: \d+)?", r"(?:diningtable|drawer) \d+"
+    words = [r"kind = '\w+'", r"first\('\w+'\)", things, places]
     return Imitator(q, words, ANSWERS, known, main="Your task is to")
 
 
 async def test_games_of_each_type_are_won(alfworld):
-    tasks = alfworld.tasks("generated")[:12]
+    tasks = alfworld.tasks("generated")[:6]
     assert {task.category for task in tasks} == set(CATEGORIES)
     assert await unsolved("alfworld", alfworld, tasks, VariableInterpreter(), housekeeper) == []
 

@@ -381,7 +381,9 @@ async def test_the_teacher_writes_exactly_the_threads_of_the_prompt():
 def test_the_prompt_gives_away_no_task(name, items):
     goals = {task.text.removeprefix("craft ") for task in TextCraft().tasks("all")}
     threads = blocks("textcraft", name)
-    obtained = {re.search(r"(?:Goal: craft|obtain \d+) (.+?)(?: in \d+ steps:|[:.])", told)[1] for told, _ in threads}
+    obtained = {
+        re.search(r"(?:Goal: craft|(?:obtain|make) \d+) (.+?)(?: by \w+:|[:.])", told)[1] for told, _ in threads
+    }
     assert len(obtained) == items
     assert not goals & obtained
 
@@ -390,7 +392,7 @@ class Copier(Teacher):
     """Knows no more than the threads of the prompt `general`: it copies the steps that it is told."""
 
     def solve(self, context: str) -> Course:
-        return copied_steps(context) if context.startswith("obtain ") else begin_with_the_goal()
+        return begin_with_the_goal() if context.startswith("Crafting ") else copied_steps(context)
 
 
 def begin_with_the_goal() -> Course:
@@ -400,8 +402,9 @@ def begin_with_the_goal() -> Course:
 
 def copied_steps(context: str) -> Course:
     first, *lines = context.removesuffix(" =>").split("\n")
-    wish, count = re.fullmatch(r"obtain (.+) in (\d+) steps:", first).groups()
-    assert len(lines) == 2 * int(count)
+    kind, wish, way = re.fullmatch(r"(obtain|make) (.+) by (threads|actions):", first).groups()
+    assert (kind, way) in {("obtain", "threads"), ("make", "actions")}
+    assert {step.startswith(">") for step in lines[1::2]} == {way == "actions"}
     for mark, step in zip(lines[::2], lines[1::2], strict=True):
         yield f"{mark}\n{step} " if step.startswith(">") else f"{mark}\n{step}\nNow, {{how}} "
     return f"print('{wish}')\n"
@@ -409,7 +412,7 @@ def copied_steps(context: str) -> Course:
 
 async def test_who_copies_the_steps_writes_the_threads_of_the_prompt_general():
     threads = blocks("textcraft", "general")
-    assert len(threads) == 7
+    assert len(threads) == 10
     for context, expected in threads:
         y, stop = "", ""
         feedback = re.findall(r"=>.*?<=\n\n", expected, re.DOTALL)
