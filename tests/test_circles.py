@@ -60,14 +60,24 @@ async def test_a_text_that_goes_round_is_stopped_while_it_is_written():
 async def test_a_model_on_this_machine_that_goes_round_is_stopped_while_it_writes_and_charged_for_that(
     play, embedded_model
 ):
-    model = LlamaModel(LlamaOptions(embedded_model, context=4096))
-    try:
-        done = await play(model, "I look around. I look around. I look around.", limits=Limits(max_tokens=3000))
-        wrote = model.work.generated
-    finally:
-        await model.close()
-    (written,) = done.of("generated")
+    """What makes a small model go round depends on the processor: several contexts are tried until one does."""
+    for line in (
+        "I look around. I look around. I look around.",
+        "I look around.\n" * 40,
+        "a b c\n" * 40,
+        "1, 2, 3\n" * 40,
+    ):
+        model = LlamaModel(LlamaOptions(embedded_model, context=4096))
+        try:
+            done = await play(model, line, limits=Limits(max_tokens=3000))
+            wrote = model.work.generated
+        finally:
+            await model.close()
+        written = done.of("generated")[-1]
+        if goes_round(written.text):
+            break
     assert goes_round(written.text)
+    assert len(done.of("generated")) == 1
     assert done.episode.status is Status.failed
     assert "the same lines again and again" in done.episode.message
     assert written.generated_tokens == done.episode.totals.generated_tokens == wrote < 1000
