@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.assembly.environments import task_of
-from thread_cli.conformance.environments import Case, Failure, NotApplicable, answers, require, require_same, series
+from thread_cli.conformance.environment_case import Case, answers, require_same, series
+from thread_cli.conformance.verdicts import Failure, NotApplicable, require
 from thread_cli.contracts.environment import InOwnProcess, Parallel, Scores, SetsUp, Snapshots, Step, Task, Teaches
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_cli.contracts.limits import Limits

@@ -22,6 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from thread_cli.conformance.attacks import ATTACKS
+from thread_cli.conformance.verdicts import Failure, require
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.interpreter import SessionDead
 
@@ -34,10 +35,6 @@ __all__ = ["ATTACKS", "CONTRACT", "Failure", "attacked", "check"]
 
 _SECRET: Final = "the runner's secret"  # noqa: S105 - a text to look for
 _LONGEST_LINE: Final = 1_000
-
-
-class Failure(Exception):
-    """The interpreter does not do what it must. The message is one line."""
 
 
 async def check(
@@ -88,7 +85,7 @@ async def attacked(interpreter: Interpreter, attack: str, *, within: float = 20.
             _read(interpreter, world.told(ATTACKS[attack])), _works(interpreter, "bystander")
         )
         took = monotonic() - began
-        _require(took <= within, f"it lasted {took:.1f} s")
+        require(took <= within, f"it lasted {took:.1f} s")
         world.require_unharmed()
         await _works(interpreter, "bystander")
         await _works(interpreter, "attacker")
@@ -102,15 +99,15 @@ async def _read(interpreter: Interpreter, code: str) -> str | None:
         outcome = await interpreter.run(code, {"given": [1, 2]}, thread="attacker")
     except SessionDead as death:
         line = str(death)
-        _require(line, "the session died without a reason")
+        require(line, "the session died without a reason")
     else:
         line = outcome.error
         harm = outcome.names.get("harm")
-        _require(not harm, f"it got through: {str(harm)[:200]}")
-        _require(_SECRET not in str(dict(outcome.names)) + str(outcome.printed), "it read a secret")
-        _require(len(outcome.printed or "") <= 100_000, "what it printed is not bounded")
+        require(not harm, f"it got through: {str(harm)[:200]}")
+        require(_SECRET not in str(dict(outcome.names)) + str(outcome.printed), "it read a secret")
+        require(len(outcome.printed or "") <= 100_000, "what it printed is not bounded")
     if line is not None:
-        _require(
+        require(
             line == " ".join(line.split("\n")) and len(line) <= _LONGEST_LINE, f"its reason is not one line: {line!r}"
         )
     return line
@@ -159,7 +156,7 @@ class _World:
         return "".join(f"{name} = {value!r}\n" for name, value in self._facts.items() if name in code) + code
 
     def require_unharmed(self) -> None:
-        _require(self._victim.poll() is None, "it ended another process")
+        require(self._victim.poll() is None, "it ended another process")
         _same(self._state(), self._before, "what lies outside the folder")
         for listening in self._sockets:
             with suppress(BlockingIOError):
@@ -224,8 +221,8 @@ async def _binding(interpreter: Interpreter) -> None:
     outcome = await interpreter.run(code, {})
     wanted = {"i": 2, "j": 2, "w": 5, "k": 5, "a": 1, "b": 2, "c": [3], "d": 4, "e": 4, "f": 6, "g": [7], "h": 8}
     _same({name: outcome.names.get(name) for name in wanted}, wanted, "the names")
-    _require({"m", "pi"} <= outcome.names.keys(), "imports are not bound")
-    _require("n" not in outcome.names, "the name of a comprehension is bound")
+    require({"m", "pi"} <= outcome.names.keys(), "imports are not bound")
+    require("n" not in outcome.names, "the name of a comprehension is bound")
 
 
 async def _prints(interpreter: Interpreter) -> None:
@@ -250,7 +247,7 @@ async def _errors(interpreter: Interpreter) -> None:
         "yield 1": "",
     }.items():
         error = (await interpreter.run(code, {})).error or ""
-        _require(error.startswith(start) and "\n" not in error, f"`{code}` says {error!r}")
+        require(error.startswith(start) and "\n" not in error, f"`{code}` says {error!r}")
 
 
 async def _functions(interpreter: Interpreter) -> None:
@@ -269,7 +266,7 @@ async def _forgets(interpreter: Interpreter) -> None:
     for thread in ("one", "two", ""):
         for code in ("z = x", "z = y", "z = f()"):
             error = (await interpreter.run(code, {}, thread=thread)).error or ""
-            _require(error.startswith("NameError"), f"`{code}` says {error!r}")
+            require(error.startswith("NameError"), f"`{code}` says {error!r}")
     outcome = await interpreter.run("z = x", {"x": 3}, thread="one")
     _same(dict(outcome.names), {"z": 3}, "the names")
     outcome = await interpreter.run("z = x", {"x": 4}, thread="one")
@@ -315,7 +312,7 @@ async def _measures(interpreter: Interpreter) -> None:
     """The time that code took is told, and does not count the wait for a turn."""
     code = "x = 0\nfor i in range(20000):\n    x = x + i"
     outcomes = await asyncio.gather(*(interpreter.run(code, {}, thread=str(n)) for n in range(4)))
-    _require(all(0 < outcome.seconds < 5 for outcome in outcomes), f"{[outcome.seconds for outcome in outcomes]} s")
+    require(all(0 < outcome.seconds < 5 for outcome in outcomes), f"{[outcome.seconds for outcome in outcomes]} s")
 
 
 CONTRACT: Final[Mapping[str, Callable[[Interpreter], Awaitable[None]]]] = {
@@ -334,11 +331,6 @@ CONTRACT: Final[Mapping[str, Callable[[Interpreter], Awaitable[None]]]] = {
     "time is measured": _measures,
 }
 """Checks of the contract, by name; each raises `Failure`."""
-
-
-def _require(holds: object, why: str) -> None:
-    if not holds:
-        raise Failure(why)
 
 
 def _same(found: object, wanted: object, what: str) -> None:

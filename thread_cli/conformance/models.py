@@ -9,9 +9,10 @@ thing that nearly every model knows: how a plain list of numbers goes on.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
+from thread_cli.conformance.verdicts import Failure, NotApplicable, Verdict, judged, require
 from thread_cli.contracts.errors import LimitReached, ModelError, ThreadFailure, UserError
 from thread_cli.contracts.model import Completion, Request
 from thread_cli.models.retry import Transient
@@ -37,23 +38,6 @@ _ASKED: Final = Request(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of one check; `why` is one line where it was not passed."""
-
-    check: str
-    outcome: Literal["passed", "failed", "does not apply"]
-    why: str = ""
-
-
-class Failure(Exception):
-    """The backend does not do what it must."""
-
-
-class NotApplicable(Exception):
-    """There is nothing to check, for the reason given."""
-
-
 async def check(
     model: Callable[[], Model],
     *,
@@ -77,19 +61,7 @@ async def check(
             continue
         opened = model()
         try:
-            async with asyncio.timeout(patience):
-                await run(opened, longest)
-        except UserError:
-            raise
-        except NotApplicable as reason:
-            yield Verdict(name, "does not apply", str(reason))
-        except TimeoutError:
-            yield Verdict(name, "failed", f"it took longer than {patience:g} s")
-        except Exception as error:  # noqa: BLE001 -- whatever a backend raises is what the check found
-            said = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
-            yield Verdict(name, "failed", " ".join(said.split()))
-        else:
-            yield Verdict(name, "passed")
+            yield await judged(name, run(opened, longest), patience, passing=(UserError,))
         finally:
             await opened.close()
             await opened.close()
@@ -97,15 +69,15 @@ async def check(
 
 async def _text(model: Model, request: Request = _ASKED) -> Completion:
     done = await model.complete(request)
-    _require(not (_MARK in done.text or "=>" in done.text), f"a stop string is part of the text {done.text!r:.80}")
+    require(not (_MARK in done.text or "=>" in done.text), f"a stop string is part of the text {done.text!r:.80}")
     return done
 
 
 async def _goes_on(model: Model, _longest: int | None) -> None:
     done = await _text(model)
-    _require(bool(done.text.strip()), "it writes nothing")
-    _require(not done.text.lstrip().startswith("41, 42, 43,"), f"it repeats the begun answer: {done.text!r:.80}")
-    _require("44" in done.text, f"it does not go on with the begun answer: {done.text!r:.80}")
+    require(done.text.strip(), "it writes nothing")
+    require(not done.text.lstrip().startswith("41, 42, 43,"), f"it repeats the begun answer: {done.text!r:.80}")
+    require("44" in done.text, f"it does not go on with the begun answer: {done.text!r:.80}")
 
 
 async def _stops(model: Model, _longest: int | None) -> None:
@@ -115,8 +87,8 @@ async def _stops(model: Model, _longest: int | None) -> None:
         raise NotApplicable(f"it wrote nothing to stop at: {text!r:.60}")
     for place, stops in ((0, (word, _MARK)), (1, (_MARK, word))):
         done = await model.complete(replace(_ASKED, stop=stops))
-        _require(word not in done.text, f"the stop string {word!r} is part of the text {done.text!r:.80}")
-        _require(
+        require(word not in done.text, f"the stop string {word!r} is part of the text {done.text!r:.80}")
+        require(
             done.stop in (("listen", "stop"), ("end", "stop"))[place], f"stopped at {word!r}, it says {done.stop!r}"
         )
 
@@ -127,25 +99,25 @@ async def _many_stops(model: Model, _longest: int | None) -> None:
     if not word:
         raise NotApplicable(f"it wrote nothing to stop at: {text!r:.60}")
     done = await model.complete(replace(_ASKED, stop=(_MARK, "=>", "###", "§§", "@@@", word)))
-    _require(word not in done.text, f"the sixth stop string {word!r} is part of the text {done.text!r:.80}")
+    require(word not in done.text, f"the sixth stop string {word!r} is part of the text {done.text!r:.80}")
 
 
 async def _length(model: Model, _longest: int | None) -> None:
     done = await model.complete(replace(_ASKED, max_tokens=6))
-    _require(done.stop == "length", f"after 6 tokens it says {done.stop!r}")
+    require(done.stop == "length", f"after 6 tokens it says {done.stop!r}")
     text = done.usage.generated - done.usage.reasoning
-    _require(text <= 8, f"it wrote {text} tokens of 6")  # a special token or two may be counted
+    require(text <= 8, f"it wrote {text} tokens of 6")  # a special token or two may be counted
 
 
 async def _usage(model: Model, _longest: int | None) -> None:
     for _ in range(2):
         usage = (await _text(model)).usage
         numbers = (usage.prompt, usage.cached, usage.generated, usage.reasoning)
-        _require(min(numbers) >= 0, f"a count is negative: {numbers}")
-        _require(usage.cached <= usage.prompt, f"{usage.cached} of {usage.prompt} prompt tokens are said to be cached")
-        _require(usage.reasoning <= usage.generated, f"{usage.reasoning} of {usage.generated} tokens are reasoning")
-        _require(usage.generated > 0, "it wrote a text of no tokens")
-        _require(usage.cost is None or usage.cost >= 0, f"it cost {usage.cost}")
+        require(min(numbers) >= 0, f"a count is negative: {numbers}")
+        require(usage.cached <= usage.prompt, f"{usage.cached} of {usage.prompt} prompt tokens are said to be cached")
+        require(usage.reasoning <= usage.generated, f"{usage.reasoning} of {usage.generated} tokens are reasoning")
+        require(usage.generated > 0, "it wrote a text of no tokens")
+        require(usage.cost is None or usage.cost >= 0, f"it cost {usage.cost}")
 
 
 async def _too_long(model: Model, longest: int | None) -> None:
@@ -156,7 +128,7 @@ async def _too_long(model: Model, longest: int | None) -> None:
     try:
         done = await model.complete(replace(_ASKED, c=f"{numbers}\n"))
     except LimitReached as reached:
-        _require(reached.limit == "context", f"the limit is called {reached.limit!r}")
+        require(reached.limit == "context", f"the limit is called {reached.limit!r}")
         return
     except (ModelError, Transient) as error:
         raise Failure(f"a prompt that is too long counts as {type(error).__name__}: {error}") from None
@@ -170,16 +142,16 @@ async def _cancelled(model: Model, _longest: int | None) -> None:
         await asyncio.sleep(0.3)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-    _require(bool((await _text(model)).text.strip()), "after calls were cancelled it writes nothing")
+    require((await _text(model)).text.strip(), "after calls were cancelled it writes nothing")
 
 
 async def _at_once(model: Model, _longest: int | None) -> None:
     requests = [replace(_ASKED, c=f"{n}1, {n}2, {n}3\n", thread=f"0.{n}", parent="0") for n in range(16)]
     done = await asyncio.gather(*map(model.complete, requests), return_exceptions=True)
     failed = [each for each in done if isinstance(each, BaseException)]
-    _require(not failed, f"{len(failed)} of 16 calls at once failed: {failed[:1]}")
+    require(not failed, f"{len(failed)} of 16 calls at once failed: {failed[:1]}")
     empty = sum(isinstance(each, Completion) and not each.text.strip() for each in done)
-    _require(not empty, f"{empty} of 16 calls at once wrote nothing")
+    require(not empty, f"{empty} of 16 calls at once wrote nothing")
 
 
 async def _odd_texts(model: Model, _longest: int | None) -> None:
@@ -187,8 +159,8 @@ async def _odd_texts(model: Model, _longest: int | None) -> None:
         try:
             done = await model.complete(replace(_ASKED, c=text))
         except ThreadFailure as failure:
-            _require(failure.message == " ".join(failure.message.split("\n")), "a failure is told in several lines")
-            _require(not failure.fatal, f"the prompt {text!r} fails: {failure.message}")
+            require(failure.message == " ".join(failure.message.split("\n")), "a failure is told in several lines")
+            require(not failure.fatal, f"the prompt {text!r} fails: {failure.message}")
         else:
             done.text.encode("utf-8")
 
@@ -197,11 +169,6 @@ async def _closed(model: Model, _longest: int | None) -> None:
     await _text(model)
     await model.close()
     await model.close()
-
-
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise Failure(what)
 
 
 CHECKS: Final[dict[str, Callable[[Model, int | None], Awaitable[None]]]] = {

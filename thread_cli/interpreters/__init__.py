@@ -1,21 +1,7 @@
 """Kinds of interpreters. What one is to the engine is told by `thread_cli.contracts.interpreter`."""
 
-from thread_cli.contracts.interpreter import (
-    Ends,
-    HostError,
-    Interpreter,
-    Names,
-    Outcome,
-    SessionDead,
-    Workspace,
-)
+from thread_cli.contracts import interpreter
+from thread_cli.contracts.interpreter import *  # noqa: F403 - its names, listed there alone
 
-__all__ = [
-    "Ends",
-    "HostError",
-    "Interpreter",
-    "Names",
-    "Outcome",
-    "SessionDead",
-    "Workspace",
-]
+__all__: list[str] = []
+__all__ += interpreter.__all__

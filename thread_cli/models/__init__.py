@@ -1,25 +1,7 @@
 """Kinds of models. What a model is to the engine is told by `thread_cli.contracts.model`."""
 
-from thread_cli.contracts.model import (
-    Completion,
-    Conversation,
-    Local,
-    Message,
-    Model,
-    Opens,
-    Request,
-    StopReason,
-    Usage,
-)
+from thread_cli.contracts import model
+from thread_cli.contracts.model import *  # noqa: F403 - its names, listed there alone
 
-__all__ = [
-    "Completion",
-    "Conversation",
-    "Local",
-    "Message",
-    "Model",
-    "Opens",
-    "Request",
-    "StopReason",
-    "Usage",
-]
+__all__: list[str] = []
+__all__ += model.__all__

@@ -1,19 +1,7 @@
 """Wire formats. What one is to the engine is told by `thread_cli.contracts.protocol`."""
 
-from thread_cli.contracts.protocol import (
-    Act,
-    End,
-    Move,
-    Protocol,
-    Result,
-    Spawn,
-)
+from thread_cli.contracts import protocol
+from thread_cli.contracts.protocol import *  # noqa: F403 - its names, listed there alone
 
-__all__ = [
-    "Act",
-    "End",
-    "Move",
-    "Protocol",
-    "Result",
-    "Spawn",
-]
+__all__: list[str] = []
+__all__ += protocol.__all__
