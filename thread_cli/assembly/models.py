@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.model import Model
     from thread_cli.models.openai import OpenAIModel
 
-__all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "open_model", "parameters", "priced"]
+__all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "model_file", "open_model", "parameters", "priced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,8 @@ def innermost(spec: str) -> str:
     return spec
 
 
-def parameters(spec: str, tell: Callable[[str], None] | None = None) -> int | None:
-    """The parameters of the model that `spec` names, where its files are on this machine or fetched by name; else None.
+def model_file(spec: str, tell: Callable[[str], None] | None = None) -> Path | None:
+    """The file of the `llama:` model that `spec` names, fetched where it lies on a hub; None for models of other kinds.
 
     `tell` gets a line for people where fetching takes long.
 
@@ -150,9 +150,23 @@ def parameters(spec: str, tell: Callable[[str], None] | None = None) -> int | No
     kind, _, rest = innermost(spec).partition(":")
     if kind != "llama" or not rest or KINDS[kind].missing:
         return None
+    return local_file(rest, tell)
+
+
+def parameters(spec: str, tell: Callable[[str], None] | None = None) -> int | None:
+    """The parameters of the model that `spec` names, where its files are on this machine or fetched by name; else None.
+
+    `tell` gets a line for people where fetching takes long.
+
+    Raises:
+        UserError: the model cannot be fetched.
+    """
+    file = model_file(spec, tell)
+    if file is None:
+        return None
     from thread_cli.models.llama.kinds import parameters_in
 
-    return parameters_in(local_file(rest, tell)) or None
+    return parameters_in(file) or None
 
 
 def priced(config: ModelConfig) -> bool:

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from thread_cli.assembly.models import innermost, parameters
+from thread_cli.assembly.models import innermost, model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.classes import Signs
@@ -120,7 +120,8 @@ class Player:
         """
         require_price(self._plan.config)
         self._warn()
-        parameters(self._plan.config.model.spec, self._tell)  # which fetches a model that is named on a hub
+        # A model on a hub is fetched first, with lines for people: which prompt is its own depends on its size.
+        model_file(self._plan.config.model.spec, self._tell)
         items: list[Item] = []
         prompts: defaultdict[str, set[str]] = defaultdict(set)
         played: dict[str, str] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Final, Literal
 
 from thread_cli.contracts.environment import Step
 from thread_cli.contracts.errors import (
@@ -18,8 +18,6 @@ from thread_cli.contracts.errors import (
     LimitReached,
     MalformedOutput,
     ModelError,
-    OnlyReasoning,
-    Repetition,
     ReturnedNothing,
     ThreadFailure,
     UserError,
@@ -44,7 +42,7 @@ from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.limits import before
 from thread_cli.engine.stage import EpisodeOver, Stage
-from thread_cli.protocols.circles import goes_round
+from thread_cli.engine.unfinished import refuse_cut_off, refuse_reasoning
 from thread_cli.protocols.code import Code, find_code, parse
 from thread_cli.protocols.context import Ended, Spawning, phi, psi
 from thread_cli.protocols.text import estimated_tokens
@@ -248,9 +246,9 @@ class Executor:
         if usage.cost is None and thread.budget.left("cost") < float("inf"):
             raise LimitReached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if (written.reasoning.strip() or usage.reasoning) and not text.strip():
-            _refuse_reasoning(request, written)
+            refuse_reasoning(request, written)
         if written.stop == "length":
-            _refuse_cut_off(text, request.max_tokens, self._limits.max_tokens)
+            refuse_cut_off(text, request.max_tokens, self._limits.max_tokens)
         return written
 
     @staticmethod
@@ -426,30 +424,3 @@ class Executor:
                 if result.failed:
                     raise ChildFailed(result.text)
         return children, results
-
-
-def _refuse_reasoning(request: Request, written: Completion) -> None:
-    """Raise what an answer of reasoning alone deserves; a thread may well end without another word."""
-    count = f"{written.usage.reasoning or estimated_tokens(written.reasoning)} tokens of reasoning and no text"
-    if written.stop == "length":
-        budget = request.max_tokens + request.max_reasoning
-        if request.max_together is not None:
-            budget = min(budget, request.max_together)
-        raise LimitReached(
-            "max_reasoning_tokens",
-            f"the model wrote {count} within {budget} tokens; -o limits.max_reasoning_tokens=… allows more, "
-            "-o model.extra={…} sends what switches the server's reasoning off",
-        )
-    if not request.y.strip():
-        raise OnlyReasoning(
-            f"the model wrote {count}; -o model.extra={{…}} sends what switches the server's reasoning off"
-        )
-
-
-def _refuse_cut_off(text: str, max_tokens: int, setting: int) -> NoReturn:
-    """Raise what a generation that did not come to an end deserves; `setting` is what the limit is set to."""
-    lines = [line for line in text.split("\n") if line.strip()]
-    if goes_round(text) or (len(lines) >= 4 and len(set(lines[-4:])) <= 2):
-        raise Repetition("the thread wrote the same lines again and again")
-    more = f" (-o limits.max_tokens=… allows more than {setting})" if max_tokens == setting else ""
-    raise LimitReached("max_tokens", f"{max_tokens} tokens were generated without a line that listens or an end{more}")
