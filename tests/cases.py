@@ -1,4 +1,4 @@
-"""The cases of what threads compute: those in `programs.py`, and those in the files in `cases/`.
+"""The cases of what threads compute: the pieces in `pieces.py`, and those in the files in `cases/`.
 
 A line `---` stands between cases, `===` between the pieces of code of a thread, `>>>` where it spawns a child, whose
 pieces follow up to `<<<`, or to `<<=` where its parent reads the child's names after the join.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from programs import CASES
+from pieces import PIECES
 
 FORK, BACK, JOIN = ">>>", "<<<", "<<="
 
@@ -33,7 +33,7 @@ def _pieces(case: str) -> list[str]:
 
 
 FILES = sorted(Path(__file__).with_name("cases").glob("*.txt"))
-TABLE = CASES + [case for file in FILES for case in _read(file)]
+TABLE = [[piece] for piece in PIECES] + [case for file in FILES for case in _read(file)]
 
 
 def label(case: list[str]) -> str:
