@@ -21,7 +21,7 @@ SEVERAL = [each for each in TABLE if len(each) > 1]
 SEVERAL += [in_statements(each) for each in TABLE if len(each) == 1 and "\nclass " in f"\n{each[0]}"]
 UNCOPIED = {
     "generator", "coroutine", "TextIOWrapper", "Thread", "HASH", "Connection", "StringIO",
-    "list", "dict", "value", "FrameLocalsProxy",
+    "list", "dict", "value", "FrameLocalsProxy", "batched",
 }  # fmt: skip
 """Kinds of what cannot be copied: among them are lists nested too deeply, and a `StringIO` that was closed."""
 

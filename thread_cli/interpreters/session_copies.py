@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import cmp_to_key
 from importlib import import_module
-from itertools import chain, pairwise
 from json.scanner import make_scanner
 from struct import Struct
 from threading import local
@@ -31,7 +30,7 @@ from types import BuiltinFunctionType, MappingProxyType, ModuleType, SimpleNames
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters.session_functions import DELETING, HEAP, seen
-from thread_cli.interpreters.session_iterators import ITERATING, READING
+from thread_cli.interpreters.session_iterators import ITERATING, OTHERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -302,16 +301,10 @@ def _weak_proxy(target: Any) -> Any:
     return weakref.proxy(_Gone() if target is None else target)
 
 
-def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
-    """An iterator over pairs, which holds what it goes over, and the item that it has passed last."""
-    iterator, *last = gc.get_referents(pairs)[-2:] if gc.get_referents(pairs) else [iter(())]
-    return pairwise, (chain(last, iterator),)
-
-
 _ITERATORS: Final = [kind for kind in vars(itertools).values() if "__reduce__" in getattr(kind, "__dict__", ())]
 _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     **ITERATING,
-    **READING,
+    **OTHERS,
     **dict.fromkeys(_VIEWS, _reduced_view),
     **dict.fromkeys(_ITERATORS, _reduced_iterator),
     ModuleType: _reduced_module,
@@ -327,7 +320,6 @@ _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     super: _reduced_super,
     weakref.WeakMethod: _reduced_method,
     **dict.fromkeys((weakref.ProxyType, weakref.CallableProxyType), _reduced_weak_proxy),
-    pairwise: _reduced_pairs,
     random.SystemRandom: lambda _: (random.SystemRandom, ()),
     local: _reduced_local,
     type(cast("Any", json.JSONDecoder()).scan_once): _reduced_scanner,

@@ -1,22 +1,23 @@
 """How iterators become bytes that the standard pickle does not copy, or not as they are, and the readers of `csv`.
 
 An iterator over a dictionary or a set goes on over the copy of that dictionary or set, and sees what is changed in it.
-It begins anew and is then brought to where the original is, once the copies are as they should be.
+It begins anew and is then brought to where the original is, once the copies are as they should be. What an iterator
+goes over is asked of the garbage collector; where this Python tells it otherwise than is known here, pairs (`pairwise`)
+are not copied.
 """
 
 from __future__ import annotations
 
 import csv
 import gc
-from collections.abc import Iterator
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["ITERATING", "READING", "bring", "dialect_told", "taken"]
+__all__ = ["ITERATING", "OTHERS", "bring", "dialect_told", "taken"]
 
 _dict, _set, _frozenset = cast("Any", dict), cast("Any", set), cast("Any", frozenset)
 _csv = cast("Any", csv)
@@ -77,6 +78,88 @@ def _failing(kind: type[Any], view: str) -> Iterator[Any]:
     return iterator
 
 
+# --- pairs
+
+
+class _Passed(chain[Any]):
+    """An iterator before which stand items that the original has passed already: of these it holds none that it has
+    passed itself.
+    """
+
+    __slots__ = ("first", "iterator")
+    first: Iterator[Any]
+    iterator: Iterator[Any]
+
+
+def _passed(first: Iterable[Any], iterator: Iterator[Any]) -> _Passed:
+    first = iter(first)
+    made = _Passed(first, _Over(iterator))
+    made.first, made.iterator = first, iterator
+    return made
+
+
+class _Over:
+    """Leads to an iterator without a call of its own `__iter__`, which may be the code's and begin anew."""
+
+    __slots__ = ("_iterator",)
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._iterator
+
+
+def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
+    """An iterator over pairs, with the iterator below it and the item that it has passed last.
+
+    Raises:
+        ValueError: this Python keeps these in another way than is known here.
+    """
+    if not _KNOWN:
+        raise ValueError("pairs, as this Python keeps them")
+    if not (parts := _parts(pairs)):
+        return pairwise, ((),)
+    iterator, *last = parts
+    if type(iterator) is _Passed:  # a copy itself
+        return _pairs, (last or iterator.first, iterator.iterator)
+    return _pairs, (last, iterator)
+
+
+def _pairs(first: Iterable[Any], iterator: Iterator[Any]) -> Any:
+    return pairwise(_passed(first, iterator))
+
+
+def _parts(pairs: Any) -> list[Any]:
+    """The iterator below and the item passed last, as far as there are any."""
+    held = _held(pairs)
+    return held[: len(held) - _SPARE]
+
+
+def _held(pairs: Any) -> list[Any]:
+    """All that pairs hold: from Python 3.12 on their type stands before it, which is left out."""
+    held = gc.get_referents(pairs)
+    return held[1:] if held and held[0] is pairwise else held
+
+
+_SPARE: Final = len(_held(pairwise(()))) - 1
+"""From Python 3.13 on a tuple stands behind it, the next pair to be."""
+
+
+def _is_known() -> bool:
+    """Whether this Python keeps pairs as `_parts` expects, which no interface of it promises."""
+    below = iter("abc")
+    pairs: Any = pairwise(below)
+    told = [_parts(pairs)]
+    for _ in range(3):
+        next(pairs, None)
+        told.append(_parts(pairs))
+    return told == [[below], [below, "b"], [below, "c"], []]
+
+
+_KNOWN: Final = _is_known()
+
+
 # --- the readers and writers of `csv`
 
 _WRITER: Final = cast("Any", type(_csv.writer(SimpleNamespace(write=len))))
@@ -105,18 +188,20 @@ def _writer(write: Any, dialect: dict[str, Any]) -> Any:
 def _reduced_reader(reader: Any) -> tuple[Any, ...]:
     """A reader, with the lines that it has still to read."""
     parts: list[Any] = gc.get_referents(reader)
-    lines = next(filter(lambda each: isinstance(each, Iterator), parts))
-    return _reader, (lines, dialect_told(reader.dialect), reader.line_num)
+    lines = next(each for each in parts if hasattr(cast("Any", type(each)), "__next__"))
+    below = lines.iterator if type(lines) is _Passed else lines
+    return _reader, (below, dialect_told(reader.dialect), reader.line_num)
 
 
 def _reader(lines: Iterator[str], dialect: dict[str, Any], number: int) -> Any:
-    reader = csv.reader(chain(repeat("", number), lines) if number else lines, **dialect)
+    reader = csv.reader(_passed(repeat("", number), lines), **dialect)
     bring(reader, number)
     return reader
 
 
 ITERATING: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = dict.fromkeys(_KINDS, _reduced_iterator)
-READING: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
+OTHERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
+    pairwise: _reduced_pairs,
     _WRITER: _reduced_writer,
     _READER: _reduced_reader,
 }
