@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import decimal
 import gc
-import itertools
 import json
 import operator
 import random
 import re
 import sys
-import warnings
 import weakref
 from _collections_abc import dict_items, dict_keys, dict_values
 from _thread import RLock, allocate_lock
 from collections import OrderedDict
-from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import cmp_to_key
 from importlib import import_module
@@ -33,7 +30,7 @@ from thread_cli.interpreters.session_functions import DELETING, HEAP, seen
 from thread_cli.interpreters.session_iterators import ITERATING, OTHERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 __all__ = ["note_standard", "reduced_other", "standard"]
 
@@ -177,29 +174,6 @@ def _reduced_weak(reference: weakref.ref[Any]) -> tuple[Any, ...]:
     return _weak, (reference(),)
 
 
-def _reduced_iterator(iterator: Any) -> tuple[Any, ...]:
-    """An iterator of `itertools`. Python 3.12 and 3.13 warn where one is copied, which code can turn into an error."""
-    with _without_warnings():
-        make, args, *state = iterator.__reduce__()
-    return make, args, *([(state[0],), None, None, _set_iterator] if state and state[0] is not None else [])
-
-
-def _set_iterator(made: Any, state: tuple[Any]) -> None:
-    with _without_warnings():
-        made.__setstate__(*state)
-
-
-@contextmanager
-def _without_warnings() -> Generator[None]:
-    with _catch_warnings():
-        _filter_warnings("ignore")
-        yield
-
-
-_catch_warnings: Final = warnings.catch_warnings
-_filter_warnings: Final = warnings.simplefilter
-
-
 def _weak_items(items: Any) -> tuple[Any, ...]:
     return _weak_dict, (type(items), dict(items.items()))
 
@@ -301,12 +275,10 @@ def _weak_proxy(target: Any) -> Any:
     return weakref.proxy(_Gone() if target is None else target)
 
 
-_ITERATORS: Final = [kind for kind in vars(itertools).values() if "__reduce__" in getattr(kind, "__dict__", ())]
 _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     **ITERATING,
     **OTHERS,
     **dict.fromkeys(_VIEWS, _reduced_view),
-    **dict.fromkeys(_ITERATORS, _reduced_iterator),
     ModuleType: _reduced_module,
     MappingProxyType: _reduced_proxy,
     memoryview: _reduced_memory,

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import csv
 import gc
-from itertools import chain, pairwise, repeat
+import itertools
+import warnings
+from contextlib import contextmanager
+from itertools import chain, groupby, pairwise, repeat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from thread_cli.interpreters.session_classes import is_own
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 __all__ = ["ITERATING", "OTHERS", "bring", "dialect_told", "taken"]
 
@@ -78,6 +83,84 @@ def _failing(kind: type[Any], view: str) -> Iterator[Any]:
     return iterator
 
 
+# --- iterators that are made over other iterators
+
+
+class _Over:
+    """Leads to an iterator without a call of its own `__iter__`, which may be the code's and begin anew."""
+
+    __slots__ = ("_iterator",)
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._iterator
+
+
+def _reduced_tool(iterator: Any) -> tuple[Any, ...]:
+    """An iterator of `itertools` or a builtin one. Python 3.12 and 3.13 warn where one is copied, which code can turn
+    into an error.
+    """
+    with _without_warnings():
+        make, args, *state = iterator.__reduce__()
+    if type(iterator) in _MADE_OVER:
+        args = tuple(_Over(each) if _begins(each) else each for each in args)
+    return make, args, *([(state[0],), None, None, _set_tool] if state and state[0] is not None else [])
+
+
+def _begins(value: Any) -> bool:
+    """Whether a value is an iterator whose `__iter__` may do anything."""
+    kind = cast("type[Any]", type(value))
+    return is_own(kind) and hasattr(kind, "__next__") and not callable(value)
+
+
+def _set_tool(made: Any, state: tuple[Any]) -> None:
+    with _without_warnings():
+        made.__setstate__(*state)
+
+
+@contextmanager
+def _without_warnings() -> Generator[None]:
+    with _catch_warnings():
+        _filter_warnings("ignore")
+        yield
+
+
+_catch_warnings: Final = warnings.catch_warnings
+_filter_warnings: Final = warnings.simplefilter
+_TOOLS: Final = {kind for kind in vars(itertools).values() if "__reduce__" in getattr(kind, "__dict__", ())}
+"""What `itertools` can copy: from Python 3.14 on nothing."""
+_MADE_OVER: Final = {enumerate, filter, map, zip} | {
+    kind for kind in _TOOLS if not kind.__name__.startswith("_") and kind is not repeat
+}
+"""Types that are called with the iterators that they go over."""
+
+
+def _reduced_groups(groups: Any) -> tuple[Any, ...]:
+    """An iterator over groups. Where a group has given items, the standard way leaves out the key of that group.
+
+    Raises:
+        ValueError: this Python keeps the key in another way than is known here.
+    """
+    reduced = _reduced_tool(groups)
+    key = gc.get_referents(groups)[_UNGROUPED:]
+    if len(reduced) > 2 or not key:
+        return reduced
+    if not _KNOWN:
+        raise ValueError("groups, as this Python keeps them")
+    return *reduced, key, None, None, _set_groups
+
+
+def _set_groups(made: Any, key: list[Any]) -> None:
+    with _without_warnings():
+        made.__setstate__((*key, None, *key))
+    next(cast("Any", itertools)._grouper(made, *key))  # which takes the item that was put there
+
+
+_UNGROUPED: Final = len(gc.get_referents(groupby(())))
+
+
 # --- pairs
 
 
@@ -96,18 +179,6 @@ def _passed(first: Iterable[Any], iterator: Iterator[Any]) -> _Passed:
     made = _Passed(first, _Over(iterator))
     made.first, made.iterator = first, iterator
     return made
-
-
-class _Over:
-    """Leads to an iterator without a call of its own `__iter__`, which may be the code's and begin anew."""
-
-    __slots__ = ("_iterator",)
-
-    def __init__(self, iterator: Iterator[Any]) -> None:
-        self._iterator = iterator
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._iterator
 
 
 def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
@@ -147,14 +218,19 @@ _SPARE: Final = len(_held(pairwise(()))) - 1
 
 
 def _is_known() -> bool:
-    """Whether this Python keeps pairs as `_parts` expects, which no interface of it promises."""
+    """Whether this Python keeps pairs as `_parts` expects, and the key of a group as `_reduced_groups` does, which no
+    interface of it promises.
+    """
     below = iter("abc")
     pairs: Any = pairwise(below)
     told = [_parts(pairs)]
     for _ in range(3):
         next(pairs, None)
         told.append(_parts(pairs))
-    return told == [[below], [below, "b"], [below, "c"], []]
+    groups = groupby("aab")
+    _, group = next(groups)
+    next(group)
+    return told == [[below], [below, "b"], [below, "c"], []] and gc.get_referents(groups)[_UNGROUPED:] == ["a"]
 
 
 _KNOWN: Final = _is_known()
@@ -201,6 +277,8 @@ def _reader(lines: Iterator[str], dialect: dict[str, Any], number: int) -> Any:
 
 ITERATING: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = dict.fromkeys(_KINDS, _reduced_iterator)
 OTHERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
+    **dict.fromkeys((*_TOOLS, *_MADE_OVER), _reduced_tool),
+    **({groupby: _reduced_groups} if groupby in _TOOLS else {}),
     pairwise: _reduced_pairs,
     _WRITER: _reduced_writer,
     _READER: _reduced_reader,
