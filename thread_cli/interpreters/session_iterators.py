@@ -38,10 +38,10 @@ _KINDS: Final[dict[Any, str]] = {
 
 def taken(iterator: Any) -> int:
     """How many items an iterator has passed; 0 where it passes no more."""
-    if not gc.get_referents(iterator):
+    if (over := _over(iterator)) is None:
         return 0
     try:
-        return len(_over(iterator)) - len(iterator.__reduce__()[1][0])
+        return len(over) - len(iterator.__reduce__()[1][0])
     except RuntimeError:
         return 0
 
@@ -53,21 +53,22 @@ def bring(iterator: Iterator[Any], passed: int) -> None:
 
 
 def _over(iterator: Any) -> Any:
+    """What an iterator goes over; None where it is at its end, and has left it."""
     parts: list[Any] = gc.get_referents(iterator)
-    return next(each for each in parts if isinstance(each, (_dict, _set, _frozenset)))
+    return next((each for each in parts if isinstance(each, (_dict, _set, _frozenset))), None)
 
 
 def _reduced_iterator(iterator: Any) -> tuple[Any, ...] | None:
     """An iterator at its beginning, or one that fails where the size of what it goes over has changed; None where it is
     at its end, and has left what it went over.
     """
-    if not gc.get_referents(iterator):
+    if (over := _over(iterator)) is None:
         return None
     try:
         iterator.__reduce__()
     except RuntimeError:
-        return _failing, (type(_over(iterator)), _KINDS[type(iterator)])
-    return _iterator, (_over(iterator), _KINDS[type(iterator)])
+        return _failing, (type(over), _KINDS[type(iterator)])
+    return _iterator, (over, _KINDS[type(iterator)])
 
 
 def _iterator(over: Any, view: str) -> Iterator[Any]:
