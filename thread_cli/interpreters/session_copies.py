@@ -158,7 +158,9 @@ def _lock(locked: bool) -> Any:
 
 def _reduced_repeated(lock: Any) -> tuple[Any, ...]:
     times = re.search(r"count=([0-9]+)", repr(lock))
-    return _repeated_lock, (int(times[1]) if times else 0,)
+    if times is None:
+        raise ValueError("a lock that does not tell how often it is held")
+    return _repeated_lock, (int(times[1]),)
 
 
 def _repeated_lock(times: int) -> Any:
