@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sessions import computed, in_statements
 
 from thread_cli.engine.namespace import Namespace
-from thread_cli.interpreters import session_functions, session_generics, session_iterators
+from thread_cli.interpreters import session_errors, session_functions, session_generics, session_iterators
 from thread_cli.interpreters.session_pickling import Unkept, loaded, pickled
 from thread_cli.interpreters.session_sets import layout
 
@@ -66,15 +66,25 @@ def test_copies_on_a_python_that_keeps_things_in_another_way_are_refused_or_reme
     """A later Python may; each that these tests run on is known."""
     function, pairs, below = lru_cache(lambda number: number + 1), pairwise("abc"), TypeVar("below", bound=int)
     assert [function(1), function(1), next(pairs)] == [2, 2, ("a", "b")]
-    values = {"function": function, "pairs": pairs, "variable": below, "kind": NewType("kind", int)}
+    with pytest.raises(ZeroDivisionError) as raised:
+        print(1 // 0)
+    values = {
+        "function": function,
+        "pairs": pairs,
+        "variable": below,
+        "kind": NewType("kind", int),
+        "error": raised.value,
+    }
     copies = loaded(pickled(values, ()).data, values)
+    assert copies["error"].__traceback__.tb_lineno == raised.value.__traceback__.tb_lineno
     assert copies["function"].cache_info().hits == 1
     assert (list(copies["pairs"]), copies["variable"].__bound__, copies["kind"](3)) == ([("b", "c")], int, 3)
-    for module in (session_functions, session_generics, session_iterators):
+    for module in (session_errors, session_functions, session_generics, session_iterators):
         assert module._KNOWN
         monkeypatch.setattr(module, "_KNOWN", False)
     copies = loaded(pickled(values, ()).data, values)
     assert (copies["function"].cache_info().hits, copies["function"](1), copies["kind"](3)) == (0, 2, 3)
+    assert (repr(copies["error"]), copies["error"].__traceback__) == (repr(raised.value), None)
     for name, told in (("pairs", "a pairwise cannot be copied"), ("variable", "a TypeVar cannot be copied")):
         assert issubclass(type(copies[name]), Unkept)
         with pytest.raises(RuntimeError, match=told):
