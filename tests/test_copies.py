@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from typing import Any
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NewType, TypeVar
 
 import pytest
 from cases import BACK, FORK, JOIN, TABLE, label
@@ -14,14 +16,15 @@ from hypothesis import strategies as st
 from sessions import computed, in_statements
 
 from thread_cli.engine.namespace import Namespace
-from thread_cli.interpreters.session_pickling import loaded, pickled
+from thread_cli.interpreters import session_errors, session_functions, session_generics, session_iterators
+from thread_cli.interpreters.session_pickling import Unkept, loaded, pickled
 from thread_cli.interpreters.session_sets import layout
 
 SEVERAL = [each for each in TABLE if len(each) > 1]
 SEVERAL += [in_statements(each) for each in TABLE if len(each) == 1 and "\nclass " in f"\n{each[0]}"]
 UNCOPIED = {
     "generator", "coroutine", "TextIOWrapper", "Thread", "HASH", "Connection", "StringIO",
-    "list", "dict", "value", "FrameLocalsProxy",
+    "list", "dict", "value", "FrameLocalsProxy", "batched",
 }  # fmt: skip
 """Kinds of what cannot be copied: among them are lists nested too deeply, and a `StringIO` that was closed."""
 
@@ -57,6 +60,35 @@ async def test_reading_what_a_copy_holds_changes_nothing(variables) -> None:
             assert (case[0], list(outcome.names), outcome.error) == (case[0], ["_"], None)
             for thread in (f"{place}", f"{place}.0"):
                 variables.ended(thread)
+
+
+def test_copies_on_a_python_that_keeps_things_in_another_way_are_refused_or_remember_nothing(monkeypatch) -> None:
+    """A later Python may; each that these tests run on is known."""
+    function, pairs, below = lru_cache(lambda number: number + 1), pairwise("abc"), TypeVar("below", bound=int)
+    assert [function(1), function(1), next(pairs)] == [2, 2, ("a", "b")]
+    with pytest.raises(ZeroDivisionError) as raised:
+        print(1 // 0)
+    values = {
+        "function": function,
+        "pairs": pairs,
+        "variable": below,
+        "kind": NewType("kind", int),
+        "error": raised.value,
+    }
+    copies = loaded(pickled(values, ()).data, values)
+    assert copies["error"].__traceback__.tb_lineno == raised.value.__traceback__.tb_lineno
+    assert copies["function"].cache_info().hits == 1
+    assert (list(copies["pairs"]), copies["variable"].__bound__, copies["kind"](3)) == ([("b", "c")], int, 3)
+    for module in (session_errors, session_functions, session_generics, session_iterators):
+        assert module._KNOWN
+        monkeypatch.setattr(module, "_KNOWN", False)
+    copies = loaded(pickled(values, ()).data, values)
+    assert (copies["function"].cache_info().hits, copies["function"](1), copies["kind"](3)) == (0, 2, 3)
+    assert (repr(copies["error"]), copies["error"].__traceback__) == (repr(raised.value), None)
+    for name, told in (("pairs", "a pairwise cannot be copied"), ("variable", "a TypeVar cannot be copied")):
+        assert issubclass(type(copies[name]), Unkept)
+        with pytest.raises(RuntimeError, match=told):
+            iter(copies[name])
 
 
 _CHANGES = st.lists(st.tuples(st.sampled_from(["add", "discard", "pop"]), st.integers(0, 40)), max_size=120)

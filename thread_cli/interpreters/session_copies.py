@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import decimal
 import gc
-import itertools
 import json
 import operator
 import random
 import re
 import sys
-import warnings
 import weakref
 from _collections_abc import dict_items, dict_keys, dict_values
 from _thread import RLock, allocate_lock
 from collections import OrderedDict
-from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import cmp_to_key
 from importlib import import_module
-from itertools import chain, pairwise
 from json.scanner import make_scanner
 from struct import Struct
 from threading import local
@@ -31,10 +27,10 @@ from types import BuiltinFunctionType, MappingProxyType, ModuleType, SimpleNames
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters.session_functions import DELETING, HEAP, seen
-from thread_cli.interpreters.session_iterators import ITERATING, READING
+from thread_cli.interpreters.session_iterators import ITERATING, OTHERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 __all__ = ["note_standard", "reduced_other", "standard"]
 
@@ -162,7 +158,9 @@ def _lock(locked: bool) -> Any:
 
 def _reduced_repeated(lock: Any) -> tuple[Any, ...]:
     times = re.search(r"count=([0-9]+)", repr(lock))
-    return _repeated_lock, (int(times[1]) if times else 0,)
+    if times is None:
+        raise ValueError("a lock that does not tell how often it is held")
+    return _repeated_lock, (int(times[1]),)
 
 
 def _repeated_lock(times: int) -> Any:
@@ -176,29 +174,6 @@ def _reduced_weak(reference: weakref.ref[Any]) -> tuple[Any, ...]:
     if reference.__callback__ is not None:
         raise ValueError("a reference that calls back")
     return _weak, (reference(),)
-
-
-def _reduced_iterator(iterator: Any) -> tuple[Any, ...]:
-    """An iterator of `itertools`. Python 3.12 and 3.13 warn where one is copied, which code can turn into an error."""
-    with _without_warnings():
-        make, args, *state = iterator.__reduce__()
-    return make, args, *([(state[0],), None, None, _set_iterator] if state and state[0] is not None else [])
-
-
-def _set_iterator(made: Any, state: tuple[Any]) -> None:
-    with _without_warnings():
-        made.__setstate__(*state)
-
-
-@contextmanager
-def _without_warnings() -> Generator[None]:
-    with _catch_warnings():
-        _filter_warnings("ignore")
-        yield
-
-
-_catch_warnings: Final = warnings.catch_warnings
-_filter_warnings: Final = warnings.simplefilter
 
 
 def _weak_items(items: Any) -> tuple[Any, ...]:
@@ -302,18 +277,10 @@ def _weak_proxy(target: Any) -> Any:
     return weakref.proxy(_Gone() if target is None else target)
 
 
-def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
-    """An iterator over pairs, which holds what it goes over, and the item that it has passed last."""
-    iterator, *last = gc.get_referents(pairs)[-2:] if gc.get_referents(pairs) else [iter(())]
-    return pairwise, (chain(last, iterator),)
-
-
-_ITERATORS: Final = [kind for kind in vars(itertools).values() if "__reduce__" in getattr(kind, "__dict__", ())]
 _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     **ITERATING,
-    **READING,
+    **OTHERS,
     **dict.fromkeys(_VIEWS, _reduced_view),
-    **dict.fromkeys(_ITERATORS, _reduced_iterator),
     ModuleType: _reduced_module,
     MappingProxyType: _reduced_proxy,
     memoryview: _reduced_memory,
@@ -327,7 +294,6 @@ _REDUCERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     super: _reduced_super,
     weakref.WeakMethod: _reduced_method,
     **dict.fromkeys((weakref.ProxyType, weakref.CallableProxyType), _reduced_weak_proxy),
-    pairwise: _reduced_pairs,
     random.SystemRandom: lambda _: (random.SystemRandom, ()),
     local: _reduced_local,
     type(cast("Any", json.JSONDecoder()).scan_once): _reduced_scanner,

@@ -1,6 +1,7 @@
 """How exceptions become bytes, with what they were caused by and where they were raised.
 
-A traceback is made again of frames that say the same of where they were, and hold nothing of what they held.
+A traceback is made again of frames that say the same of where they were, and hold nothing of what they held. Where this
+Python does not let frames say so, copies of exceptions have no traceback.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def reduced_exception(error: BaseException, *, own: bool) -> tuple[Any, ...] | N
         for kinds, names_ in _LINKS.items()
         if isinstance(error, kinds)
         for name in names_
-        if (value := getattr(error, name)) not in (None, False)
+        if (value := getattr(error, name)) not in (None, False) and (_KNOWN or name != "__traceback__")
     }
     if own:
         return _exception, (type(error), error.args), (links, error.__dict__), None, None, _set_exception
@@ -78,7 +79,13 @@ class _Place(NamedTuple):
 
 
 def reduced_traceback(traceback: TracebackType) -> tuple[Any, ...]:
-    """The frames that an exception went through, from the outermost on."""
+    """The frames that an exception went through, from the outermost on.
+
+    Raises:
+        ValueError: this Python keeps where a frame was in another way than is known here.
+    """
+    if not _KNOWN:
+        raise ValueError("a traceback, as this Python keeps it")
     return _traceback, ([tuple(_place(each)) for each in _frames(traceback)],)
 
 
@@ -148,3 +155,16 @@ def _entry(kind: int, units: int, *numbers: int) -> bytes:
             number >>= 6  # noqa: PLW2901 - what is left of it
         parts.append(number)
     return bytes(parts)
+
+
+def _is_known() -> bool:
+    """Whether a traceback tells what it was made of: the table of positions is no interface of Python."""
+    place = _Place(None, "file", "name", "Class.name", 300, 302, (301, 4, 80))
+    try:
+        made = _traceback([place])
+        return made is not None and _place(made) == place
+    except Exception:  # noqa: BLE001 - whatever another Python makes of it
+        return False
+
+
+_KNOWN: Final = _is_known()

@@ -4,7 +4,8 @@
 constraints, defaults and values where they are first asked for. So does a copy: it takes along the functions that
 evaluate them. Where such a function sees the names of a class, it is called before the copy is made.
 
-The order of what these objects hold is that of Objects/typevarobject.c, in CPython 3.12 and 3.13.
+The order of what these objects hold is that of Objects/typevarobject.c, in CPython 3.12 and 3.13. On a Python that has
+another order, variables and aliases are not copied.
 """
 
 from __future__ import annotations
@@ -68,10 +69,16 @@ class _Part(NamedTuple):
 
 
 def reduced_generic(value: Any) -> tuple[Any, ...] | None:
-    """A type variable, an alias or a new type that code made; None where its name in a module leads to it."""
+    """A type variable, an alias or a new type that code made; None where its name in a module leads to it.
+
+    Raises:
+        ValueError: this Python keeps what it evaluates late in another way than is known here.
+    """
     name, module = str(value.__name__), value.__module__
     if module not in ("__main__", None) and getattr(sys.modules.get(module), name, None) is value:
         return None
+    if not _KNOWN and cast("Any", type(value)) is not typing.NewType:
+        raise ValueError("what is evaluated late, as this Python keeps it")
     parts = _parts(value)
     if not parts and (made_with := _arguments(value)) is not None:
         return _constructed, (_identity(value), type(value), module, *made_with)
@@ -212,3 +219,37 @@ def _complete(made: Any, functions: dict[str, tuple[bool, Any]]) -> None:
                 late.function = what
             else:
                 late.value = (what,)
+
+
+_PROBE: Final = "def f[A: int, B: (int, str), C, D{default}](): pass\ntype E = int"
+
+
+def _is_known() -> bool:
+    """Whether this Python keeps what it evaluates late as `_parts` expects, which no interface of it promises."""
+    if _ALIAS is None:
+        return True
+    default = hasattr(typing.TypeVar, "has_default")
+    space: dict[str, Any] = {}
+    source = _PROBE.format(default=": int = str" if default else ": int")
+    exec(compile(source, "<string>", "exec", dont_inherit=True), space)  # noqa: S102 - our own code
+    *variables, last = space["f"].__type_params__
+    told: list[tuple[Any, dict[str, Any]]] = [
+        *zip(variables, ({"bound": int}, {"constraints": (int, str)}, {}), strict=True),
+        (last, {"bound": int, "default": str} if default else {"bound": int}),
+        (space["E"], {"value": int}),
+    ]
+    try:
+        for probe, values in told:
+            for done in (False, True):
+                parts = _parts(probe)
+                found = {part.role: part.function() for part in parts if part.done is done}
+                if len(parts) != len(values) or found != values or evaluated(probe) != (values if done else {}):
+                    return False
+                for role in values:
+                    getattr(probe, _ATTRIBUTES[role])
+    except Exception:  # noqa: BLE001 - whatever another Python makes of it
+        return False
+    return True
+
+
+_KNOWN: Final = _is_known()

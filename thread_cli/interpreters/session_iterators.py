@@ -1,22 +1,28 @@
 """How iterators become bytes that the standard pickle does not copy, or not as they are, and the readers of `csv`.
 
 An iterator over a dictionary or a set goes on over the copy of that dictionary or set, and sees what is changed in it.
-It begins anew and is then brought to where the original is, once the copies are as they should be.
+It begins anew and is then brought to where the original is, once the copies are as they should be. What an iterator
+goes over is asked of the garbage collector; where this Python tells it otherwise than is known here, pairs (`pairwise`)
+are not copied.
 """
 
 from __future__ import annotations
 
 import csv
 import gc
-from collections.abc import Iterator
-from itertools import chain, repeat
+import itertools
+import warnings
+from contextlib import contextmanager
+from itertools import chain, groupby, pairwise, repeat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from thread_cli.interpreters.session_classes import is_own
 
-__all__ = ["ITERATING", "READING", "bring", "dialect_told", "taken"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+__all__ = ["ITERATING", "OTHERS", "bring", "dialect_told", "taken"]
 
 _dict, _set, _frozenset = cast("Any", dict), cast("Any", set), cast("Any", frozenset)
 _csv = cast("Any", csv)
@@ -32,10 +38,10 @@ _KINDS: Final[dict[Any, str]] = {
 
 def taken(iterator: Any) -> int:
     """How many items an iterator has passed; 0 where it passes no more."""
-    if not gc.get_referents(iterator):
+    if (over := _over(iterator)) is None:
         return 0
     try:
-        return len(_over(iterator)) - len(iterator.__reduce__()[1][0])
+        return len(over) - len(iterator.__reduce__()[1][0])
     except RuntimeError:
         return 0
 
@@ -47,21 +53,22 @@ def bring(iterator: Iterator[Any], passed: int) -> None:
 
 
 def _over(iterator: Any) -> Any:
+    """What an iterator goes over; None where it is at its end, and has left it."""
     parts: list[Any] = gc.get_referents(iterator)
-    return next(each for each in parts if isinstance(each, (_dict, _set, _frozenset)))
+    return next((each for each in parts if isinstance(each, (_dict, _set, _frozenset))), None)
 
 
 def _reduced_iterator(iterator: Any) -> tuple[Any, ...] | None:
     """An iterator at its beginning, or one that fails where the size of what it goes over has changed; None where it is
     at its end, and has left what it went over.
     """
-    if not gc.get_referents(iterator):
+    if (over := _over(iterator)) is None:
         return None
     try:
         iterator.__reduce__()
     except RuntimeError:
-        return _failing, (type(_over(iterator)), _KINDS[type(iterator)])
-    return _iterator, (_over(iterator), _KINDS[type(iterator)])
+        return _failing, (type(over), _KINDS[type(iterator)])
+    return _iterator, (over, _KINDS[type(iterator)])
 
 
 def _iterator(over: Any, view: str) -> Iterator[Any]:
@@ -75,6 +82,159 @@ def _failing(kind: type[Any], view: str) -> Iterator[Any]:
     iterator = _iterator(over, view)
     over.clear()
     return iterator
+
+
+# --- iterators that are made over other iterators
+
+
+class _Over:
+    """Leads to an iterator without a call of its own `__iter__`, which may be the code's and begin anew."""
+
+    __slots__ = ("_iterator",)
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._iterator
+
+
+def _reduced_tool(iterator: Any) -> tuple[Any, ...]:
+    """An iterator of `itertools` or a builtin one. Python 3.12 and 3.13 warn where one is copied, which code can turn
+    into an error.
+    """
+    with _without_warnings():
+        make, args, *state = iterator.__reduce__()
+    if type(iterator) in _MADE_OVER:
+        args = tuple(_Over(each) if _begins(each) else each for each in args)
+    return make, args, *([(state[0],), None, None, _set_tool] if state and state[0] is not None else [])
+
+
+def _begins(value: Any) -> bool:
+    """Whether a value is an iterator whose `__iter__` may do anything."""
+    kind = cast("type[Any]", type(value))
+    return is_own(kind) and hasattr(kind, "__next__") and not callable(value)
+
+
+def _set_tool(made: Any, state: tuple[Any]) -> None:
+    with _without_warnings():
+        made.__setstate__(*state)
+
+
+@contextmanager
+def _without_warnings() -> Generator[None]:
+    with _catch_warnings():
+        _filter_warnings("ignore")
+        yield
+
+
+_catch_warnings: Final = warnings.catch_warnings
+_filter_warnings: Final = warnings.simplefilter
+_TOOLS: Final = {kind for kind in vars(itertools).values() if "__reduce__" in getattr(kind, "__dict__", ())}
+"""What `itertools` can copy: from Python 3.14 on nothing."""
+_MADE_OVER: Final = {enumerate, filter, map, zip} | {
+    kind for kind in _TOOLS if not kind.__name__.startswith("_") and kind is not repeat
+}
+"""Types that are called with the iterators that they go over."""
+
+
+def _reduced_groups(groups: Any) -> tuple[Any, ...]:
+    """An iterator over groups. Where a group has given items, the standard way leaves out the key of that group.
+
+    Raises:
+        ValueError: this Python keeps the key in another way than is known here.
+    """
+    reduced = _reduced_tool(groups)
+    key = gc.get_referents(groups)[_UNGROUPED:]
+    if len(reduced) > 2 or not key:
+        return reduced
+    if not _KNOWN:
+        raise ValueError("groups, as this Python keeps them")
+    return *reduced, key, None, None, _set_groups
+
+
+def _set_groups(made: Any, key: list[Any]) -> None:
+    with _without_warnings():
+        made.__setstate__((*key, None, *key))
+    next(cast("Any", itertools)._grouper(made, *key))  # which takes the item that was put there
+
+
+_UNGROUPED: Final = len(gc.get_referents(groupby(())))
+
+
+# --- pairs
+
+
+class _Passed(chain[Any]):
+    """An iterator before which stand items that the original has passed already: of these it holds none that it has
+    passed itself.
+    """
+
+    __slots__ = ("first", "iterator")
+    first: Iterator[Any]
+    iterator: Iterator[Any]
+
+
+def _passed(first: Iterable[Any], iterator: Iterator[Any]) -> _Passed:
+    first = iter(first)
+    made = _Passed(first, _Over(iterator))
+    made.first, made.iterator = first, iterator
+    return made
+
+
+def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
+    """An iterator over pairs, with the iterator below it and the item that it has passed last.
+
+    Raises:
+        ValueError: this Python keeps these in another way than is known here.
+    """
+    if not _KNOWN:
+        raise ValueError("pairs, as this Python keeps them")
+    if not (parts := _parts(pairs)):
+        return pairwise, ((),)
+    iterator, *last = parts
+    if type(iterator) is _Passed:  # a copy itself
+        return _pairs, (last or iterator.first, iterator.iterator)
+    return _pairs, (last, iterator)
+
+
+def _pairs(first: Iterable[Any], iterator: Iterator[Any]) -> Any:
+    return pairwise(_passed(first, iterator))
+
+
+def _parts(pairs: Any) -> list[Any]:
+    """The iterator below and the item passed last, as far as there are any."""
+    held = _held(pairs)
+    return held[: len(held) - _SPARE]
+
+
+def _held(pairs: Any) -> list[Any]:
+    """All that pairs hold: from Python 3.12 on their type stands before it, which is left out."""
+    held = gc.get_referents(pairs)
+    return held[1:] if held and held[0] is pairwise else held
+
+
+_SPARE: Final = len(_held(pairwise(()))) - 1
+"""From Python 3.13 on a tuple stands behind it, the next pair to be."""
+
+
+def _is_known() -> bool:
+    """Whether this Python keeps pairs as `_parts` expects, and the key of a group as `_reduced_groups` does, which no
+    interface of it promises.
+    """
+    below = iter("abc")
+    pairs: Any = pairwise(below)
+    told = [_parts(pairs)]
+    for _ in range(3):
+        next(pairs, None)
+        told.append(_parts(pairs))
+    groups = groupby("aab")
+    _, group = next(groups)
+    next(group)
+    return told == [[below], [below, "b"], [below, "c"], []] and gc.get_referents(groups)[_UNGROUPED:] == ["a"]
+
+
+_KNOWN: Final = _is_known()
 
 
 # --- the readers and writers of `csv`
@@ -105,18 +265,22 @@ def _writer(write: Any, dialect: dict[str, Any]) -> Any:
 def _reduced_reader(reader: Any) -> tuple[Any, ...]:
     """A reader, with the lines that it has still to read."""
     parts: list[Any] = gc.get_referents(reader)
-    lines = next(filter(lambda each: isinstance(each, Iterator), parts))
-    return _reader, (lines, dialect_told(reader.dialect), reader.line_num)
+    lines = next(each for each in parts if hasattr(cast("Any", type(each)), "__next__"))
+    below = lines.iterator if type(lines) is _Passed else lines
+    return _reader, (below, dialect_told(reader.dialect), reader.line_num)
 
 
 def _reader(lines: Iterator[str], dialect: dict[str, Any], number: int) -> Any:
-    reader = csv.reader(chain(repeat("", number), lines) if number else lines, **dialect)
+    reader = csv.reader(_passed(repeat("", number), lines), **dialect)
     bring(reader, number)
     return reader
 
 
 ITERATING: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = dict.fromkeys(_KINDS, _reduced_iterator)
-READING: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
+OTHERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
+    **dict.fromkeys((*_TOOLS, *_MADE_OVER), _reduced_tool),
+    **({groupby: _reduced_groups} if groupby in _TOOLS else {}),
+    pairwise: _reduced_pairs,
     _WRITER: _reduced_writer,
     _READER: _reduced_reader,
 }

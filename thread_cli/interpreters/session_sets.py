@@ -111,10 +111,24 @@ def _removed() -> int:
     return pointers[hashes.index(-1)]
 
 
-_KNOWN = (
-    platform.python_implementation() == "CPython"
-    and sys.getsizeof(set[int]()) == ctypes.sizeof(_Set) + 16  # with what the garbage collector needs
-    and sys.byteorder == "little"
-    and ctypes.sizeof(ctypes.c_void_p) == 8
-)
+def _is_known() -> bool:
+    """Whether sets are as `_Set` says, by one whose table is known. Where there is no global interpreter lock, sets
+    have other parts and may be of the same size; so this looks no further than the set reaches before these are right.
+    """
+    if platform.python_implementation() != "CPython" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    items = {1, 2, 3}
+    items.discard(2)
+    with_collector = ctypes.sizeof(_Set) + 16
+    if sys.byteorder != "little" or sys.getsizeof(items) != with_collector:
+        return False
+    this = _Set.from_address(id(items))
+    table = ctypes.addressof(this) + _Set.small.offset
+    if (this.type, this.fill, this.used, this.mask, this.table) != (id(set), 3, 2, _SMALL - 1, table):
+        return False
+    pointers, hashes = _table(this)
+    return hashes[1:4] == [1, -1, 3] and [pointers[slot] for slot in (0, 1, 3)] == [0, id(1), id(3)]
+
+
+_KNOWN: Final = _is_known()
 _REMOVED: Final = _removed() if _KNOWN else 0
