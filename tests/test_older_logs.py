@@ -1,0 +1,112 @@
+"""Logs that an earlier version recorded (commit a37971d, `tests/logs/`): they are shown, reported and replayed as then.
+
+Beside each log stands a transcript: commands over it, and what that version printed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import thread
+from typer.testing import CliRunner
+
+from thread_cli.cli.app import app
+from thread_cli.contracts.events import parse_event
+from thread_cli.record import RunFolder
+
+LOGS = Path(__file__).parent / "logs"
+ADDED = {
+    "reasoning_tokens": "what a model thinks before it writes is counted apart",
+    "estimated": "tokens that are estimates are shown as such",
+    "cached_known": "what servers do not tell of their cache is shown as unknown",
+}
+"""Fields that reports for programs have besides those of then, and why."""
+
+PLAYED = {
+    "teacher-textcraft": ("textcraft", "--task", "131"),
+    "teacher-alfworld": ("alfworld", "--task", "3"),
+    "scripted": ("textcraft", "--task", "128"),
+    "plain-script": ("textcraft", "--task", "128"),
+    "free-text": ("none", "Which capitals?"),
+    "faulty": ("textcraft", "--task", "133"),
+    "limited": ("textcraft", "--task", "9", "--calls", "6"),
+    "embedded": ("textcraft", "--task", "131", "--prompt", "specialist"),
+    "data-datacommons": ("dataqa/datacommons", "--task", "test-0"),
+    "data-icu": ("dataqa/icu", "--task", "test-0"),
+    "bench-faulty": ("textcraft", "--task", "1"),
+}
+"""How each run was started, or an episode of it, without its model."""
+
+DIFFERENT = {
+    "plain-script": "the script ends after 2 answers",  # as then: a call that failed has no answer to be played
+    "data-datacommons": "Name: generated/Corvanna (Percent)",  # series are named with their units
+    "bench-faulty": "recorded code_ran error 'MemoryError: memory limit exceeded', now 'MemoryError'",  # CPython's words
+}
+"""Runs that go on otherwise now, each for a reason: what is told of the first difference."""
+
+
+def _commands() -> list[Any]:
+    found = []
+    for file in sorted(LOGS.glob("*.txt")):
+        for part in re.split(r"^\$ thread ", file.read_text(), flags=re.MULTILINE)[1:]:
+            line, _, told = part.partition("\n")
+            found.append(pytest.param(line.split(), told, id=line))
+    return found
+
+
+@pytest.mark.parametrize(("command", "told"), _commands())
+def test_a_command_prints_of_an_older_log_what_it_printed_then(
+    command: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(LOGS)
+    ran = CliRunner().invoke(app, command, env={"COLUMNS": "120"})
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert _without_added(command, ran.stdout) == told
+
+
+@pytest.mark.parametrize("file", sorted(LOGS.rglob("*.jsonl")), ids=lambda file: f"{file.parts[-2]}/{file.stem}")
+def test_an_event_of_an_older_log_is_read_with_all_its_fields(file: Path) -> None:
+    for line in file.read_bytes().splitlines():
+        recorded, read = json.loads(line), json.loads(parse_event(line).model_dump_json())
+        _within(recorded, read)
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_the_recording_of_an_older_run_plays_to_the_same_events(name: str, tmp_path: Path) -> None:
+    log = tmp_path / "again"
+    replayed = thread(
+        "run", *PLAYED[name], "--model", f"replay:{LOGS / name}", "--display", "none", "--log", str(log), cwd=tmp_path
+    )
+    if name in DIFFERENT:
+        assert "thread: the replay diverges in thread 0" in replayed.stderr
+        assert DIFFERENT[name] in replayed.stderr
+    else:
+        assert replayed.stderr.splitlines()[-1:] == ["replay: the same events as recorded"]
+    assert RunFolder.open(log).episodes()
+
+
+def _without_added(command: list[str], printed: str) -> str:
+    if "--json" in command:
+        return re.sub(rf',\n *"(?:{"|".join(ADDED)})": [^,\n]+', "", printed)
+    if "--csv" not in command:
+        return printed
+    rows = list(csv.reader(io.StringIO(printed)))
+    kept = [place for place, name in enumerate(rows[0]) if name.rpartition(".")[2] not in ADDED]
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows([row[place] for place in kept] for row in rows)
+    return written.getvalue()
+
+
+def _within(recorded: Any, read: Any) -> None:
+    """Whatever was recorded is read; what is new may stand beside it."""
+    if isinstance(recorded, dict):
+        for name, value in recorded.items():
+            _within(value, read[name])
+    else:
+        assert recorded == read
