@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ import pytest
 from processes import thread
 from typer.testing import CliRunner
 
+from thread_cli.assembly.config import Config
+from thread_cli.bench.plan import Plan
+from thread_cli.bench.playing import join, run
+from thread_cli.bench.runner import Ending
+from thread_cli.bench.suite import load
 from thread_cli.cli.app import app
+from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.events import parse_event
 from thread_cli.record import RunFolder
 
@@ -110,3 +117,48 @@ def _within(recorded: Any, read: Any) -> None:
             _within(value, read[name])
     else:
         assert recorded == read
+
+
+# --- bench runs are taken up again
+
+
+def _older(folder: Path, **edits: str) -> tuple[Path, dict[Path, bytes]]:
+    """A copy of an older bench run, its plan edited, and its results."""
+    run = shutil.copytree(LOGS / "bench-faulty", folder)
+    plan = run / "bench.toml"
+    for old, new in edits.items():
+        plan.write_text(plan.read_text().replace(f"{old} = ", f"{old} = {new} # "))
+    return run, {file: file.read_bytes() for file in run.glob("results/*.json")}
+
+
+def _plan(*, kernels: bool = True) -> Plan:
+    config = Config.of(
+        model={"spec": "faulty:garbage=0.3,seed=1+teacher", "kernels": kernels},
+        limits={"max_tokens": 500},  # which was the default
+    )
+    return Plan.of(load("textcraft-200"), config, limit=3)
+
+
+async def test_an_older_bench_run_is_complete_and_stays_as_it_is(tmp_path: Path) -> None:
+    folder, results = _older(tmp_path / "run")
+    assert (await run(_plan(), folder)).ending is Ending.complete
+    assert {file: file.read_bytes() for file in folder.glob("results/*.json")} == results
+
+
+async def test_an_older_bench_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    folder, results = _older(tmp_path / "run")
+    gone = min(results)
+    gone.unlink()
+    (folder / f"episodes/{gone.stem}.jsonl").unlink()
+    assert (await run(_plan(), folder)).ending is Ending.complete
+    again, before = json.loads(gone.read_bytes()), json.loads(results[gone])
+    assert [again[name] for name in ("key", "task", "failure")] == [before[name] for name in ("key", "task", "failure")]
+
+
+async def test_an_older_bench_run_without_kernels_goes_on_without_them_and_not_with_them(tmp_path: Path) -> None:
+    folder, results = _older(tmp_path / "run", kernels="false")
+    assert (await run(_plan(kernels=False), folder)).ending is Ending.complete
+    assert (await join(folder)).ending is Ending.complete
+    assert set(folder.glob("results/*.json")) == set(results)
+    with pytest.raises(UserError, match=r"model\.kernels was False, is now True"):
+        await run(_plan(), folder)
