@@ -35,6 +35,12 @@ ADDED = {
 }
 """Fields that reports for programs have besides those of then, and why."""
 
+RENAMED = {
+    r"reading ([\d,]+ of [\d,]+/s) · writing ": r"prefill \1 · decode ",
+    r"drafts (\d+%) of ([\d,]+) right · batch ": r"acceptance rate \1 of \2 drafts · batch size ",
+}
+"""What is shown by the field's words now: patterns of what was shown then, and what has become of it."""
+
 PLAYED = {
     "teacher-textcraft": ("textcraft", "--task", "131"),
     "teacher-alfworld": ("alfworld", "--task", "3"),
@@ -71,6 +77,8 @@ def _commands() -> list[Any]:
 def test_a_command_prints_of_an_older_log_what_it_printed_then(
     command: list[str], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for pattern, now in RENAMED.items():
+        told = re.sub(pattern, now, told)
     monkeypatch.chdir(LOGS)
     ran = CliRunner().invoke(app, command, env={"COLUMNS": "120"})
     assert (ran.exit_code, ran.stderr) == (0, "")
@@ -117,6 +125,19 @@ def _within(recorded: Any, read: Any) -> None:
             _within(value, read[name])
     else:
         assert recorded == read
+
+
+def test_older_results_of_a_local_model_are_reported_by_the_words_of_the_field(tmp_path: Path) -> None:
+    run = shutil.copytree(LOGS / "bench-variants", tmp_path / "run")
+    recorded = {"drafted": 10, "accepted": 8, "steps": 5, "company": 8, "reading": 2.0, "writing": 4.0}
+    for file in run.glob("results/*.json"):
+        result = json.loads(file.read_bytes())
+        result["totals"]["local"] = recorded
+        file.write_text(json.dumps(result))
+    (told,) = json.loads(CliRunner().invoke(app, ["report", str(run), "--json"]).stdout)
+    assert (told["local"]["batch_size"], told["local"]["accepted"]) == (1.6, 32)
+    assert told["local"]["prefill_speed"] == told["tokens"]["prompt"] / 8
+    assert told["local"]["decode_speed"] == told["tokens"]["generated"] / 16
 
 
 # --- bench runs are taken up again
