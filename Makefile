@@ -6,7 +6,7 @@ DECLARED := pyproject.toml constraints.txt $(wildcard thread_cli/models/llama/ke
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow lint format types wheel perf clean
+.PHONY: help run install test test-slow coverage lint format types wheel perf clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: .venv/.dev ## set up, then run the tests (ARGS=… goes to pytest)
 
 test-slow: .venv/.dev ## run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+coverage: .venv/.dev ## say which lines of the engine and the contracts their own tests run: all have to be
+	@$(BIN)/python -m pytest tests/test_executor*.py tests/test_limits.py tests/test_record.py --cov --cov-report=term-missing $(ARGS)
 
 lint: .venv/.dev ## check style and formatting
 	@$(BIN)/ruff check .

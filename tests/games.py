@@ -1,13 +1,42 @@
 """ALFWorld's games as several test files play them."""
 
+import re
 import tarfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thread_cli.contracts.errors import Status
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.alfworld import Alfworld
+from thread_envs.alfworld.reading import names_of
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The receptacles of a game in the order of its first text, each with what is in or on it at the beginning."""
+
+    contents: Mapping[str, tuple[str, ...]]
+
+    def holding(self, kind: str) -> list[str]:
+        """The receptacles that hold a thing of that kind."""
+        return [place for place, things in self.contents.items() if any(thing.split()[0] == kind for thing in things)]
+
+
+def room_of(game: Mapping[str, Any]) -> Room:
+    """The room of a game."""
+    problem = game["pddl_problem"].lower().partition("(:init")[2].rpartition("(:goal")[0]
+    facts = re.findall(r"\((\w+) (\S+) (\S+)\)", problem)
+    names = names_of(part for fact in facts for part in fact[1:])
+    inside: defaultdict[str, list[str]] = defaultdict(list)
+    for thing, place in sorted({(first, second) for fact, first, second in facts if fact == "inreceptacle"}):
+        inside[place].append(names[thing])
+    places = sorted({first for fact, first, _ in facts if fact == "receptacleatlocation"})
+    return Room({names[place]: tuple(inside[place]) for place in places})
 
 
 def extracted(task_data: Path, name: str, folder: Path) -> Path:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from games import game_files, play
+from games import game_files, play, room_of
 from processes import outputs_under_hash_seeds
 
 from thread_cli.assembly.environments import task_of
@@ -16,7 +16,7 @@ from thread_cli.contracts.environment import Finds, InOwnProcess, SetsUp, Snapsh
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_envs.alfworld import Alfworld
 from thread_envs.alfworld.generator import category_of, generate
-from thread_envs.alfworld.reading import CATEGORIES, command, goal_of, read_game, room_of
+from thread_envs.alfworld.reading import CATEGORIES, command, goal_of, read_game
 from thread_envs.alfworld.view import Notes
 
 _DIGEST = """

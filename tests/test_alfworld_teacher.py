@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from games import extracted, game_files, play, unsolved
+from games import Room, extracted, game_files, play, room_of, unsolved
 
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.model import Request
@@ -13,7 +13,7 @@ from thread_cli.models.teacher import Teacher
 from thread_cli.protocols.prompt import installed, load
 from thread_envs.alfworld import Alfworld
 from thread_envs.alfworld.generator import generate
-from thread_envs.alfworld.reading import CATEGORIES, Goal, Room, goal_of, room_of
+from thread_envs.alfworld.reading import CATEGORIES, Goal, goal_of
 from thread_envs.alfworld.teacher import AlfworldTeacher
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from benches import keys, of, plan, suite
 
-from thread_cli.assembly.config import Config
+from thread_cli.assembly.config import Bearing, Config, ModelConfig
 from thread_cli.assembly.playing import environment_for
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.suite import Part, Variant, load, task_hash, tasks_of
@@ -107,6 +107,8 @@ async def test_keys_do_not_depend_on_order_or_on_which_other_tasks_are_played(tm
         {"limits": {"calls": 7}},
         {"on_failure": "abort"},
         {"model": {"spec": "teacher", "temperature": 0.7}},
+        {"model": {"spec": "teacher", "kernels": False}},
+        {"model": {"spec": "teacher", "kv_type": "q8_0"}},
     ],
 )
 async def test_whatever_decides_a_result_changes_its_key(change):
@@ -120,6 +122,15 @@ async def test_whatever_decides_a_result_changes_its_key(change):
 )
 async def test_what_only_decides_how_fast_it_goes_does_not_change_a_key(change):
     assert await keys(plan()) == await keys(Plan.of(suite(), Config.of(**{"model": "teacher", **change})))
+
+
+@pytest.mark.parametrize("section", [Config, ModelConfig])
+def test_every_setting_says_whether_it_decides_a_result(section):
+    told = {
+        name: [each for each in field.metadata if isinstance(each, Bearing)]
+        for name, field in section.model_fields.items()
+    }
+    assert [name for name, bearings in told.items() if len(bearings) != 1] == []
 
 
 async def test_variants_and_epochs_have_keys_of_their_own():

@@ -57,18 +57,6 @@ def test_the_phases_of_a_thread_follow_its_events():
     assert [str(phase) for phase in seen] == ["generating", "waiting", "acting", "generating", "done", "stopped"]
 
 
-def test_a_thread_that_starts_again_is_counted_once():
-    story = Story()
-    story.begin()
-    (child,) = story.fork("0", ["a"])
-    story.end(child, None, failed=True)
-    story.start(child, "a, once more")
-    state = story.state
-    state.settle()
-    assert (state.main.total, state.main.done, state.main.failed) == (2, 0, 0)
-    assert state.threads[child].title == "a, once more"
-
-
 def test_a_new_episode_begins_a_new_tree():
     story = door()
     state = story.state

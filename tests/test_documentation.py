@@ -29,7 +29,11 @@ def test_the_scripts_of_the_documents_run(tmp_path) -> None:
         ran = thread(
             "run", "textcraft", "--model", f"scripted:{name}", "--display", "plain", "--log", name[-4:], cwd=tmp_path
         )
-        assert "Got 4 stick" in ran.stdout or "Could not find stick" in ran.stdout
+        assert (ran.returncode, ran.stderr) == (1, "thread: the task is not solved (reward 0)\n")
+        assert re.findall(r"^0.0 +([>=].*?) *$", ran.stdout, re.MULTILINE) == [
+            "> get 4 stick => Could not find stick",
+            "= 4 stick",
+        ]
 
 
 def test_every_file_that_the_documents_link_to_is_there() -> None:

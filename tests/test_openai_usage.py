@@ -6,6 +6,8 @@ from servers import Answer, Server, completion, text_event, usage_event
 
 from thread_cli.assembly.config import Config, ModelConfig, PriceConfig
 from thread_cli.assembly.models import priced
+from thread_cli.bench.plan import Plan
+from thread_cli.bench.suite import load
 from thread_cli.contracts.model import Usage
 from thread_cli.models.openai import Price
 from thread_cli.models.openai_usage import Counts, counted
@@ -105,6 +107,6 @@ def test_published_prices_follow_the_address_and_settings_win():
 def test_extra_fields_are_part_of_a_runs_identity(tmp_path):
     extra = Config.of(model={"spec": "openai:m", "extra": {"reasoning_effort": "low"}})
     assert extra.model.extra == {"reasoning_effort": "low"}
-    from thread_cli.bench.plan import _OF_THE_MODEL
-
-    assert "extra" in _OF_THE_MODEL
+    plain = Config.of(model="openai:m")
+    one, other = (Plan.of(load("textcraft-200"), config).matters() for config in (plain, extra))
+    assert set(other.items()) - set(one.items()) == {("model.extra.reasoning_effort", "low")}

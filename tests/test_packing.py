@@ -43,7 +43,7 @@ def test_a_token_sees_its_ancestors_and_itself_at_the_depth_it_has(examples):
     pack = packed(examples)
     for place in range(len(pack)):
         path = _path(pack, place)
-        assert [other for other in range(len(pack)) if pack.sees(place, other)] == path
+        assert [other for other in range(place + 1) if place < pack.ends[other]] == path
         assert pack.positions[place] == len(path) - 1
 
 

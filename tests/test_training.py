@@ -197,7 +197,7 @@ def test_the_runs_of_a_pack_see_what_its_tokens_see():
             last = len(run.ancestors) + row
             seen = run.seen[row].tolist() if run.seen is not None else [n <= last for n in range(len(places))]
             found = [other for other, own in zip(places, seen, strict=True) if own]
-            assert found == [other for other in range(len(pack)) if pack.sees(place, other)]
+            assert found == [other for other in range(place + 1) if place < pack.ends[other]]
 
 
 def test_packed_threads_have_the_logits_and_gradients_of_separate_ones(model):

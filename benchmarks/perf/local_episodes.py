@@ -30,7 +30,6 @@ class Call:
     """One call of the model: `appended` follows what its thread wrote last, `tokens` are to be written."""
 
     thread: str
-    parent: str | None
     q: str
     c: str
     appended: str
@@ -83,7 +82,7 @@ def _calls(recorded_calls: list[tuple[Request, str]], counter: Any) -> list[Call
         appended = request.y[len(before.get(request.thread, "")) :]
         before[request.thread] = request.y + text
         tokens = len(counter.tokenize(text.encode(), add_bos=False)) + 1
-        calls.append(Call(request.thread, request.parent, request.q, request.c, appended, tokens))
+        calls.append(Call(request.thread, request.q, request.c, appended, tokens))
     return calls
 
 
@@ -92,7 +91,7 @@ async def play(model: Model, episode: list[Call], done: list[Completion]) -> Non
     ys: dict[str, str] = {}
     for call in episode:
         y = ys.get(call.thread, "") + call.appended
-        request = Request(call.q, call.c, y, (), call.tokens, thread=call.thread, parent=call.parent)
+        request = Request(call.q, call.c, y, (), call.tokens, thread=call.thread)
         answer = await model.complete(request)
         done.append(answer)
         ys[call.thread] = y + answer.text

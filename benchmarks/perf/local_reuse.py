@@ -47,8 +47,7 @@ class Episode:
     usage: list[Usage] = field(default_factory=list)
 
     async def call(self, path: str, c: str, y: str) -> Completion:
-        parent = path.rpartition(".")[0] or None
-        done = await self.model.complete(Request(self.q, c, y, STOP, self.max_tokens, thread=path, parent=parent))
+        done = await self.model.complete(Request(self.q, c, y, STOP, self.max_tokens, thread=path))
         self.usage.append(done.usage)
         return done
 

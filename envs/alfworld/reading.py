@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["CATEGORIES", "Goal", "Room", "command", "goal_of", "names_of", "read_game", "room_of"]
+__all__ = ["CATEGORIES", "Goal", "command", "goal_of", "names_of", "read_game"]
 
 CATEGORIES: Final[Mapping[str, str]] = {
     "pick": "pick_and_place_simple",
@@ -52,17 +52,6 @@ class Goal:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """The receptacles of a game in the order of its first text, each with what is in or on it at the beginning."""
-
-    contents: Mapping[str, tuple[str, ...]]
-
-    def holding(self, kind: str) -> list[str]:
-        """The receptacles that hold a thing of that kind."""
-        return [place for place, things in self.contents.items() if any(thing.split()[0] == kind for thing in things)]
-
-
 def read_game(path: Path) -> dict[str, Any]:
     """The game in a file.
 
@@ -92,18 +81,6 @@ def goal_of(game: Mapping[str, Any]) -> Goal:
         target = next(iter(_HELD_BY.findall(goal)), "")
         category = category or ("pick2" if len(kinds) > 1 else "pick")
     return Goal(sentence[1] if sentence else "", category, kinds[0] if kinds else "", target)
-
-
-def room_of(game: Mapping[str, Any]) -> Room:
-    """The room of a game."""
-    problem = game["pddl_problem"].lower().partition("(:init")[2].rpartition("(:goal")[0]
-    facts = re.findall(r"\((\w+) (\S+) (\S+)\)", problem)
-    names = names_of(part for fact in facts for part in fact[1:])
-    inside: defaultdict[str, list[str]] = defaultdict(list)
-    for thing, place in sorted({(first, second) for fact, first, second in facts if fact == "inreceptacle"}):
-        inside[place].append(names[thing])
-    places = sorted({first for fact, first, _ in facts if fact == "receptacleatlocation"})
-    return Room({names[place]: tuple(inside[place]) for place in places})
 
 
 def names_of(ids: Iterable[str]) -> dict[str, str]:

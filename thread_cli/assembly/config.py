@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -19,10 +20,21 @@ from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.limits import Budgets, Limits
 from thread_cli.distribution import at_home
 
-__all__ = ["Config", "ModelConfig", "PriceConfig", "at_home", "resolve"]
+__all__ = ["Bearing", "Config", "ModelConfig", "PriceConfig", "at_home", "deciding", "resolve"]
 
 _TEXTS = {"environment", "task", "model", "model.spec", "prompt", "phi", "psi", "log", "display", "on_failure"}
 """Keys whose values are text, whatever else they look like."""
+
+
+class Bearing(Enum):
+    """What a setting bears on; each says so in its annotation, and the identity of a bench run is made of it."""
+
+    result = "result"
+    """It decides what is written or done, and so is part of every episode's key."""
+    part = "part"
+    """It decides results, and is in a bench run a matter of the suite's parts, or of a section of its own."""
+    way = "way"
+    """It decides how a result is come by: how fast, where, and what is shown."""
 
 
 class _Section(BaseModel):
@@ -57,62 +69,62 @@ class PriceConfig(_Section):
 class ModelConfig(_Section):
     """The model and how it is called."""
 
-    spec: str = "embedded"
-    temperature: float = Field(default=0.0, ge=0)
-    attempts: int = Field(default=10, ge=1)
+    spec: Annotated[str, Bearing.result] = "embedded"
+    temperature: Annotated[float, Bearing.result] = Field(default=0.0, ge=0)
+    attempts: Annotated[int, Bearing.way] = Field(default=10, ge=1)
     """How often a call is tried, of an API model."""
-    retry_wait: float = Field(default=0.5, gt=0)
+    retry_wait: Annotated[float, Bearing.way] = Field(default=0.5, gt=0)
     """Seconds before the first retry; doubled, with jitter, for each further one."""
-    timeout: float = Field(default=120, gt=0)
+    timeout: Annotated[float, Bearing.way] = Field(default=120, gt=0)
     """Seconds without a token after which an API call counts as hung."""
-    extra: dict[str, Any] = Field(default_factory=dict[str, Any])
+    extra: Annotated[dict[str, Any], Bearing.result] = Field(default_factory=dict[str, Any])
     """What else each call of an API model sends, such as `{reasoning_effort = "low"}`."""
-    gpu_layers: int = Field(default=0, ge=-1)
+    gpu_layers: Annotated[int, Bearing.way] = Field(default=0, ge=-1)
     """Layers of a local model that are computed on the GPU; -1 for all."""
-    split: Literal["layer", "row", "none"] = "layer"
+    split: Annotated[Literal["layer", "row", "none"], Bearing.way] = "layer"
     """How several GPUs share these layers; `none` puts all on one."""
-    main_gpu: int = Field(default=0, ge=0)
+    main_gpu: Annotated[int, Bearing.way] = Field(default=0, ge=0)
     """That one's number."""
     tensor_split: Annotated[
-        tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], BeforeValidator(_listed)
+        tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], BeforeValidator(_listed), Bearing.way
     ] = ()
     """How much each GPU gets, in proportion: `3,1`."""
-    flash_attention: Literal["auto", "on", "off"] = "auto"
+    flash_attention: Annotated[Literal["auto", "on", "off"], Bearing.result] = "auto"
     """Of a local model; `auto`: on a CPU, on; on a GPU, llama.cpp's own choice."""
-    kv_type: Literal["f32", "f16", "q8_0", "q4_0"] = "f16"
+    kv_type: Annotated[Literal["f32", "f16", "q8_0", "q4_0"], Bearing.result] = "f16"
     """How a local model's cache keeps keys and values."""
-    kernels: bool = True
+    kernels: Annotated[bool, Bearing.result] = True
     """Whether a local model is computed by our own kernels where they can be used."""
-    speculation: bool = True
+    speculation: Annotated[bool, Bearing.way] = True
     """Whether a local model's next tokens are guessed and verified several at a time."""
-    adapters: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()
+    adapters: Annotated[tuple[Path, ...], BeforeValidator(_several), Bearing.result] = ()
     """LoRA adapters (GGUF) of a local model."""
-    context: int | None = Field(default=None, ge=256)
+    context: Annotated[int | None, Bearing.way] = Field(default=None, ge=256)
     """Tokens that a local model's cache holds, of all threads together."""
-    cpu_threads: int | None = Field(default=None, ge=1, le=256)
-    price: PriceConfig | None = None
+    cpu_threads: Annotated[int | None, Bearing.way] = Field(default=None, ge=1, le=256)
+    price: Annotated[PriceConfig | None, Bearing.result] = None
 
 
 class Config(_Section):
     """Everything that decides what a run does."""
 
-    environment: str = "none"
-    task: str | None = None
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    prompt: str | None = None
-    phi: str | None = None
-    psi: str | None = None
-    on_failure: Literal["report", "retry", "abort"] = "report"
-    limits: Limits = Field(default_factory=Limits)
-    child_limits: Budgets | None = None
+    environment: Annotated[str, Bearing.part] = "none"
+    task: Annotated[str | None, Bearing.part] = None
+    model: Annotated[ModelConfig, Bearing.part] = Field(default_factory=ModelConfig)
+    prompt: Annotated[str | None, Bearing.part] = None
+    phi: Annotated[str | None, Bearing.part] = None
+    psi: Annotated[str | None, Bearing.part] = None
+    on_failure: Annotated[Literal["report", "retry", "abort"], Bearing.result] = "report"
+    limits: Annotated[Limits, Bearing.result] = Field(default_factory=Limits)
+    child_limits: Annotated[Budgets | None, Bearing.result] = None
     """What each spawned thread with all below it may spend."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Annotated[dict[str, Any], Bearing.part] = Field(default_factory=dict)
     """Options of the environment."""
-    unsafe_python: bool = False
+    unsafe_python: Annotated[bool, Bearing.result] = False
     """Whether code that computes with data may run unconfined where the kernel cannot confine it."""
-    seed: int = 0
-    log: Annotated[Path | None, BeforeValidator(_as_text)] = None
-    display: Literal["auto", "tree", "plain", "json", "none"] = "auto"
+    seed: Annotated[int, Bearing.result] = 0
+    log: Annotated[Path | None, BeforeValidator(_as_text), Bearing.way] = None
+    display: Annotated[Literal["auto", "tree", "plain", "json", "none"], Bearing.way] = "auto"
 
     @classmethod
     def of(cls, **settings: Any) -> Config:
@@ -122,6 +134,11 @@ class Config(_Section):
             UserError: a setting does not exist, or its value does not fit.
         """
         return _checked(settings)
+
+
+def deciding(section: type[BaseModel]) -> set[str]:
+    """The settings of a section that say that they decide a result (`Bearing.result`)."""
+    return {name for name, field in section.model_fields.items() if Bearing.result in field.metadata}
 
 
 def resolve(flags: dict[str, Any], *, file: Path | None = None, overrides: tuple[str, ...] = ()) -> Config:

@@ -77,7 +77,7 @@ class Journal:
             UserError: it is another's; the message says what differs.
         """
         recorded = Plan.read(self.path / "bench.toml")
-        if recorded.identity != plan.identity:
+        if not recorded.same_run(plan):
             changed = recorded.difference(plan) or "it was recorded by another version"
             raise UserError(
                 f"{self.path} holds another run, and results of two are not mixed: {changed}; choose another --log"

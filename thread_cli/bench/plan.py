@@ -15,12 +15,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from thread_cli.assembly.config import Config, at_home
+from thread_cli.assembly.config import Config, ModelConfig, at_home, deciding
 from thread_cli.assembly.environments import paths_of
 from thread_cli.assembly.models import innermost
 from thread_cli.bench.suite import Part, Suite, Variant
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 __all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]
 
 _DIGITS: Final = 20
-_OF_THE_MODEL: Final = ("spec", "temperature", "adapters", "extra", "price", "flash_attention", "kv_type")
-_OF_THE_CONFIG: Final = ("on_failure", "child_limits", "limits", "unsafe_python", "seed")
 _OF_FILES: Final = ("llama", "scripted", "replay")
 _NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reserved", "method", "limits")
 """What only tells of results, and what stands elsewhere in the plan."""
+_LATER: Final = {"extra", "max_reasoning_tokens", "setup", "chat"}
+"""Settings that came later than keys did."""
 _NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model", "max_parameters"}
 """What only decides where a prompt is used."""
 
@@ -55,6 +55,9 @@ class Plan(BaseModel):
 
     identity: str = ""
     """Over the keys of all episodes."""
+    keys: Literal[1, 2, 3] = 3
+    """How keys are made. Runs begun by earlier versions go on with theirs: 1 tells no setting that came later than
+    keys did, unless it is set; 1 and 2 never tell `model.kernels`."""
     method: str
     model: str
     specialist: str = ""
@@ -121,7 +124,8 @@ class Plan(BaseModel):
     def read(cls, path: Path) -> Self:
         """The plan in a file; raises UserError where there is none."""
         try:
-            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
+            told = tomllib.loads(path.read_text("utf-8"))
+            return cls.model_validate({"keys": _generation(told)} | told)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from None
         except ValidationError as error:
@@ -145,10 +149,14 @@ class Plan(BaseModel):
         suite = self.suite.model_dump(mode="json", exclude=set(_NOT_OF_THE_SUITE))
         for part, told in zip(self.suite.parts, suite["parts"], strict=True):
             told["options"] = _deciding(part)
-        config = self.config.model_dump(mode="json", include=set(_OF_THE_CONFIG))
+        config = self.config.model_dump(mode="json", include=deciding(Config))
         model = _model(self)
         chosen = {name: getattr(self, name) for name in ("method", "epochs", "limit", "shuffle")}
         return _flat({**chosen, **config, "model": model, "suite": suite, "tasks": self.tasks, "prompts": self.prompts})
+
+    def same_run(self, other: Plan) -> bool:
+        """Whether another settled plan plays the same episodes with the same model."""
+        return self.identity == other.identity and _model(self) == _model(other)
 
     def difference(self, other: Plan) -> str | None:
         """What another plan would play otherwise, in words; None where it is the same."""
@@ -187,13 +195,14 @@ def key_of(
     Raises:
         UserError: the task's data are not such that a hash of them means anything.
     """
-    where, config = plan.suite.parts[part], plan.config
+    where = plan.suite.parts[part]
+    config = plan.config.model_dump(mode="json", include=deciding(Config))
     told = {
         "task": [where.environment, where.split, task.id, task.text, task.category, _plain(task)],
         "options": _deciding(where),
-        "config": config.model_dump(mode="json", include=set(_OF_THE_CONFIG)),
-        "model": _model(plan),
-        "prompt": prompt_hash(prompt),
+        "config": config | {"limits": _told(Limits, config["limits"], plan.keys)},
+        "model": _keyed(plan),
+        "prompt": prompt_hash(prompt, plan.keys),
         "method": method,
         "variant": variant and variant.model_dump(mode="json"),
         "epoch": epoch,
@@ -201,9 +210,10 @@ def key_of(
     return _digest(told)[:_DIGITS]
 
 
-def prompt_hash(prompt: Prompt) -> str:
-    """What tells prompts apart: their text and their rules."""
-    return _digest([prompt.q, prompt.rules.model_dump(mode="json", exclude=_NOT_OF_THE_PROMPT)])[:16]
+def prompt_hash(prompt: Prompt, keys: int) -> str:
+    """What tells prompts apart: their text and their rules, as `Plan.keys` says."""
+    rules = prompt.rules.model_dump(mode="json", exclude=_NOT_OF_THE_PROMPT)
+    return _digest([prompt.q, _told(type(prompt.rules), rules, keys)])[:16]
 
 
 def fingerprint(tasks: Iterable[Task]) -> str:
@@ -229,7 +239,29 @@ def _model(plan: Plan) -> dict[str, Any]:
     named: dict[str, Any] = {"spec": plan.model, "adapters": [path.name for path in plan.config.model.adapters]}
     if plan.specialist:
         named["specialist"] = plan.specialist
-    return plan.config.model.model_dump(mode="json", include=set(_OF_THE_MODEL)) | named
+    return plan.config.model.model_dump(mode="json", include=deciding(ModelConfig)) | named
+
+
+def _keyed(plan: Plan) -> dict[str, Any]:
+    """The model as keys tell it. Kernels are told where they are switched off: else keys are as they always were."""
+    told = _told(ModelConfig, _model(plan), plan.keys)
+    if told["kernels"] or plan.keys < 3:
+        del told["kernels"]
+    return told
+
+
+def _told(section: type[BaseModel], values: Mapping[str, Any], keys: int) -> dict[str, Any]:
+    """A section's values as keys tell them."""
+    defaults = {
+        name: section.model_fields[name].get_default(call_default_factory=True) for name in _LATER & set(values)
+    }
+    untold = {name for name, default in defaults.items() if keys == 1 and values[name] == default}
+    return {name: value for name, value in values.items() if name not in untold}
+
+
+def _generation(told: Mapping[str, Any]) -> int:
+    """How a plan's keys were made that does not say so itself."""
+    return 2 if "max_reasoning_tokens" in str(told.get("config")) else 1
 
 
 def _deciding(part: Part) -> dict[str, Any]:

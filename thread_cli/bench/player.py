@@ -132,11 +132,12 @@ class Player:
             played[f"{where.name} ({part + 1})" if where.name in played else where.name] = fingerprint(tasks)
             items += [item for task in tasks for item in self._items(part, environment, task)]
         for prompt in self._prompts.values():
-            prompts[prompt.name].add(prompt_hash(prompt))
+            prompts[prompt.name].add(prompt_hash(prompt, self._plan.keys))
         distinct = {item.key: item for item in sorted(items, key=lambda item: item.epoch)}
         hashes = {name: tuple(sorted(hashes)) for name, hashes in prompts.items()}
         plan = self._plan.settled(played, hashes, distinct)
-        return plan, list(distinct.values()), {prompt_hash(prompt): prompt.q for prompt in self._prompts.values()}
+        texts = {prompt_hash(prompt, self._plan.keys): prompt.q for prompt in self._prompts.values()}
+        return plan, list(distinct.values()), texts
 
     async def play(self, item: Item, log: Path, spent: Spent) -> Attempt:
         """Play an episode; see `Players`."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from thread_cli.assembly.models import priced
 from thread_cli.bench.budget import Allowance
 from thread_cli.bench.journal import Journal
+from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Player
 from thread_cli.bench.progress import Progress
 from thread_cli.bench.runner import Ending, Runner
@@ -18,7 +19,7 @@ from thread_cli.bench.runner import Ending, Runner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.bench.plan import Item, Plan
+    from thread_cli.bench.plan import Item
     from thread_cli.bench.player import Players
 
 __all__ = ["Outcome", "Settings", "join", "run"]
@@ -63,6 +64,8 @@ async def run(plan: Plan, folder: Path | None = None, settings: Settings | None 
         UserError: tasks or prompts are not there, the folder is of another run, or nothing can be played like this.
     """
     settings = settings or Settings()
+    if folder is not None and (folder / "bench.toml").exists():
+        plan = plan.model_copy(update={"keys": Plan.read(folder / "bench.toml").keys})
     async with aclosing(Player(plan, settings.tell)) as player:
         plan, items, prompts = player.settle()
         name = re.sub(r"[^\w .+-]", "-", f"{plan.suite.name}-{plan.method}")[:_LONGEST_NAME]

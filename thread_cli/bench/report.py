@@ -102,18 +102,18 @@ class Tokens(_Figures):
 
 
 class LocalWork(_Figures):
-    """What a model on this machine did: prompt tokens evaluated, drafts, and speeds in tokens a second."""
+    """What a model on this machine did: prompt tokens of its prefill, drafts, and speeds in tokens per second."""
 
-    read: int
+    prefilled: int
     drafted: int
     accepted: int
-    batch: float | None
-    """Calls that a token was drawn for in a step, on average."""
-    reading_speed: float | None
-    writing_speed: float | None
-    reading_share: float | None = None
-    """Of the speed that was measured when the model was loaded, with an empty cache."""
-    writing_share: float | None = None
+    batch_size: float | None
+    """Mean number of calls that a decode step drew a token for."""
+    prefill_speed: float | None
+    decode_speed: float | None
+    prefill_share: float | None = None
+    """Share of the speed that was measured with an empty cache when the model was loaded."""
+    decode_share: float | None = None
 
 
 class Summary(_Figures):
@@ -345,14 +345,14 @@ def _local(results: Sequence[Result]) -> LocalWork | None:
         return None
     local, tokens = sum(made, Local()), _tokens(results)
     return LocalWork(
-        read=tokens.prompt - tokens.cached,
+        prefilled=tokens.prompt - tokens.cached,
         drafted=local.drafted,
         accepted=local.accepted,
-        batch=local.company / local.steps if local.steps else None,
-        reading_speed=(tokens.prompt - tokens.cached) / local.reading if local.reading else None,
-        writing_speed=tokens.generated / local.writing if local.writing else None,
-        reading_share=local.least_reading / local.reading if local.least_reading else None,
-        writing_share=local.least_writing / local.writing if local.least_writing else None,
+        batch_size=local.company / local.steps if local.steps else None,
+        prefill_speed=(tokens.prompt - tokens.cached) / local.reading if local.reading else None,
+        decode_speed=tokens.generated / local.writing if local.writing else None,
+        prefill_share=local.least_reading / local.reading if local.least_reading else None,
+        decode_share=local.least_writing / local.writing if local.least_writing else None,
     )
 
 

@@ -212,35 +212,35 @@ def _local(arms: Sequence[Arm]) -> Table:
     """What models on this machine did."""
     headings = (
         "",
-        "read",
-        "written",
-        "read per second",
+        "prefill tokens",
+        "decoded",
+        "prefill per second",
         "% of ceiling",
-        "written per second",
+        "decode per second",
         "% of ceiling",
         "drafted",
-        "right %",
-        "calls per step",
+        "acceptance %",
+        "batch size",
     )
     rows = [
         (
             arm.label,
-            _count(local.read),
+            _count(local.prefilled),
             _count(arm.summary.tokens.generated),
-            _figure(local.reading_speed, ",.0f"),
-            _percent(local.reading_share),
-            _figure(local.writing_speed, ",.0f"),
-            _percent(local.writing_share),
+            _figure(local.prefill_speed, ",.0f"),
+            _percent(local.prefill_share),
+            _figure(local.decode_speed, ",.0f"),
+            _percent(local.decode_share),
             _count(local.drafted),
             _percent(local.accepted / local.drafted if local.drafted else None),
-            _figure(local.batch, ".1f"),
+            _figure(local.batch_size, ".1f"),
         )
         for arm in arms
         if (local := arm.summary.local) is not None
     ]
     note = (
-        "Tokens that were not cached, by the time that the machine spent on them; drafts are guesses of what comes. "
-        "The ceiling is what such steps take with an empty cache, measured when the model was loaded."
+        "Speeds count tokens that were not cached. Acceptance is the share of drafted tokens that the model confirmed. "
+        "The ceiling is the speed with an empty cache, measured when the model was loaded."
     )
     return Table("On this machine", headings, tuple(rows), (note,))
 

@@ -146,7 +146,7 @@ async def _cancelled(model: Model, _longest: int | None) -> None:
 
 
 async def _at_once(model: Model, _longest: int | None) -> None:
-    requests = [replace(_ASKED, c=f"{n}1, {n}2, {n}3\n", thread=f"0.{n}", parent="0") for n in range(16)]
+    requests = [replace(_ASKED, c=f"{n}1, {n}2, {n}3\n", thread=f"0.{n}") for n in range(16)]
     done = await asyncio.gather(*map(model.complete, requests), return_exceptions=True)
     failed = [each for each in done if isinstance(each, BaseException)]
     require(not failed, f"{len(failed)} of 16 calls at once failed: {failed[:1]}")

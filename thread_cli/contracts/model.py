@@ -1,7 +1,7 @@
 """What a language model is to the engine: text in, text out, and what it cost.
 
 A model knows nothing of threads. It is given a prompt in three parts, whose concatenation grows only at its end while
-a thread lives, and two hints (the thread's path and its parent's) from which a backend may guess what it has cached.
+a thread lives, and the thread's path.
 """
 
 from __future__ import annotations
@@ -65,7 +65,6 @@ class Request:
     temperature: float = 0.0
     seed: int | None = None
     thread: str = "0"
-    parent: str | None = None
     top_p: float | None = None
     """Probability mass of the tokens to draw from, at temperatures above 0; None for the model's own setting."""
     grammar: str | None = None

@@ -48,13 +48,11 @@ Move = Spawn | Act | End
 class Result:
     """What a child gave its parent.
 
-    `failed` where it is the account of a failure, with what the child would have returned so far; `limit` names the
-    limit that was reached, where that was it.
+    `failed` where it is the account of a failure, with what the child would have returned so far.
     """
 
     text: str
     failed: bool = False
-    limit: str | None = None
 
 
 class Protocol(TypingProtocol):

@@ -201,20 +201,20 @@ def _share_cached(state: TreeState) -> str:
 
 
 def _local(state: TreeState, local: Local) -> list[tuple[str, str]]:
-    """What a model on this machine does: tokens a second, the share of drafted tokens that were right, calls a step.
+    """Prefill and decode speeds in tokens per second, acceptance rate of drafts, and mean batch size of a local model.
 
-    Beside each speed stands what it would be if steps took no longer than was measured when the model was loaded.
+    Beside each speed stands the one that was measured with an empty cache when the model was loaded.
     """
     figures: list[tuple[str, str]] = []
     if local.reading:
         read = state.prompt_tokens - state.cached_tokens
-        figures.append(("reading", _speed(read, local.reading, local.least_reading)))
+        figures.append(("prefill", _speed(read, local.reading, local.least_reading)))
     if local.writing:
-        figures.append(("writing", _speed(state.generated_tokens, local.writing, local.least_writing)))
+        figures.append(("decode", _speed(state.generated_tokens, local.writing, local.least_writing)))
     if local.drafted:
-        figures.append(("drafts", f"{local.accepted / local.drafted:.0%} of {local.drafted:,} right"))
+        figures.append(("acceptance rate", f"{local.accepted / local.drafted:.0%} of {local.drafted:,} drafts"))
     if local.steps:
-        figures.append(("batch", f"{local.company / local.steps:.1f}"))
+        figures.append(("batch size", f"{local.company / local.steps:.1f}"))
     return figures
 
 

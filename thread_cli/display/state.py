@@ -203,9 +203,6 @@ class TreeState:
 
     def _start(self, event: ThreadStarted) -> None:
         parent = self.threads.get(event.parent) if event.parent is not None else None
-        if event.thread in self.threads:
-            self._restart(self.threads[event.thread], event)
-            return
         index = int(event.thread.rpartition(".")[2])
         thread = ThreadState(event.thread, parent, event.depth, index, event.context, event.time)
         thread.title = headline(event.context)
@@ -221,12 +218,6 @@ class TreeState:
         else:
             parent.children.append(thread)
         self._count(parent, 1, 0, 0)
-
-    def _restart(self, thread: ThreadState, event: ThreadStarted) -> None:
-        thread.context, thread.title = event.context, headline(event.context)
-        thread.ended = thread.result = thread.failure = thread.error = None
-        self.recent.move_to_end(thread.path)
-        self._enter(thread, Phase.generating)
 
     def _generated(self, thread: ThreadState, event: Generated) -> None:
         thread.line = headline(event.text)

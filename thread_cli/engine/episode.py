@@ -54,8 +54,8 @@ class Recorder:
         self._began = time.monotonic()
         self._sums = Sums()
 
-    def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> int:
-        """Emit an event of `thread`; returns its number, which is the cause of the thread's next event."""
+    def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> None:
+        """Emit an event of `thread`; it is the cause of the thread's next event."""
         event: Event = kind(
             episode=self._episode,
             n=self._n,
@@ -76,7 +76,6 @@ class Recorder:
                 untold = untold or error
         if untold is not None:
             raise untold
-        return event.n
 
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:
         """Emit the failure of a thread."""

@@ -279,7 +279,6 @@ class Executor:
             temperature=self._temperature,
             seed=self._seed,
             thread=thread.path,
-            parent=thread.parent.path if thread.parent else None,
         )
 
     async def _run_code(self, thread: Thread, written: Completion) -> None:

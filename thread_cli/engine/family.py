@@ -198,5 +198,4 @@ class Family:
         """Record a failure, and make of it what the parent reads."""
         self._recorder.failed(thread, failure)
         so_far = f". So far: {failure.partial}" if failure.partial else ""
-        limit = failure.limit if isinstance(failure, LimitReached) else None
-        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, limit=limit)
+        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True)

@@ -51,10 +51,6 @@ class Pack:
         """Learned tokens of all sequences."""
         return sum(self.weights)
 
-    def sees(self, place: int, other: int) -> bool:
-        """Whether the token at `place` attends to the one at `other`: an ancestor of it, or itself."""
-        return other <= place < self.ends[other]
-
     def places(self, tokens: Sequence[int]) -> list[int]:
         """Where the tokens of a sequence are; raises KeyError if it is not in the pack."""
         children = {edge: place for place, edge in enumerate(zip(self.parents, self.tokens, strict=True))}

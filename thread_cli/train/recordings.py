@@ -153,7 +153,7 @@ class _Prompts:
 
     def _recorded(self, prompt: Prompt) -> Prompt:
         """The prompt with the text that it had when the run was recorded."""
-        known, now = self._plan.prompts.get(prompt.name, ()), prompt_hash(prompt)
+        known, now = self._plan.prompts.get(prompt.name, ()), prompt_hash(prompt, self._plan.keys)
         if now in known:
             return prompt
         if len(known) != 1:

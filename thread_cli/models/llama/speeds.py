@@ -119,7 +119,7 @@ class Measured(_Record):
         part = f", {self.layers} of its layers" if self.layers else ""
         cores = f"{self.machine.threads} thread{'s' * (self.machine.threads != 1)}"
         yield f"measured on this machine with {self.model}{part}, {cores}; tokens per second:"
-        yield f"{'format':<8}{'prompt':>10}{'one writes':>12}{'eight write':>13}{'workload':>11}"
+        yield f"{'format':<8}{'prefill':>10}{'decode':>12}{'batch of 8':>13}{'workload':>11}"
         for name, speed in self.speeds.items():
             chosen = "  chosen" if name == self.best else ""
             figures = f"{speed.prompt:>10.0f}{speed.alone:>12.1f}{speed.together:>13.1f}{speed.cost:>9.2f} s"
