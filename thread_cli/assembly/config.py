@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.contracts.limits import Budgets, Limits
+from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.distribution import at_home
 
 __all__ = ["Config", "ModelConfig", "PriceConfig", "at_home", "resolve"]
@@ -104,7 +104,7 @@ class Config(_Section):
     psi: str | None = None
     on_failure: Literal["report", "retry", "abort"] = "report"
     limits: Limits = Field(default_factory=Limits)
-    child_limits: Budgets | None = None
+    child_limits: ChildLimits | None = None
     """What each spawned thread with all below it may spend."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the environment."""

@@ -145,7 +145,7 @@ class Plan(BaseModel):
         suite = self.suite.model_dump(mode="json", exclude=set(_NOT_OF_THE_SUITE))
         for part, told in zip(self.suite.parts, suite["parts"], strict=True):
             told["options"] = _deciding(part)
-        config = self.config.model_dump(mode="json", include=set(_OF_THE_CONFIG))
+        config = _decisions(self.config)
         model = _model(self)
         chosen = {name: getattr(self, name) for name in ("method", "epochs", "limit", "shuffle")}
         return _flat({**chosen, **config, "model": model, "suite": suite, "tasks": self.tasks, "prompts": self.prompts})
@@ -191,7 +191,7 @@ def key_of(
     told = {
         "task": [where.environment, where.split, task.id, task.text, task.category, _plain(task)],
         "options": _deciding(where),
-        "config": config.model_dump(mode="json", include=set(_OF_THE_CONFIG)),
+        "config": _decisions(config),
         "model": _model(plan),
         "prompt": prompt_hash(prompt),
         "method": method,
@@ -222,6 +222,14 @@ def _plain(task: Task) -> Any:
         return json.loads(json.dumps(dict(task.data), sort_keys=True))
     except (TypeError, ValueError) as error:
         raise UserError(f"task {task.id}: its data cannot be written as JSON, so it has no identity: {error}") from None
+
+
+def _decisions(config: Config) -> dict[str, Any]:
+    """What of a configuration decides results. A share that is not set is left out: earlier versions knew none."""
+    told = config.model_dump(mode="json", include=set(_OF_THE_CONFIG))
+    if config.child_limits is not None and config.child_limits.share is None:
+        del told["child_limits"]["share"]
+    return told
 
 
 def _model(plan: Plan) -> dict[str, Any]:

@@ -129,13 +129,32 @@ class MalformedOutput(ThreadFailure):
 
 
 class LimitReached(ThreadFailure):
-    """A limit was reached; `limit` names it."""
+    """A limit was reached.
+
+    Args:
+        limit: its name, such as `calls`, `depth`, `max_tokens` or `context`.
+        used: how much was used of it, in the unit of the limit; None where nobody knows.
+        cap: how much may be used.
+        owner: whose limit it is: `episode`, the path of the thread that was given it, or `model`.
+    """
 
     boundary = Boundary.limit
 
-    def __init__(self, limit: str, message: str, partial: str | None = None) -> None:
+    def __init__(
+        self,
+        limit: str,
+        message: str,
+        partial: str | None = None,
+        *,
+        used: float | None = None,
+        cap: float | None = None,
+        owner: str | None = None,
+    ) -> None:
         super().__init__(message, partial)
         self.limit = limit
+        self.used = used
+        self.cap = cap
+        self.owner = owner
 
 
 class ModelError(ThreadFailure):

@@ -192,6 +192,11 @@ class Failed(_Event):
     """Of a call of the model that failed: what its lost answers took."""
     generated_tokens: int = 0
     cost: float | None = None
+    limit: str | None = None
+    """The limit that was reached, as `LimitReached` tells it; None for any other failure."""
+    used: float | None = None
+    cap: float | None = None
+    owner: str | None = None
 
 
 class ThreadEnded(_Event):

@@ -84,9 +84,11 @@ class Recorder:
         spent = {} if usage is None else {
             "prompt_tokens": usage.prompt, "generated_tokens": usage.generated, "cost": usage.cost
         }  # fmt: skip
-        self.emit(
-            Failed, thread, boundary=failure.boundary, failure=failure.kind, message=plain(failure.message), **spent
-        )
+        reached = {} if not isinstance(failure, LimitReached) else {
+            name: getattr(failure, name) for name in ("limit", "used", "cap", "owner")
+        }  # fmt: skip
+        message = plain(failure.message)
+        self.emit(Failed, thread, boundary=failure.boundary, failure=failure.kind, message=message, **spent, **reached)
 
     def end(self, root: Thread, episode: Episode) -> None:
         """Emit the end of the episode."""

@@ -36,13 +36,13 @@ from thread_cli.contracts.events import (
     Repaired,
 )
 from thread_cli.contracts.interpreter import Ends, Outcome, SessionDead
-from thread_cli.contracts.limits import Budgets, Limits
+from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.engine.boundary import blaming
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
-from thread_cli.engine.limits import before
+from thread_cli.engine.limits import EPISODE, before
 from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.protocols.circles import goes_round
 from thread_cli.protocols.code import Code, find_code, parse
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
     from thread_cli.contracts.interpreter import Interpreter
+    from thread_cli.contracts.limits import Budgets
     from thread_cli.contracts.model import Completion, Model, Usage
     from thread_cli.contracts.protocol import Protocol
     from thread_cli.engine.thread import Thread
@@ -104,7 +105,7 @@ class Executor:
         self._ends = interpreter if isinstance(interpreter, Ends) else None
         self._environment = environment
         self._limits = limits or Limits()
-        self._child_limits = child_limits
+        self._child_limits = child_limits and ChildLimits(**dict(child_limits))
         self._on_failure = on_failure
         self._temperature = temperature
         self._seed = seed
@@ -246,7 +247,7 @@ class Executor:
             note=usage.note,
         )
         if usage.cost is None and thread.budget.left("cost") < float("inf"):
-            raise LimitReached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
+            raise thread.budget.reached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if (written.reasoning.strip() or usage.reasoning) and not text.strip():
             _refuse_reasoning(request, written)
         if written.stop == "length":
@@ -439,6 +440,9 @@ def _refuse_reasoning(request: Request, written: Completion) -> None:
             "max_reasoning_tokens",
             f"the model wrote {count} within {budget} tokens; -o limits.max_reasoning_tokens=… allows more, "
             "-o model.extra={…} sends what switches the server's reasoning off",
+            used=written.usage.generated,
+            cap=budget,
+            owner=EPISODE,
         )
     if not request.y.strip():
         raise OnlyReasoning(
@@ -452,4 +456,5 @@ def _refuse_cut_off(text: str, max_tokens: int, setting: int) -> NoReturn:
     if goes_round(text) or (len(lines) >= 4 and len(set(lines[-4:])) <= 2):
         raise Repetition("the thread wrote the same lines again and again")
     more = f" (-o limits.max_tokens=… allows more than {setting})" if max_tokens == setting else ""
-    raise LimitReached("max_tokens", f"{max_tokens} tokens were generated without a line that listens or an end{more}")
+    message = f"{max_tokens} tokens were generated without a line that listens or an end{more}"
+    raise LimitReached("max_tokens", message, used=max_tokens, cap=max_tokens, owner=EPISODE)

@@ -14,7 +14,7 @@ from thread_cli.contracts.events import Spawned, ThreadEnded, ThreadStarted
 from thread_cli.contracts.protocol import Result
 from thread_cli.engine.boundary import asked_to_stop
 from thread_cli.engine.episode import plain
-from thread_cli.engine.limits import Budget
+from thread_cli.engine.limits import EPISODE, Budget, Deadline
 from thread_cli.engine.namespace import Namespace
 from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
@@ -22,7 +22,7 @@ from thread_cli.engine.thread import Thread
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from thread_cli.contracts.limits import Budgets, Limits
+    from thread_cli.contracts.limits import ChildLimits, Limits
     from thread_cli.engine.episode import Recorder
 
 __all__ = ["Family"]
@@ -48,7 +48,7 @@ class Family:
         phi: Callable[[Thread, str], str],
         so_far: Callable[[Thread], str],
         limits: Limits,
-        child_limits: Budgets | None,
+        child_limits: ChildLimits | None,
     ) -> None:
         self._recorder = recorder
         self._course = course
@@ -73,7 +73,7 @@ class Family:
             context="",
             names=Namespace(),
             budget=budget,
-            deadline=None if self._limits.wall_time is None else now + self._limits.wall_time,
+            deadline=None if self._limits.wall_time is None else Deadline(now + self._limits.wall_time, now),
             ended=asyncio.get_running_loop().create_future(),
         )
 
@@ -87,7 +87,7 @@ class Family:
 
     async def fork(self, parent: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
         """A child for each line, run to their ends; the children that could be born, and a result for each line."""
-        born = [self._child(parent, line, place) for place, line in enumerate(lines)]
+        born = [self._child(parent, line, place, len(lines)) for place, line in enumerate(lines)]
         children = [child for child in born if isinstance(child, Thread)]
         self._recorder.emit(Spawned, parent, children=tuple(child.path for child in children))
         for child in children:
@@ -127,13 +127,15 @@ class Family:
                 error = error or untold
         return error
 
-    def _child(self, parent: Thread, line: str, place: int) -> Thread | Result:
+    def _child(self, parent: Thread, line: str, place: int, siblings: int) -> Thread | Result:
         """A child for a line of its parent; the account of the failure where it must not be."""
         try:
             if place >= self._limits.fan_out:
-                raise LimitReached("fan_out", f"at most {self._limits.fan_out} children may be spawned at once")
+                cap, message = self._limits.fan_out, f"at most {self._limits.fan_out} children may be spawned at once"
+                raise LimitReached("fan_out", message, used=siblings, cap=cap, owner=EPISODE)
             if parent.depth >= self._limits.depth:
-                raise LimitReached("depth", f"threads may be at most {self._limits.depth} levels deep")
+                cap, message = self._limits.depth, f"threads may be at most {self._limits.depth} levels deep"
+                raise LimitReached("depth", message, used=parent.depth, cap=cap, owner=EPISODE)
             parent.budget.demand("threads", 1)
             context = self._phi(parent, line)
             if parent.ancestors_with(context) >= self._limits.repeats:
@@ -141,27 +143,20 @@ class Family:
         except ThreadFailure as failure:
             return self._failed(parent, failure)
         parent.budget.charge("threads", 1)
+        path = f"{parent.path}.{parent.children}"
+        levels = self._limits.depth - parent.depth
         child = Thread(
-            path=f"{parent.path}.{parent.children}",
+            path=path,
             parent=parent,
             depth=parent.depth + 1,
             context=context,
             names=parent.names.child(),
-            budget=parent.budget.child(self._child_limits),
-            deadline=self._child_deadline(parent),
+            budget=parent.budget.child(self._child_limits, path),
+            deadline=Deadline.of_child(path, parent.deadline, self._child_limits, levels),
             ended=asyncio.get_running_loop().create_future(),
         )
         parent.children += 1
         return child
-
-    def _child_deadline(self, parent: Thread) -> float | None:
-        own = self._child_limits.wall_time if self._child_limits else None
-        now = asyncio.get_running_loop().time()
-        deadlines = [] if own is None else [now + own]
-        if parent.deadline is not None:
-            levels = self._limits.depth - parent.depth
-            deadlines.append(now + (parent.deadline - now) * levels / (levels + 1))
-        return min(deadlines, default=None)
 
     async def _run_thread(self, thread: Thread) -> None:
         try:

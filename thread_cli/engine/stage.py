@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from thread_cli.contracts.environment import Environment, Task
+    from thread_cli.engine.limits import Deadline
 
 __all__ = ["EpisodeOver", "Stage"]
 
@@ -38,7 +39,7 @@ class Stage:
         self.over = False
         """Whether the environment has ended the episode."""
 
-    async def open(self, task: Task, deadline: float | None) -> str:
+    async def open(self, task: Task, deadline: Deadline | None) -> str:
         """Begin the episode; returns the main thread's context.
 
         Raises:
@@ -50,7 +51,7 @@ class Stage:
         async with self._within(deadline):
             return plain(await self._environment.reset(task))
 
-    async def act(self, action: str, deadline: float | None) -> tuple[Step, float]:
+    async def act(self, action: str, deadline: Deadline | None) -> tuple[Step, float]:
         """Carry out an action; raises as `open` does, and `EpisodeOver` where there is no more to act on.
 
         Returns the answer, and the seconds that it took, without waiting for other threads' actions.
@@ -67,7 +68,7 @@ class Stage:
         self.over = self.over or step.done
         return Step(plain(step.observation), step.reward, step.done, step.view), seconds
 
-    async def checkpoint(self, deadline: float | None) -> Callable[[], Awaitable[None]]:
+    async def checkpoint(self, deadline: Deadline | None) -> Callable[[], Awaitable[None]]:
         """Take note of the present state; what is returned brings it back, where the environment can be rewound."""
         reward, environment = self.reward, self._environment
         if not isinstance(environment, Snapshots):
@@ -83,7 +84,7 @@ class Stage:
         return rewind
 
     @asynccontextmanager
-    async def _within(self, deadline: float | None) -> AsyncGenerator[None]:
+    async def _within(self, deadline: Deadline | None) -> AsyncGenerator[None]:
         async with before(deadline), self._acting:
             with blaming(EnvironmentFailed):
                 yield

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from thread_cli.contracts.protocol import Result
-    from thread_cli.engine.limits import Budget
+    from thread_cli.engine.limits import Budget, Deadline
     from thread_cli.engine.namespace import Namespace
 
 __all__ = ["Thread"]
@@ -21,7 +21,7 @@ __all__ = ["Thread"]
 class Thread:
     """One thread: context c, token sequence Y, names, and its place in the tree.
 
-    `path` is `0` for the main thread and `0.2` for its third child. `deadline` is in the event loop's time.
+    `path` is `0` for the main thread and `0.2` for its third child.
     """
 
     path: str
@@ -30,7 +30,7 @@ class Thread:
     context: str
     names: Namespace
     budget: Budget
-    deadline: float | None
+    deadline: Deadline | None
     ended: asyncio.Future[Result]
     cause: int | None = None
     """`n` of the thread's newest event."""

@@ -391,7 +391,10 @@ class OpenAIModel:
         room = self.learnt.room
         if room.surely_too_small(request):
             raise LimitReached(
-                "context", f"the thread no longer fits into the context of {self.name}, {room.tokens:,} tokens"
+                "context",
+                f"the thread no longer fits into the context of {self.name}, {room.tokens:,} tokens",
+                cap=room.tokens,
+                owner="model",
             )
 
     def _client(self) -> openai.AsyncOpenAI:

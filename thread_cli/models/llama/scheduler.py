@@ -126,7 +126,8 @@ class Scheduler:
         prompt = self._transcripts.encode(request.q, request.c, request.y)
         if len(prompt.tokens) >= self._longest:
             message = f"the thread's {len(prompt.tokens)} tokens do not fit the model's context of {self._longest}"
-            call.done(LimitReached("context", message))
+            used = len(prompt.tokens)
+            call.done(LimitReached("context", message, used=used, cap=self._longest, owner="model"))
             return
         if not prompt.tokens:
             call.done(ModelError("the prompt is empty, and the model has no token to begin a text with"))
