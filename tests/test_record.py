@@ -20,7 +20,7 @@ from thread_cli.models.scripted import Role, ScriptedModel, load_script
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder, first_difference, read_events
 
-NEW = {"limit", "used", "cap", "owner"}
+NEW = {"limit", "used", "cap", "owner", "how"}
 """Fields that logs of earlier versions lack."""
 SCRIPT = [
     Role(path="0", text="n = 2 + 0\nFirst, count to {n} =>\n> look =>\nprint(f'{m}')"),

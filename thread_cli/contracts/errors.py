@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Boundary",
     "ChildFailed",
+    "Ending",
     "EndlessSpawning",
     "EnvironmentFailed",
     "InterpreterFailed",
@@ -62,6 +63,19 @@ class Status(StrEnum):
     def infrastructure(self) -> bool:
         """True where nothing can be said of the model."""
         return self.value.endswith("_error") or self is Status.cancelled
+
+
+class Ending(StrEnum):
+    """How a thread ended."""
+
+    returned = "returned"
+    """By itself."""
+    failed = "failed"
+    """It could not go on."""
+    pruned = "pruned"
+    """A watcher ended it; its parent goes on."""
+    stopped = "stopped"
+    """Whoever it worked for ended first: the episode, or the thread above it that was pruned."""
 
 
 class ThreadFailure(Exception):

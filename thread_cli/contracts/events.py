@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from thread_cli.contracts.errors import Boundary, Status
+from thread_cli.contracts.errors import Boundary, Ending, Status
 from thread_cli.contracts.model import Local, StopReason
 
 __all__ = [
@@ -204,6 +204,8 @@ class ThreadEnded(_Event):
     result: str | None
     """What the parent gets; None for a thread that failed without a partial result."""
     failed: bool
+    how: Ending | None = None
+    """None in logs of earlier versions. What was `stopped` counts as `failed` too where an error ended the episode."""
 
 
 class EpisodeEnded(_Event):

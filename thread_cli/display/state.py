@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from thread_cli.contracts.errors import Ending
 from thread_cli.contracts.events import (
     Acted,
     CodeRan,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.errors import Status
 
-__all__ = ["Phase", "ThreadState", "TreeState"]
+__all__ = ["Phase", "ThreadState", "TreeState", "ended_as"]
 
 
 class Phase(StrEnum):
@@ -50,11 +51,18 @@ class Phase(StrEnum):
     done = "done"
     failed = "failed"
     stopped = "stopped"
-    """The episode ended before the thread did."""
+    """Something else ended before the thread did."""
 
     @property
     def ended(self) -> bool:
         return self in {Phase.done, Phase.failed, Phase.stopped}
+
+
+def ended_as(event: ThreadEnded) -> Phase:
+    """What a thread is once it has ended. One that the end of a solved episode stopped is done."""
+    if not event.failed:
+        return Phase.done
+    return Phase.stopped if event.how in {Ending.pruned, Ending.stopped} else Phase.failed
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +90,7 @@ class ThreadState:
     ended: float | None = None
     result: str | None = None
     failure: str | None = None
+    how: Ending | None = None
     error: str | None = None
     children: list[ThreadState] = field(default_factory=list["ThreadState"])
     total: int = 1
@@ -186,8 +195,8 @@ class TreeState:
             case Failed():
                 thread.failure = f"{event.failure}: {event.message}" if event.message else event.failure
             case ThreadEnded():
-                thread.result, thread.ended = event.result, event.time
-                self._enter(thread, Phase.failed if event.failed else Phase.done)
+                thread.result, thread.ended, thread.how = event.result, event.time, event.how
+                self._enter(thread, ended_as(event))
 
     def settle(self) -> None:
         """Bring the counts over subtrees up to date."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.errors import EndlessSpawning, LimitReached, ThreadFailure
+from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.contracts.events import Spawned, ThreadEnded, ThreadStarted
 from thread_cli.contracts.protocol import Result
 from thread_cli.engine.boundary import asked_to_stop
@@ -122,7 +122,8 @@ class Family:
             thread.close_fork()
             so_far = error.partial if isinstance(error, ThreadFailure) and thread.parent is None else None
             try:
-                self._recorder.emit(ThreadEnded, thread, result=so_far or None, failed=error is not None)
+                how, failed = thread.how or Ending.stopped, error is not None
+                self._recorder.emit(ThreadEnded, thread, result=so_far or None, failed=failed, how=how)
             except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
                 error = error or untold
         return error
@@ -164,6 +165,7 @@ class Family:
         except EpisodeOver:
             return
         except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
+            thread.how = Ending.failed
             self.finish(error)
         except asyncio.CancelledError:
             if asked_to_stop():
@@ -183,7 +185,8 @@ class Family:
             result = self._failed(thread, failure)
         del self._live[thread.path]
         thread.close_fork()
-        self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed)
+        how = Ending.failed if result.failed else Ending.returned
+        self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed, how=how)
         if thread.parent is None:
             self.finish(result)
         elif not thread.ended.done():

@@ -10,6 +10,7 @@ from thread_cli.contracts.errors import Repetition
 if TYPE_CHECKING:
     import asyncio
 
+    from thread_cli.contracts.errors import Ending
     from thread_cli.contracts.protocol import Result
     from thread_cli.engine.limits import Budget, Deadline
     from thread_cli.engine.namespace import Namespace
@@ -32,6 +33,8 @@ class Thread:
     budget: Budget
     deadline: Deadline | None
     ended: asyncio.Future[Result]
+    how: Ending | None = None
+    """How it ends, where that is known before it has ended."""
     cause: int | None = None
     """`n` of the thread's newest event."""
     children: int = 0

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from thread_cli.contracts.errors import Boundary, Status
+from thread_cli.contracts.errors import Boundary, Ending, Status
 from thread_cli.contracts.events import EpisodeEnded, Event, Failed, Generated, Joined, ThreadEnded, ThreadStarted
 from thread_cli.record.folder import read_events
 from thread_cli.record.sums import Sums
@@ -85,7 +85,7 @@ def _end(events: list[Event], message: str, status: Status) -> list[Event]:
     tell(Failed, root, None, boundary=Boundary.engine, failure="process killed", message=message)
     for thread in sorted(alive.values(), key=lambda thread: -thread.depth):
         close_fork(thread.thread, thread.parent)
-        tell(ThreadEnded, thread.thread, thread.parent, result=None, failed=True)
+        tell(ThreadEnded, thread.thread, thread.parent, result=None, failed=True, how=Ending.stopped)
     totals = sums.totals(latency[root])
     tell(EpisodeEnded, root, None, status=status, reward=None, message=message, totals=totals)
     return told

@@ -1,0 +1,35 @@
+"""What the contracts can say, in examples that `docs/contracts.md` shows as they stand here."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from thread_cli.contracts.limits import ChildLimits, Limits
+from thread_cli.models.scripted import Role
+
+PAGE = Path(__file__).parents[1] / "docs" / "contracts.md"
+
+
+def test_the_page_shows_what_is_tested_here() -> None:
+    shown = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    tested = inspect.getsource(sys.modules[__name__])
+    assert len(shown) == tested.count("\n# shown: ")
+    assert [block for block in shown if block not in tested] == []
+
+
+# shown: limits and ends
+async def test_a_limit_says_what_was_used_and_whose_it_was(play) -> None:
+    roles = [
+        Role(path="0", text="First, count the chairs =>\nprint('gave up')"),
+        Role(path="0.0", text="> look =>\n> look under the table =>\n> look behind the door =>\n"),
+    ]
+    played = await play(roles, limits=Limits(calls=9), child_limits=ChildLimits(share=0.25))
+
+    (failed,) = [event for event in played.events if event.kind == "failed"]
+    assert (failed.limit, failed.used, failed.cap, failed.owner) == ("calls", 2, 2, "0.0")
+
+    ends = {event.thread: event.how for event in played.events if event.kind == "thread_ended"}
+    assert ends == {"0.0": "failed", "0": "returned"}
