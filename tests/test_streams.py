@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 from endpoints import REQUEST
+from servers import Answer, Server, chat_event, completion, error, text_event, thought_event
 
 from thread_cli.bench.methods.direct import Direct
 from thread_cli.contracts.errors import ModelError
 from thread_cli.contracts.model import Completion, Model, Piece, Request
 from thread_cli.models.faulty import FaultyModel
+from thread_cli.models.limiter import Limiter
+from thread_cli.models.llama import LlamaModel, LlamaOptions
+from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.retry import Retrying
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.streams import Telling, completed, poured
@@ -128,3 +133,68 @@ async def test_who_stops_listening_ends_the_call() -> None:
     async with aclosing(model.stream(REQUEST)) as parts:
         assert isinstance(await anext(parts), Piece)
     assert len(asyncio.all_tasks()) == 1
+
+
+# --- servers
+
+
+async def test_pieces_of_a_server_join_to_its_answer_up_to_a_stop_string(no_keys) -> None:
+    with Server(lambda _: completion("one ", "two =", "> three")) as server:
+        model = OpenAIModel("m", server.url)
+        pieces, done = await heard(model)
+        await model.close()
+    assert [piece.text for piece in pieces] == ["one ", "two "]
+    assert (done.text, done.stop) == ("one two ", "listen")
+
+
+async def test_pieces_tell_reasoning_apart_and_shapes_that_were_refused_tell_nothing(no_keys) -> None:
+    events = [thought_event("hm"), chat_event("yes"), chat_event("", "stop")]
+    plan = lambda seen: Answer(events=events) if "chat" in seen.path else error(404, "Not Found")  # noqa: E731
+    with Server(plan) as server:
+        model = OpenAIModel("m", server.url)
+        pieces, done = await heard(model)
+        await model.close()
+    assert [(piece.text, piece.reasoning) for piece in pieces] == [("", "hm"), ("yes", "")]
+    assert (done.text, done.reasoning) == ("yes", "hm")
+
+
+async def test_a_call_to_a_server_that_is_cut_counts_what_came(no_keys) -> None:
+    endless = Answer(events=[text_event("a"), text_event("b"), text_event("c")], end="hang")
+    with Server(lambda _: endless) as server:
+        model = OpenAIModel("m", server.url)
+        done = await cut_after(model, 3)
+        assert (done.text, done.stop, done.usage.generated) == ("abc", "cut", 3)
+        assert done.usage.prompt > 0
+        assert done.usage.estimated
+        assert await asyncio.to_thread(server.gave_up, 1)
+        await model.close()
+
+
+async def test_a_call_cut_in_a_pause_is_charged_what_its_tries_have_lost(no_keys) -> None:
+    broken = Answer(events=[text_event("a"), text_event("b")], end="drop")
+    with Server(lambda _: broken) as server:
+        limiter = Limiter()
+        model = Retrying(OpenAIModel("m", server.url), wait_initial=30, limiter=limiter)
+        for pieces in (2, 0):  # cut as the answer breaks off, and in the pause after it
+            done = await asyncio.wait_for(cut_after(model, pieces, patience=2), 20)
+            assert done.stop == "cut"
+            assert done.usage.generated == 2
+            assert limiter.in_flight == 0
+        await model.close()
+
+
+# --- the local model
+
+
+async def test_the_local_model_streams_and_says_what_a_call_that_was_cut_has_taken(embedded_model: Path) -> None:
+    model = LlamaModel(LlamaOptions(embedded_model, context=1024))
+    request = Request("", "1, 2, 3, 4, 5, 6,", "", ("=>",), 24)
+    pieces, done = await heard(model, request)
+    assert texts(pieces) == done.text
+    assert sum(piece.tokens for piece in pieces) == done.usage.generated
+    cut = await cut_after(model, 5, Request("", "A, B, C, D, E,", "", ("=>",), 800))
+    assert cut.stop == "cut"
+    assert 5 <= cut.usage.generated < 400
+    assert cut.usage.prompt > 0
+    assert (await model.complete(request)).text == done.text
+    await model.close()
