@@ -7,8 +7,9 @@ import re
 import sys
 from pathlib import Path
 
-from thread_cli.contracts.limits import ChildLimits, Limits
-from thread_cli.models.scripted import Role
+from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
+from thread_cli.contracts.model import Completion, Piece, Request
+from thread_cli.models.scripted import Role, ScriptedModel
 
 PAGE = Path(__file__).parents[1] / "docs" / "contracts.md"
 
@@ -33,3 +34,25 @@ async def test_a_limit_says_what_was_used_and_whose_it_was(play) -> None:
 
     ends = {event.thread: event.how for event in played.events if event.kind == "thread_ended"}
     assert ends == {"0.0": "failed", "0": "returned"}
+
+
+# shown: a call that is cut
+async def test_a_call_cut_by_a_deadline_is_paid_for(play) -> None:
+    roles = [
+        Role(path="0", text="First, tell a story =>\nprint('gave up')"),
+        Role(path="0.0", text=" ".join(f"word{n}" for n in range(500))),
+    ]
+    model = ScriptedModel(roles, pace=0.01)
+
+    request = Request(q="", c="", y="", stop=("=>",), max_tokens=100, thread="0.0")
+    parts = [part async for part in model.stream(request)]
+    assert "".join(part.text for part in parts if isinstance(part, Piece)) == parts[-1].text
+    assert isinstance(parts[-1], Completion)
+
+    played = await play(model, child_limits=Budgets(wall_time=0.2))
+    cut = next(event for event in played.events if event.kind == "generated" and event.thread == "0.0")
+    assert cut.stop == "cut"
+    assert cut.text.startswith("word0 word1")
+    assert 0 < cut.generated_tokens < 300
+    assert played.episode.answer == "gave up"
+    assert played.episode.totals.generated_tokens > cut.generated_tokens

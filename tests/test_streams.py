@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,17 @@ from servers import Answer, Server, chat_event, completion, error, text_event, t
 
 from thread_cli.bench.methods.direct import Direct
 from thread_cli.contracts.errors import ModelError
+from thread_cli.contracts.limits import Budgets
 from thread_cli.contracts.model import Completion, Model, Piece, Request
 from thread_cli.models.faulty import FaultyModel
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.openai import OpenAIModel
+from thread_cli.models.replay import ReplayModel
 from thread_cli.models.retry import Retrying
-from thread_cli.models.scripted import ScriptedModel
+from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.protocols.streams import Telling, completed, poured
+from thread_cli.record import first_difference
 
 WORDS = " ".join(f"word{n}" for n in range(400))
 
@@ -198,3 +201,41 @@ async def test_the_local_model_streams_and_says_what_a_call_that_was_cut_has_tak
     assert cut.usage.prompt > 0
     assert (await model.complete(request)).text == done.text
     await model.close()
+
+
+# --- the executor
+
+
+async def test_what_was_written_when_the_episode_was_cancelled_is_recorded_and_summed_up(play) -> None:
+    events: list = []
+    model = ScriptedModel([WORDS], pace=0.01)
+
+    def soon(event) -> None:
+        events.append(event)
+        if event.kind == "generating":
+            asyncio.get_running_loop().call_later(0.2, task.cancel)
+
+    task = asyncio.ensure_future(play(model, sinks=[soon]))
+    with suppress(asyncio.CancelledError):
+        await task
+    cut = next(event for event in events if event.kind == "generated")
+    assert cut.stop == "cut"
+    assert cut.generated_tokens > 0
+    assert events[-1].totals.generated_tokens == cut.generated_tokens
+    assert [event.kind for event in events[-2:]] == ["thread_ended", "episode_ended"]
+
+
+async def test_a_run_in_which_calls_were_cut_replays_to_the_same_events(play) -> None:
+    roles = [Role(path="0", text="First, tell =>\nprint('ok')"), Role(path="0.0", text=WORDS)]
+    first = await play(ScriptedModel(roles, pace=0.01), child_limits=Budgets(wall_time=0.1))
+    assert [event.limit for event in first.of("failed")] == ["wall_time"]
+    again = await play(ReplayModel(first.events))
+    assert again.y("0.0") == first.y("0.0")
+    ignored = {"owner"}  # nobody's time was up this time
+    kept = [
+        event.model_copy(update=dict.fromkeys(ignored)) if event.kind == "failed" else event for event in first.events
+    ]
+    now = [
+        event.model_copy(update=dict.fromkeys(ignored)) if event.kind == "failed" else event for event in again.events
+    ]
+    assert first_difference(kept, now) is None

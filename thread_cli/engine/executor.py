@@ -8,6 +8,7 @@ How threads come to life and end is in `family.py`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
@@ -39,14 +40,15 @@ from thread_cli.contracts.interpreter import Ends, Outcome, SessionDead
 from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
-from thread_cli.engine.boundary import blaming
+from thread_cli.engine.boundary import asked_to_stop, blaming
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
-from thread_cli.engine.limits import EPISODE, before
+from thread_cli.engine.limits import EPISODE, before, time_is_up
 from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.protocols.circles import goes_round
 from thread_cli.protocols.code import Code, find_code, parse
 from thread_cli.protocols.context import Ended, Spawning, phi, psi
+from thread_cli.protocols.streams import completed
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
 
@@ -212,7 +214,7 @@ class Executor:
         try:
             async with before(thread.deadline):
                 with blaming(ModelError):
-                    written = await self._model.complete(request)
+                    written = await completed(self._model, request)
         except ThreadFailure as failure:
             if failure.usage is not None:
                 self._charge(thread, failure.usage, failure.usage.prompt)
@@ -246,6 +248,10 @@ class Executor:
             reasoning_tokens=usage.reasoning,
             note=usage.note,
         )
+        if asked_to_stop():
+            raise asyncio.CancelledError
+        if written.stop == "cut":
+            raise time_is_up(thread.deadline)
         if usage.cost is None and thread.budget.left("cost") < float("inf"):
             raise thread.budget.reached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if (written.reasoning.strip() or usage.reasoning) and not text.strip():

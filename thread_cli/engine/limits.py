@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.limits import Budgets, ChildLimits
 
-__all__ = ["EPISODE", "Budget", "Deadline", "before"]
+__all__ = ["EPISODE", "Budget", "Deadline", "before", "time_is_up"]
 
 EPISODE: Final = "episode"
 """The owner of the limits of a whole episode."""
@@ -114,12 +114,6 @@ class Deadline:
     since: float
     owner: str = EPISODE
 
-    def reached(self) -> LimitReached:
-        """The failure of a thread whose time is up."""
-        used = asyncio.get_running_loop().time() - self.since
-        message = "the time for this thread is up"
-        return LimitReached("wall_time", message, used=used, cap=self.at - self.since, owner=self.owner)
-
     @classmethod
     def of_child(cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int) -> Deadline | None:
         """The deadline of a new child, below which there may be `levels` less one more; `above` is its parent's."""
@@ -146,6 +140,15 @@ async def before(deadline: Deadline | None) -> AsyncGenerator[None]:
         async with timeout:
             yield
     except TimeoutError:
-        if deadline is None or not timeout.expired():
+        if not timeout.expired():
             raise
-        raise deadline.reached() from None
+        raise time_is_up(deadline) from None
+
+
+def time_is_up(deadline: Deadline | None) -> LimitReached:
+    """The failure of a thread whose time is up; None where it has time and only a recording says that it had not."""
+    message = "the time for this thread is up"
+    if deadline is None:
+        return LimitReached("wall_time", message)
+    used, cap = asyncio.get_running_loop().time() - deadline.since, deadline.at - deadline.since
+    return LimitReached("wall_time", message, used=used, cap=cap, owner=deadline.owner)
