@@ -28,6 +28,7 @@ __all__ = [
     "Status",
     "ThreadFailure",
     "UserError",
+    "WatcherFailed",
     "Withheld",
 ]
 
@@ -189,6 +190,12 @@ class InterpreterFailed(ThreadFailure):
     """The interpreter itself broke; the model's code is not at fault."""
 
     boundary = Boundary.interpreter
+    fatal = True
+
+
+class WatcherFailed(ThreadFailure):
+    """A watcher broke."""
+
     fatal = True
 
 

@@ -206,6 +206,8 @@ class ThreadEnded(_Event):
     failed: bool
     how: Ending | None = None
     """None in logs of earlier versions. What was `stopped` counts as `failed` too where an error ended the episode."""
+    reason: str = ""
+    """Why a watcher pruned it."""
 
 
 class EpisodeEnded(_Event):

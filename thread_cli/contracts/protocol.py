@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Protocol as TypingProtocol
 
+from thread_cli.contracts.errors import Ending
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,13 +50,13 @@ Move = Spawn | Act | End
 class Result:
     """What a child gave its parent.
 
-    `failed` where it is the account of a failure, with what the child would have returned so far; `limit` names the
-    limit that was reached, where that was it.
+    `failed` where it is the account of a failure, or of why the child was pruned, with what it would have returned so
+    far.
     """
 
     text: str
     failed: bool = False
-    limit: str | None = None
+    how: Ending = Ending.returned
 
 
 class Protocol(TypingProtocol):

@@ -290,7 +290,8 @@ def _detail(thread: ThreadState, cells: int, glyphs: Glyphs) -> Text | None:
     """What a thread did last, or what it ended with."""
     if thread.phase in {Phase.failed, Phase.stopped}:
         how = "pruned" if thread.how is Ending.pruned else str(thread.phase)
-        words = f"{how}: {thread.failure}" if thread.failure else how
+        why = thread.failure or thread.reason
+        words = f"{how}: {why}" if why else how
         return Text(_safe(words, cells, glyphs), "not dim red" if thread.failure else "not dim")
     if thread.action is not None:
         seen = "" if thread.observation is None else _safe(thread.observation, cells, glyphs)

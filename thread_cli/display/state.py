@@ -91,6 +91,7 @@ class ThreadState:
     result: str | None = None
     failure: str | None = None
     how: Ending | None = None
+    reason: str = ""
     error: str | None = None
     children: list[ThreadState] = field(default_factory=list["ThreadState"])
     total: int = 1
@@ -195,7 +196,8 @@ class TreeState:
             case Failed():
                 thread.failure = f"{event.failure}: {event.message}" if event.message else event.failure
             case ThreadEnded():
-                thread.result, thread.ended, thread.how = event.result, event.time, event.how
+                thread.result, thread.ended = event.result, event.time
+                thread.how, thread.reason = event.how, event.reason
                 self._enter(thread, ended_as(event))
 
     def settle(self) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from thread_cli.contracts.environment import Step
 from thread_cli.contracts.errors import (
     ChildFailed,
+    Ending,
     LimitReached,
     MalformedOutput,
     ModelError,
@@ -45,6 +47,7 @@ from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.limits import EPISODE, before, time_is_up
 from thread_cli.engine.stage import EpisodeOver, Stage
+from thread_cli.engine.watching import Watching
 from thread_cli.protocols.circles import goes_round
 from thread_cli.protocols.code import Code, find_code, parse
 from thread_cli.protocols.context import Ended, Spawning, phi, psi
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.limits import Budgets
     from thread_cli.contracts.model import Completion, Model, Usage
     from thread_cli.contracts.protocol import Protocol
+    from thread_cli.contracts.watcher import Watcher
     from thread_cli.engine.thread import Thread
     from thread_cli.protocols.prompt import Prompt
 
@@ -84,6 +88,7 @@ class Executor:
         temperature, seed: of sampling.
         sinks: consumers of the event stream.
         protocol: the wire format, where it is not the one that the prompt declares.
+        watchers: see what happens and what is written, and may end threads or the episode.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Executor:
         seed: int | None = None,
         sinks: Sequence[Sink] = (),
         protocol: Protocol | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._model = model
         self._prompt = prompt
@@ -111,7 +117,8 @@ class Executor:
         self._on_failure = on_failure
         self._temperature = temperature
         self._seed = seed
-        self._sinks = sinks
+        self._watching = Watching(watchers)
+        self._sinks = [*sinks, self._watching] if watchers else sinks
         self._protocol = protocol or prompt.protocol()
         self._phi_of = phi(prompt.rules.phi)
         self._psi_of = psi(prompt.rules.psi)
@@ -133,6 +140,7 @@ class Executor:
             limits=self._limits,
             child_limits=self._child_limits,
         )
+        self._watching.begin(self._family)
         self._stage = Stage(self._environment)
         root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -149,11 +157,13 @@ class Executor:
             answer = await self._family.over
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
             error = caught
-        error = await self._family.stop(error)
+        error = await self._family.close(error)
         totals = self._recorder.totals(root)
         episode = judge(
             self._environment, task, answer and answer.text, reward=self._stage.reward, error=error, totals=totals
         )
+        if self._family.stopped_because:
+            episode = replace(episode, message=f"a watcher ended the episode: {self._family.stopped_because}")
         try:
             self._recorder.end(root, episode)
         except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
@@ -214,7 +224,7 @@ class Executor:
         try:
             async with before(thread.deadline):
                 with blaming(ModelError):
-                    written = await completed(self._model, request)
+                    written = await completed(self._model, request, self._watching.hearing(thread.path))
         except ThreadFailure as failure:
             if failure.usage is not None:
                 self._charge(thread, failure.usage, failure.usage.prompt)
@@ -424,13 +434,13 @@ class Executor:
         retry = self._on_failure == "retry" and len(lines) == 1
         rewind = await self._stage.checkpoint(thread.deadline) if retry else None
         children, results = await self._family.fork(thread, lines)
-        if rewind and children and results[0].failed:
+        if rewind and children and results[0].how is Ending.failed:
             await rewind()
             thread.close_fork()
             children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
             for result in results:
-                if result.failed:
+                if result.how is Ending.failed:
                     raise ChildFailed(result.text)
         return children, results
 

@@ -56,8 +56,11 @@ class Family:
         self._so_far = so_far
         self._limits = limits
         self._child_limits = child_limits
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._live: dict[str, Thread] = {}
+        self._stopping = False
+        self.stopped_because = ""
+        """Why a watcher ended the episode."""
         self.over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
         """The main thread's result; None where the environment ended the episode; or the error that ended it."""
 
@@ -79,11 +82,13 @@ class Family:
 
     def start(self, thread: Thread) -> None:
         """Let a thread run."""
-        self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context)
         self._live[thread.path] = thread
+        if thread.parent is not None:
+            thread.parent.alive[thread.path] = thread
+        self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context)
         task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[thread.path] = task
+        task.add_done_callback(lambda _: self._tasks.pop(thread.path, None))
 
     async def fork(self, parent: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
         """A child for each line, run to their ends; the children that could be born, and a result for each line."""
@@ -106,16 +111,33 @@ class Family:
         else:
             self.over.set_result(outcome)
 
-    async def stop(self, error: BaseException | None) -> BaseException | None:
+    def prune(self, thread: str, reason: str) -> bool:
+        """End a thread early, with all below it; see `Watched.prune`."""
+        pruned = self._live.get(thread)
+        if pruned is None or pruned.parent is None or pruned.how is not None:
+            return False
+        pruned.how, pruned.reason = Ending.pruned, plain(reason)
+        # It may be this very task that is running, in the middle of an event.
+        asyncio.get_running_loop().call_soon(self._interrupt, pruned)
+        return True
+
+    def stop(self, reason: str, answer: str | None = None) -> None:
+        """End the episode on behalf of a watcher; see `Watched.stop`."""
+        if not self.over.done():
+            self.stopped_because = plain(reason)
+            self.finish(Result(self._so_far(self._live["0"]) if answer is None else plain(answer)))
+
+    async def close(self, error: BaseException | None) -> BaseException | None:
         """Cancel whatever still runs, and record the end of every thread, the deepest first.
 
         Returns the error that the episode ends with: that given, or a cancellation that came while waiting.
         """
-        for task in self._tasks:
+        self._stopping = True
+        for task in [*self._tasks.values()]:
             task.cancel()
         while self._tasks:
             try:
-                await asyncio.wait(self._tasks)
+                await asyncio.wait([*self._tasks.values()])
             except asyncio.CancelledError as cancelled:
                 error = error or cancelled
         for thread in reversed(self._live.values()):
@@ -123,7 +145,9 @@ class Family:
             so_far = error.partial if isinstance(error, ThreadFailure) and thread.parent is None else None
             try:
                 how, failed = thread.how or Ending.stopped, error is not None
-                self._recorder.emit(ThreadEnded, thread, result=so_far or None, failed=failed, how=how)
+                self._recorder.emit(
+                    ThreadEnded, thread, result=so_far or None, failed=failed, how=how, reason=thread.reason
+                )
             except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
                 error = error or untold
         return error
@@ -174,8 +198,13 @@ class Family:
 
     async def _lead(self, thread: Thread) -> None:
         """Take a thread from its start to its end."""
+        thread.begun = True
         try:
-            result = await self._course(thread)
+            result = await self._course(thread) if thread.how is None else Result("")
+        except asyncio.CancelledError:
+            if thread.how is None or self._stopping:
+                raise
+            result = Result("")
         except ThreadFailure as failure:
             if isinstance(failure, LimitReached):
                 failure.partial = self._so_far(thread)
@@ -183,18 +212,42 @@ class Family:
                 self._recorder.failed(thread, failure)
                 raise
             result = self._failed(thread, failure)
+        if thread.how is not None:
+            result = await self._ended_from_outside(thread, thread.how)
         del self._live[thread.path]
         thread.close_fork()
-        how = Ending.failed if result.failed else Ending.returned
-        self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed, how=how)
+        self._recorder.emit(
+            ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
+        )
+        if thread.parent is not None:
+            del thread.parent.alive[thread.path]
         if thread.parent is None:
             self.finish(result)
         elif not thread.ended.done():
             thread.ended.set_result(result)
 
+    async def _ended_from_outside(self, thread: Thread, how: Ending) -> Result:
+        """Stop all below a thread that was pruned or stopped; then what its parent reads."""
+        for child in [*thread.alive.values()]:
+            child.how = child.how or Ending.stopped
+            self._interrupt(child)
+        while tasks := [self._tasks[path] for path in thread.alive if path in self._tasks]:
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError:
+                if self._stopping:
+                    raise
+        so_far = self._so_far(thread)
+        why = f"{how}: {thread.reason}" if thread.reason else str(how)
+        return Result(plain(f"error: {why}{f'. So far: {so_far}' if so_far else ''}"), failed=True, how=how)
+
+    def _interrupt(self, thread: Thread) -> None:
+        task = self._tasks.get(thread.path)
+        if task is not None and thread.begun:
+            task.cancel()
+
     def _failed(self, thread: Thread, failure: ThreadFailure) -> Result:
         """Record a failure, and make of it what the parent reads."""
         self._recorder.failed(thread, failure)
         so_far = f". So far: {failure.partial}" if failure.partial else ""
-        limit = failure.limit if isinstance(failure, LimitReached) else None
-        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, limit=limit)
+        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, how=Ending.failed)

@@ -35,6 +35,12 @@ class Thread:
     ended: asyncio.Future[Result]
     how: Ending | None = None
     """How it ends, where that is known before it has ended."""
+    reason: str = ""
+    """Why a watcher ends it."""
+    begun: bool = False
+    """Whether it runs; until then it is enough to say how it ends."""
+    alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
+    """Its children that have not ended."""
     cause: int | None = None
     """`n` of the thread's newest event."""
     children: int = 0
