@@ -5,10 +5,15 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
+from rooms import Fork
+
+from thread_cli.contracts.events import Event
 from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
 from thread_cli.contracts.model import Completion, Piece, Request
+from thread_cli.contracts.watcher import Watched
 from thread_cli.models.scripted import Role, ScriptedModel
 
 PAGE = Path(__file__).parents[1] / "docs" / "contracts.md"
@@ -56,3 +61,34 @@ async def test_a_call_cut_by_a_deadline_is_paid_for(play) -> None:
     assert 0 < cut.generated_tokens < 300
     assert played.episode.answer == "gave up"
     assert played.episode.totals.generated_tokens > cut.generated_tokens
+
+
+# shown: a watcher
+class PrunesTheLongest:
+    """A watcher: the thread that has written most is ended once it has written more than 60 tokens."""
+
+    def begin(self, episode: Watched) -> None:
+        self.episode, self.tokens = episode, Counter[str]()
+
+    def see(self, event: Event) -> None:
+        pass
+
+    def hear(self, thread: str, piece: Piece) -> None:
+        self.tokens[thread] += piece.tokens
+        longest, tokens = self.tokens.most_common(1)[0]
+        if tokens > 60:
+            self.episode.prune(longest, f"{tokens} tokens are too many")
+
+
+async def test_the_longest_of_three_children_is_pruned_while_it_writes(play) -> None:
+    story = " ".join(f"word{n}" for n in range(300))
+    script = {"0.0": "print('short')", "0.1": story, "0.2": "print('short too')"}
+    model = ScriptedModel(
+        lambda request: script.get(request.thread, "print('ok')" if request.y else "a|b|c=>"), pace=0.01
+    )
+    played = await play(model, protocol=Fork(), watchers=[PrunesTheLongest()])
+
+    assert {event.thread: event.how for event in played.of("thread_ended")}["0.1"] == "pruned"
+    assert "=>short & error: pruned: 6" in played.y("0")
+    (cut,) = played.of("generated", "0.1")
+    assert (cut.stop, cut.text) == ("cut", story[: len(cut.text)])

@@ -106,6 +106,8 @@ class Config(_Section):
     limits: Limits = Field(default_factory=Limits)
     child_limits: ChildLimits | None = None
     """What each spawned thread with all below it may spend."""
+    watch: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Watchers of the episode, by name."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the environment."""
     unsafe_python: bool = False

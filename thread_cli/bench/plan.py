@@ -87,6 +87,8 @@ class Plan(BaseModel):
         shuffle: bool = False,
     ) -> Self:
         """The plan of a suite under a configuration. What the user has set wins over the suite's parts and limits."""
+        if config.watch:
+            raise UserError("bench runs have no watchers yet: leave out `watch`")
         limits = Limits.model_validate(_given(suite.limits) | _given(config.limits))
         own = {name: value for name in ("prompt", "phi", "psi") if (value := getattr(config, name)) is not None}
         parts = [part.model_copy(update={**own, "options": {**part.options, **config.options}}) for part in suite.parts]
