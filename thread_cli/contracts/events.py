@@ -95,6 +95,10 @@ class ThreadStarted(_Event):
     kind: Literal["thread_started"] = "thread_started"
     depth: int
     context: str
+    inherits: bool = False
+    """Whether its prompt goes on from all that its parent had read and written when it spawned."""
+    opening: str | None = None
+    """The text before its Y, or behind what it inherits, where that is not how its wire format opens a context."""
 
 
 class Generating(_Event):
@@ -167,6 +171,8 @@ class Joined(_Event):
     kind: Literal["joined"] = "joined"
     children: tuple[str, ...]
     text: str
+    segments: tuple[tuple[str, int], ...] = ()
+    """Who wrote the text, where the wire format tells: paths of children, or nothing for nobody, and characters."""
 
 
 class Corrected(_Event):

@@ -45,6 +45,7 @@ from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.engine.boundary import asked_to_stop, blaming
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
+from thread_cli.engine.joining import joined, said
 from thread_cli.engine.limits import EPISODE, before, time_is_up
 from thread_cli.engine.stage import EpisodeOver, Stage
 from thread_cli.engine.watching import Watching
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.limits import Budgets
     from thread_cli.contracts.model import Completion, Model, Usage
-    from thread_cli.contracts.protocol import Protocol
+    from thread_cli.contracts.protocol import Child, Protocol
     from thread_cli.contracts.watcher import Watcher
     from thread_cli.engine.thread import Thread
     from thread_cli.protocols.prompt import Prompt
@@ -137,6 +138,7 @@ class Executor:
             self._course,
             phi=self._phi,
             so_far=self._so_far,
+            protocol=self._protocol,
             limits=self._limits,
             child_limits=self._child_limits,
         )
@@ -198,7 +200,7 @@ class Executor:
             written = await self._generate(thread)
             await self._run_code(thread, written)
             try:
-                move = self._protocol.read(thread.y, written.stop)
+                move = thread.protocol.read(thread.y, written.stop)
                 if isinstance(move, End):
                     return self._returned(thread)
                 if move.repaired:
@@ -279,8 +281,8 @@ class Executor:
 
     def _request(self, thread: Thread) -> Request:
         """What the model is asked: to go on with the thread's Y."""
-        c = self._protocol.open(thread.context)
-        prompt = thread.prompt_tokens(self._prompt.q + c)
+        c, y = thread.prompt()
+        prompt = thread.prompt_tokens(len(self._prompt.q) + len(c) + len(y))
         left = min(thread.budget.left("generated_tokens"), thread.budget.left("total_tokens") - prompt)
         if left <= 0:
             thread.budget.demand("total_tokens", prompt + 1)
@@ -288,12 +290,12 @@ class Executor:
         return Request(
             q=self._prompt.q,
             c=c,
-            y=thread.y,
-            stop=self._protocol.stop,
+            y=y,
+            stop=thread.stop or thread.protocol.stop,
             max_tokens=max_tokens,
             max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left))),
             max_together=int(left) if left < max_tokens + self._limits.max_reasoning_tokens else None,
-            conversation=conversation(self._prompt.q, c, thread.y) if self._prompt.rules.chat == "turns" else None,
+            conversation=conversation(self._prompt.q, c, y) if self._prompt.rules.chat == "turns" else None,
             until_circles=True,
             temperature=self._temperature,
             seed=self._seed,
@@ -306,7 +308,7 @@ class Executor:
         thread.error = None
         show = self._prompt.rules.code_errors == "show"
         spent = 0.0
-        for code in find_code(self._protocol.body(written.text, written.stop), apart=not show):
+        for code in find_code(thread.protocol.body(written.text, written.stop), apart=not show):
             outcome = await self._interpreted(thread, code) if spent <= self._interpreter.patience else _TOO_LONG
             thread.budget.charge("working_time", outcome.seconds)
             thread.names.bind(outcome.names, outcome.gone)
@@ -329,16 +331,18 @@ class Executor:
         except SessionDead as death:
             return Outcome(error=str(death))
 
-    async def _spawn(self, thread: Thread, written: str, lines: Sequence[str]) -> None:
-        """Start a child for each line, wait for all, and append what they return."""
-        carried = [thread.names.substitute(line) for line in lines]
+    async def _spawn(self, thread: Thread, written: str, lines: Sequence[str | Child]) -> None:
+        """Start children, wait for all, and append what they return."""
+        carried = [thread.names.substitute(said(line)) for line in lines]
         step = thread.step(written, *carried, repeats=self._limits.repeats)
-        children, results = await self._fork(thread, lines)
+        born, results = await self._fork(thread, lines)
+        children = [child for child in born if child is not None]
         thread.names.join(child.names for child in children)
         thread.close_fork()
-        text = self._protocol.join(results)
+        text, segments = joined(thread.protocol.join(results), [child and child.path for child in born])
         thread.write(text)
-        self._recorder.emit(Joined, thread, children=tuple(child.path for child in children), text=text)
+        paths = tuple(child.path for child in children)
+        self._recorder.emit(Joined, thread, children=paths, text=text, segments=segments)
         thread.stepped(step, text)
 
     async def _act(self, thread: Thread, written: str, line: str) -> None:
@@ -349,7 +353,7 @@ class Executor:
         compute = self._prompt.rules.actions == "code"
         answer, seconds = await (self._computed(thread, line) if compute else self._stage.act(action, thread.deadline))
         thread.budget.charge("working_time", seconds)
-        text = self._protocol.answer(self._as_read(thread, answer.observation))
+        text = thread.protocol.answer(self._as_read(thread, answer.observation))
         thread.write(text)
         thread.names.tell("observation", answer.observation)
         self._recorder.emit(
@@ -380,7 +384,9 @@ class Executor:
     def _phi(self, thread: Thread, line: str) -> str:
         """ϕ: the context of the child that a thread spawns with a line."""
         task = str(thread.names.told("task") or "")
-        return plain(self._phi_of(Spawning(line, thread.y, task, thread.names, self._protocol.stop[0])))
+        return plain(
+            self._phi_of(Spawning(line, thread.y, task, thread.names, (thread.stop or thread.protocol.stop)[0]))
+        )
 
     def _so_far(self, thread: Thread) -> str:
         """ψ: what a thread returns, or would have returned so far."""
@@ -403,7 +409,7 @@ class Executor:
         """Answer a move with an error, where code before it failed that it may have needed."""
         if self._prompt.rules.code_errors == "hide":
             return False
-        lines = move.lines if isinstance(move, Spawn) else (move.line,)
+        lines = [said(line) for line in move.lines] if isinstance(move, Spawn) else [move.line]
         computes = isinstance(move, Act) and self._prompt.rules.actions == "code"
         unbound = [] if computes else [name for line in lines for name in thread.names.unbound(line)]
         if thread.error is None and not unbound:
@@ -414,7 +420,7 @@ class Executor:
     def _correct(self, thread: Thread, written: str, error: str) -> None:
         """Let the thread read an error in place of what it listens for."""
         step = thread.step(written, error, repeats=self._limits.repeats)
-        text = self._protocol.join([Result(plain(f"error: {error}"))])
+        text, _ = joined(thread.protocol.join([Result(plain(f"error: {error}"))]), [None])
         thread.write(text)
         self._recorder.emit(Corrected, thread, text=text)
         thread.stepped(step, text)
@@ -429,12 +435,12 @@ class Executor:
             text += "."
         return thread.names.put_back(text) if rules.names else text
 
-    async def _fork(self, thread: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
-        """Children for the lines, run to their ends; with `retry`, a failed only child gets a second try."""
+    async def _fork(self, thread: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
+        """Children, run to their ends; with `retry`, a failed only child gets a second try."""
         retry = self._on_failure == "retry" and len(lines) == 1
         rewind = await self._stage.checkpoint(thread.deadline) if retry else None
         children, results = await self._family.fork(thread, lines)
-        if rewind and children and results[0].how is Ending.failed:
+        if rewind and children[0] is not None and results[0].how is Ending.failed:
             await rewind()
             thread.close_fork()
             children, results = await self._family.fork(thread, lines)

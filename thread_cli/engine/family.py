@@ -7,11 +7,12 @@ stopping an episode is cancelling its tasks one by one, whatever they wait for.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.contracts.events import Spawned, ThreadEnded, ThreadStarted
-from thread_cli.contracts.protocol import Result
+from thread_cli.contracts.protocol import Child, Result
 from thread_cli.engine.boundary import asked_to_stop
 from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import EPISODE, Budget, Deadline
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from thread_cli.contracts.limits import ChildLimits, Limits
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.engine.episode import Recorder
 
 __all__ = ["Family"]
@@ -36,6 +38,7 @@ class Family:
         course: what a thread does from its start to its end; returns its result.
         phi: the context of a child, from its parent and the line that spawns it.
         so_far: what a thread would return if it ended now.
+        protocol: the wire format of the main thread.
         limits: of the episode.
         child_limits: what each child with all below it may spend.
     """
@@ -47,6 +50,7 @@ class Family:
         *,
         phi: Callable[[Thread, str], str],
         so_far: Callable[[Thread], str],
+        protocol: Protocol,
         limits: Limits,
         child_limits: ChildLimits | None,
     ) -> None:
@@ -54,6 +58,7 @@ class Family:
         self._course = course
         self._phi = phi
         self._so_far = so_far
+        self._protocol = protocol
         self._limits = limits
         self._child_limits = child_limits
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -78,6 +83,7 @@ class Family:
             budget=budget,
             deadline=None if self._limits.wall_time is None else Deadline(now + self._limits.wall_time, now),
             ended=asyncio.get_running_loop().create_future(),
+            protocol=self._protocol,
         )
 
     def start(self, thread: Thread) -> None:
@@ -85,14 +91,22 @@ class Family:
         self._live[thread.path] = thread
         if thread.parent is not None:
             thread.parent.alive[thread.path] = thread
-        self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context)
+        self._recorder.emit(
+            ThreadStarted,
+            thread,
+            depth=thread.depth,
+            context=thread.context,
+            inherits=thread.inherited is not None,
+            opening=thread.opening,
+        )
         task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
         self._tasks[thread.path] = task
         task.add_done_callback(lambda _: self._tasks.pop(thread.path, None))
 
-    async def fork(self, parent: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
-        """A child for each line, run to their ends; the children that could be born, and a result for each line."""
-        born = [self._child(parent, line, place, len(lines)) for place, line in enumerate(lines)]
+    async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
+        """Children run to their ends: for each, the thread, None where it could not be born; and its result."""
+        wanted = [Child(line) if isinstance(line, str) else line for line in lines]
+        born = [self._child(parent, child, place, len(lines)) for place, child in enumerate(wanted)]
         children = [child for child in born if isinstance(child, Thread)]
         self._recorder.emit(Spawned, parent, children=tuple(child.path for child in children))
         for child in children:
@@ -100,7 +114,7 @@ class Family:
             self.start(child)
         results = [child if isinstance(child, Result) else await child.ended for child in born]
         parent.cause = max((child.cause or 0 for child in children), default=parent.cause)
-        return children, results
+        return [child if isinstance(child, Thread) else None for child in born], results
 
     def finish(self, outcome: Result | BaseException | None) -> None:
         """End the episode: with the main thread's result, by the environment (None), or by an error."""
@@ -152,8 +166,8 @@ class Family:
                 error = error or untold
         return error
 
-    def _child(self, parent: Thread, line: str, place: int, siblings: int) -> Thread | Result:
-        """A child for a line of its parent; the account of the failure where it must not be."""
+    def _child(self, parent: Thread, wanted: Child, place: int, siblings: int) -> Thread | Result:
+        """A new child of its parent; the account of the failure where it must not be."""
         try:
             if place >= self._limits.fan_out:
                 cap, message = self._limits.fan_out, f"at most {self._limits.fan_out} children may be spawned at once"
@@ -162,13 +176,18 @@ class Family:
                 cap, message = self._limits.depth, f"threads may be at most {self._limits.depth} levels deep"
                 raise LimitReached("depth", message, used=parent.depth, cap=cap, owner=EPISODE)
             parent.budget.demand("threads", 1)
-            context = self._phi(parent, line)
-            if parent.ancestors_with(context) >= self._limits.repeats:
+            context = wanted.context
+            if context is None:
+                context = self._phi(parent, wanted.line) if wanted.line or not wanted.inherits else ""
+            if not wanted.inherits and parent.ancestors_with(context) >= self._limits.repeats:
                 raise EndlessSpawning("this thread's ancestors already work on exactly this")
         except ThreadFailure as failure:
             return self._failed(parent, failure)
         parent.budget.charge("threads", 1)
         path = f"{parent.path}.{parent.children}"
+        protocol, opening = wanted.protocol or parent.protocol, wanted.opening
+        if wanted.inherits and opening is None:
+            opening = protocol.open(context)  # recorded, for those who put its prompt together again
         levels = self._limits.depth - parent.depth
         child = Thread(
             path=path,
@@ -179,6 +198,10 @@ class Family:
             budget=parent.budget.child(self._child_limits, path),
             deadline=Deadline.of_child(path, parent.deadline, self._child_limits, levels),
             ended=asyncio.get_running_loop().create_future(),
+            protocol=protocol,
+            opening=opening,
+            stop=wanted.stop,
+            inherited=len(parent.y) if wanted.inherits else None,
         )
         parent.children += 1
         return child
@@ -219,6 +242,7 @@ class Family:
         self._recorder.emit(
             ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
         )
+        result = replace(result, y=thread.y)
         if thread.parent is not None:
             del thread.parent.alive[thread.path]
         if thread.parent is None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from thread_cli.contracts.errors import Ending
-    from thread_cli.contracts.protocol import Result
+    from thread_cli.contracts.protocol import Protocol, Result
     from thread_cli.engine.limits import Budget, Deadline
     from thread_cli.engine.namespace import Namespace
 
@@ -33,6 +33,14 @@ class Thread:
     budget: Budget
     deadline: Deadline | None
     ended: asyncio.Future[Result]
+    protocol: Protocol
+    """The wire format that it writes in."""
+    opening: str | None = None
+    """The text before its Y; None: as its wire format opens its context."""
+    stop: tuple[str, ...] | None = None
+    """Its stop strings; None: those of its wire format."""
+    inherited: int | None = None
+    """Characters of its parent's Y that it reads before its own; None where it begins with its own context."""
     how: Ending | None = None
     """How it ends, where that is known before it has ended."""
     reason: str = ""
@@ -63,15 +71,26 @@ class Thread:
             self._y = ["".join(self._y)]
         return self._y[0] if self._y else ""
 
-    def prompt_tokens(self, before: str) -> int:
-        """Tokens of the next prompt, Y behind `before`: as many as the last one had, and an estimate of what is new.
+    def prompt(self) -> tuple[str, str]:
+        """What it reads behind the few-shot prompt: c, and its Y, behind that of those from whom it inherits."""
+        thread, parts = self, [self.y]
+        while thread.inherited is not None and thread.parent is not None:
+            parts += [thread._opened(), thread.parent.y[: thread.inherited]]
+            thread = thread.parent
+        return thread._opened(), "".join(reversed(parts))
+
+    def _opened(self) -> str:
+        return self.protocol.open(self.context) if self.opening is None else self.opening
+
+    def prompt_tokens(self, length: int) -> int:
+        """Tokens of the next prompt, of `length` characters: those of the last one, and an estimate of what is new.
 
         0 where there was no last one: what its first prompt takes, a thread may know only afterwards.
         """
         characters, tokens = self.counted
         if not tokens:
             return 0
-        return tokens + max(0, len(before) + len(self.y) - characters) // 4
+        return tokens + max(0, length - characters) // 4
 
     def write(self, text: str) -> None:
         """Append to Y."""
