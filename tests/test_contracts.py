@@ -6,13 +6,15 @@ import inspect
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rooms import Fork
 
 from thread_cli.contracts.events import Event
 from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
-from thread_cli.contracts.model import Completion, Piece, Request
+from thread_cli.contracts.model import Completion, Piece, Request, StopReason
+from thread_cli.contracts.protocol import Child, End, Move, Result, Segment, Spawn
 from thread_cli.contracts.watcher import Watched
 from thread_cli.models.scripted import Role, ScriptedModel
 
@@ -92,3 +94,52 @@ async def test_the_longest_of_three_children_is_pruned_while_it_writes(play) -> 
     assert "=>short & error: pruned: 6" in played.y("0")
     (cut,) = played.of("generated", "0.1")
     assert (cut.stop, cut.text) == ("cut", story[: len(cut.text)])
+
+
+# shown: several children
+class Weave:
+    """A wire format: `<Parallel>`, an outline a line, `</Parallel>`; each is worked out by a child that reads all so far."""
+
+    stop = ("</Parallel>", "</Thread>")
+
+    def open(self, context: str) -> str:
+        return f"{context}\n"
+
+    def read(self, y: str, stop: StopReason) -> Move:
+        _, begun, outlines = y.rpartition("<Parallel>\n")
+        if stop == "end" or not begun:
+            return End()
+        return Spawn(
+            tuple(
+                Child(context=f"</Parallel>\n<Thread> {o}:", inherits=True, stop=self.stop[1:])
+                for o in outlines.splitlines()
+            )
+        )
+
+    def body(self, text: str, stop: StopReason) -> str:
+        return ""
+
+    def join(self, results: Sequence[Result]) -> list[Segment]:
+        written = [Segment(f"<Thread>{result.y}</Thread>", place) for place, result in enumerate(results)]
+        return [Segment("</Parallel>\n"), *written, Segment("\n")]
+
+    def answer(self, observation: str) -> str:
+        return observation
+
+
+async def test_three_children_go_on_from_their_parents_text(play) -> None:
+    asked: dict[str, Request] = {}
+
+    def script(request: Request) -> str:
+        asked[request.thread] = request
+        if request.thread != "0":
+            return f" {request.y.count('<Thread>')} thought</Thread>"
+        return "so 6" if "<Thread>" in request.y else "2 * 3\n<Parallel>\nadd\ncount\nlook up\n</Parallel>"
+
+    played = await play(script, protocol=Weave(), rules={"psi": "whole_sequence"})
+    assert asked["0.1"].prompt == "QDo it.\n2 * 3\n<Parallel>\nadd\ncount\nlook up\n</Parallel>\n<Thread> count:\n"
+    assert asked["0.1"].stop == ("</Thread>",)
+    (joined,) = played.of("joined")
+    assert joined.text == "</Parallel>\n" + "<Thread> 1 thought</Thread>" * 3 + "\n"
+    assert joined.segments == (("", 12), ("0.0", 27), ("0.1", 27), ("0.2", 27), ("", 1))
+    assert played.episode.answer.endswith("so 6")
