@@ -9,7 +9,9 @@ from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
 from thread_cli.contracts.model import Completion, Request, Usage
+from thread_cli.display import TreeState
 from thread_cli.models.scripted import Role
+from thread_cli.record.critical import CriticalPath
 
 
 async def test_a_line_that_listens_spawns_a_child_and_reads_what_it_prints(play) -> None:
@@ -50,6 +52,18 @@ async def test_the_critical_path_counts_the_longest_child_of_a_fork(play) -> Non
     for event in played.of("generated"):
         tokens[event.thread] += event.generated_tokens
     assert played.episode.totals.token_latency == tokens["0"] + max(tokens["0.0"], tokens["0.1"])
+
+
+async def test_the_critical_path_counts_both_tries_of_a_child_and_can_be_had_from_the_log_alone(play) -> None:
+    script = ["First, a =>", "x = 1", "x = 12345", "print('ok')"]
+    played = await play(script, on_failure="retry")
+    assert len(played.of("thread_ended")) == 3
+    totals = played.episode.totals
+    assert totals.token_latency == totals.generated_tokens
+    path = CriticalPath()
+    for event in played.events:
+        path.add(event)
+    assert path.tokens == totals.token_latency == TreeState.of(played.events).token_latency
 
 
 async def test_a_child_starts_with_its_parents_names_and_fills_in_what_the_parent_has_not_bound(play) -> None:

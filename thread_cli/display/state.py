@@ -33,6 +33,7 @@ from thread_cli.contracts.events import (
 )
 from thread_cli.contracts.model import Local
 from thread_cli.display.text import headline
+from thread_cli.record.critical import CriticalPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +71,6 @@ class ThreadState:
     """One thread as the displays know it.
 
     `total`, `done` and `failed` count the threads of its subtree, itself included, as of the last `TreeState.settle`.
-    `clock` is the number of tokens generated one after the other from the episode's start to where the thread is now.
     """
 
     path: str
@@ -79,7 +79,6 @@ class ThreadState:
     index: int
     context: str
     started: float
-    clock: int = 0
     title: str = ""
     phase: Phase = Phase.generating
     action: str | None = None
@@ -145,6 +144,7 @@ class TreeState:
         self.message = ""
         self.view = ""
         """The newest rendering of its state by the environment; without any, its newest answer of several lines."""
+        self._critical = CriticalPath()
         self._rendered = False
         self._priced = True
         self._changed: dict[int, dict[str, ThreadState]] = {}
@@ -156,6 +156,8 @@ class TreeState:
             self.environment, self.task, self.category = event.environment, event.task, event.category
             return
         self.time = max(self.time, event.time)
+        self._critical.add(event)
+        self.token_latency = self._critical.tokens
         if isinstance(event, EpisodeEnded):
             self._end(event)
             return
@@ -185,8 +187,6 @@ class TreeState:
                 thread.spawn_line = thread.line
                 self._enter(thread, Phase.waiting)
             case Joined():
-                clocks = (child.clock for path in event.children if (child := self.threads.get(path)))
-                thread.clock = max(thread.clock, *clocks, 0)
                 self._enter(thread, Phase.generating)
             case Corrected():
                 thread.error = event.text
@@ -226,7 +226,6 @@ class TreeState:
         if parent is None:
             self.main = self.main or thread
             return
-        thread.clock = parent.clock
         if parent.children and parent.children[-1].index > index:
             insort(parent.children, thread, key=lambda child: child.index)
         else:
@@ -242,8 +241,6 @@ class TreeState:
     def _generated(self, thread: ThreadState, event: Generated) -> None:
         thread.line = headline(event.text)
         thread.generated_tokens += event.generated_tokens
-        thread.clock += event.generated_tokens
-        self.token_latency = max(self.token_latency, thread.clock)
         self.calls += 1
         self.retries += event.retries
         self.prompt_tokens += event.prompt_tokens

@@ -160,7 +160,7 @@ class Executor:
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
             error = caught
         error = await self._family.close(error)
-        totals = self._recorder.totals(root)
+        totals = self._recorder.totals()
         episode = judge(
             self._environment, task, answer and answer.text, reward=self._stage.reward, error=error, totals=totals
         )
@@ -234,7 +234,6 @@ class Executor:
         seconds = time.monotonic() - started
         usage, text = written.usage, plain(written.text)
         thread.write(text)
-        thread.token_latency += usage.generated
         unknown = bool(usage.generated) and not usage.prompt
         prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
         thread.counted = (len(request.prompt), prompt_tokens)
@@ -338,7 +337,6 @@ class Executor:
         born, results = await self._fork(thread, lines)
         children = [child for child in born if child is not None]
         thread.names.join(child.names for child in children)
-        thread.close_fork()
         text, segments = joined(thread.protocol.join(results), [child and child.path for child in born])
         thread.write(text)
         paths = tuple(child.path for child in children)
@@ -442,7 +440,6 @@ class Executor:
         children, results = await self._family.fork(thread, lines)
         if rewind and children[0] is not None and results[0].how is Ending.failed:
             await rewind()
-            thread.close_fork()
             children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
             for result in results:

@@ -155,7 +155,6 @@ class Family:
             except asyncio.CancelledError as cancelled:
                 error = error or cancelled
         for thread in reversed(self._live.values()):
-            thread.close_fork()
             so_far = error.partial if isinstance(error, ThreadFailure) and thread.parent is None else None
             try:
                 how, failed = thread.how or Ending.stopped, error is not None
@@ -238,7 +237,6 @@ class Family:
         if thread.how is not None:
             result = await self._ended_from_outside(thread, thread.how)
         del self._live[thread.path]
-        thread.close_fork()
         self._recorder.emit(
             ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
         )

@@ -55,10 +55,6 @@ class Thread:
     printed: str | None = None
     error: str | None = None
     """Of the newest piece of code, where it ended in one."""
-    token_latency: int = 0
-    """Generated tokens on the longest path through this thread and its closed forks."""
-    open_fork: int = 0
-    """Token latency of the longest child of the fork that is under way."""
     counted: tuple[int, int] = (0, 0)
     """Characters and tokens of the newest prompt."""
     _steps: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
@@ -112,13 +108,6 @@ class Thread:
         outcome = hash(feedback)
         before, times = self._steps.get(key, (outcome, 0))
         self._steps[key] = (outcome, times + 1 if before == outcome else 1)
-
-    def close_fork(self) -> None:
-        """Count the fork that is under way, if any; and this thread in its parent's."""
-        self.token_latency += self.open_fork
-        self.open_fork = 0
-        if self.parent is not None:
-            self.parent.open_fork = max(self.parent.open_fork, self.token_latency)
 
     def ancestors_with(self, context: str) -> int:
         """How many of this thread and its ancestors have `context` as theirs."""
