@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from servers import Answer, Server, chat_event, completion, error, text_event, t
 
 from thread_cli.bench.methods.direct import Direct
 from thread_cli.contracts.errors import ModelError
-from thread_cli.contracts.limits import Budgets
+from thread_cli.contracts.limits import Budgets, Limits
 from thread_cli.contracts.model import Completion, Model, Piece, Request
 from thread_cli.models.faulty import FaultyModel
 from thread_cli.models.limiter import Limiter
@@ -186,6 +187,18 @@ async def test_a_call_cut_in_a_pause_is_charged_what_its_tries_have_lost(no_keys
         await model.close()
 
 
+async def test_a_call_cut_as_it_is_asked_again_counts_the_answer_that_was_of_no_use(no_keys) -> None:
+    answers = [Answer(events=[text_event("<think>hm"), text_event(" hm", "length")]), Answer(events=[], end="hang")]
+    with Server(lambda _: answers.pop(0)) as server:
+        model = OpenAIModel("m", server.url)
+        task = asyncio.ensure_future(completed(model, replace(REQUEST, max_reasoning=9), lambda _: None))
+        assert await asyncio.to_thread(server.asked, 2)
+        task.cancel()
+        done = await task
+        assert (done.text, done.stop, done.usage.generated) == ("", "cut", 2)
+        await model.close()
+
+
 # --- the local model
 
 
@@ -231,6 +244,8 @@ async def test_a_run_in_which_calls_were_cut_replays_to_the_same_events(play) ->
     assert [event.limit for event in first.of("failed")] == ["wall_time"]
     again = await play(ReplayModel(first.events))
     assert again.y("0.0") == first.y("0.0")
+    timeless = await play(ReplayModel(first.events), limits=Limits(wall_time=None))
+    assert [(event.limit, event.cap) for event in timeless.of("failed")] == [("wall_time", None)]
     ignored = {"owner"}  # nobody's time was up this time
     kept = [
         event.model_copy(update=dict.fromkeys(ignored)) if event.kind == "failed" else event for event in first.events

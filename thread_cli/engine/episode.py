@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.environment import Scores
 from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
-from thread_cli.contracts.events import EpisodeEnded, Failed, Totals
+from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals
 from thread_cli.record.sums import Sums
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Event, Sink
+    from thread_cli.contracts.model import Completion
     from thread_cli.engine.thread import Thread
 
 __all__ = ["Episode", "Recorder", "judge", "plain"]
@@ -77,6 +78,31 @@ class Recorder:
         if untold is not None:
             raise untold
         return event.n
+
+    def generated(self, thread: Thread, written: Completion, prompt_tokens: int, seconds: float) -> None:
+        """Emit what a call of the model has brought; `prompt_tokens` are an estimate where the model told none."""
+        usage = written.usage
+        unknown = bool(usage.generated) and not usage.prompt
+        self.emit(
+            Generated,
+            thread,
+            text=plain(written.text),
+            stop=written.stop,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=usage.cached,
+            repeated_tokens=usage.repeated,
+            local=usage.local,
+            estimated=usage.estimated or unknown,
+            cached_known=usage.cached_known and not unknown,
+            generated_tokens=usage.generated,
+            cost=usage.cost,
+            seconds=round(seconds, 6),
+            waited=written.waited,
+            retries=written.retries,
+            reasoning=plain(written.reasoning),
+            reasoning_tokens=usage.reasoning,
+            note=usage.note,
+        )
 
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:
         """Emit the failure of a thread."""

@@ -9,7 +9,6 @@ How threads come to life and end is in `family.py`.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
@@ -32,7 +31,6 @@ from thread_cli.contracts.events import (
     CodeRan,
     Corrected,
     EpisodeStarted,
-    Generated,
     Generating,
     Joined,
     Observed,
@@ -47,7 +45,7 @@ from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.joining import joined, said
 from thread_cli.engine.limits import EPISODE, before, time_is_up
-from thread_cli.engine.stage import EpisodeOver, Stage
+from thread_cli.engine.stage import EpisodeOver, Stage, as_read
 from thread_cli.engine.watching import Watching
 from thread_cli.protocols.circles import goes_round
 from thread_cli.protocols.code import Code, find_code, parse
@@ -63,7 +61,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.events import Sink
     from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.limits import Budgets
-    from thread_cli.contracts.model import Completion, Model, Usage
+    from thread_cli.contracts.model import Completion, Model
     from thread_cli.contracts.protocol import Child, Protocol
     from thread_cli.contracts.watcher import Watcher
     from thread_cli.engine.thread import Thread
@@ -229,7 +227,7 @@ class Executor:
                     written = await completed(self._model, request, self._watching.hearing(thread.path))
         except ThreadFailure as failure:
             if failure.usage is not None:
-                self._charge(thread, failure.usage, failure.usage.prompt)
+                thread.budget.charge_call(failure.usage, failure.usage.prompt)
             raise
         seconds = time.monotonic() - started
         usage, text = written.usage, plain(written.text)
@@ -237,28 +235,9 @@ class Executor:
         unknown = bool(usage.generated) and not usage.prompt
         prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
         thread.counted = (len(request.prompt), prompt_tokens)
-        self._charge(thread, usage, prompt_tokens)
+        thread.budget.charge_call(usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
-        self._recorder.emit(
-            Generated,
-            thread,
-            text=text,
-            stop=written.stop,
-            prompt_tokens=prompt_tokens,
-            cached_tokens=usage.cached,
-            repeated_tokens=usage.repeated,
-            local=usage.local,
-            estimated=usage.estimated or unknown,
-            cached_known=usage.cached_known and not unknown,
-            generated_tokens=usage.generated,
-            cost=usage.cost,
-            seconds=round(seconds, 6),
-            waited=written.waited,
-            retries=written.retries,
-            reasoning=plain(written.reasoning),
-            reasoning_tokens=usage.reasoning,
-            note=usage.note,
-        )
+        self._recorder.generated(thread, written, prompt_tokens, seconds)
         if asked_to_stop():
             raise asyncio.CancelledError
         if written.stop == "cut":
@@ -270,13 +249,6 @@ class Executor:
         if written.stop == "length":
             _refuse_cut_off(text, request.max_tokens, self._limits.max_tokens)
         return written
-
-    @staticmethod
-    def _charge(thread: Thread, usage: Usage, prompt_tokens: int) -> None:
-        """Charge a thread with what a call took."""
-        thread.budget.charge("generated_tokens", usage.generated)
-        thread.budget.charge("total_tokens", prompt_tokens + usage.generated)
-        thread.budget.charge("cost", usage.cost or 0)
 
     def _request(self, thread: Thread) -> Request:
         """What the model is asked: to go on with the thread's Y."""
@@ -351,7 +323,7 @@ class Executor:
         compute = self._prompt.rules.actions == "code"
         answer, seconds = await (self._computed(thread, line) if compute else self._stage.act(action, thread.deadline))
         thread.budget.charge("working_time", seconds)
-        text = thread.protocol.answer(self._as_read(thread, answer.observation))
+        text = thread.protocol.answer(as_read(answer.observation, self._prompt.rules.observation, thread.names))
         thread.write(text)
         thread.names.tell("observation", answer.observation)
         self._recorder.emit(
@@ -422,16 +394,6 @@ class Executor:
         thread.write(text)
         self._recorder.emit(Corrected, thread, text=text)
         thread.stepped(step, text)
-
-    def _as_read(self, thread: Thread, observation: str) -> str:
-        """An observation as the thread reads it, by the prompt's rules."""
-        rules = self._prompt.rules.observation
-        text = observation.strip()
-        for pattern in rules.drop:
-            text = re.sub(pattern, "", text)
-        if rules.full_stop and not text.endswith("."):
-            text += "."
-        return thread.names.put_back(text) if rules.names else text
 
     async def _fork(self, thread: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
         """Children, run to their ends; with `retry`, a failed only child gets a second try."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from thread_cli.contracts.limits import Budgets, ChildLimits
+    from thread_cli.contracts.model import Usage
 
 __all__ = ["EPISODE", "Budget", "Deadline", "before", "time_is_up"]
 
@@ -65,6 +66,12 @@ class Budget:
         """Note what was spent, here and above."""
         for budget in self._upwards():
             budget._spent[kind] += amount
+
+    def charge_call(self, usage: Usage, prompt_tokens: int) -> None:
+        """Note what a call of the model took; of its prompt, so many tokens count."""
+        self.charge("generated_tokens", usage.generated)
+        self.charge("total_tokens", prompt_tokens + usage.generated)
+        self.charge("cost", usage.cost or 0)
 
     def left(self, kind: str) -> float:
         """What may still be spent: the least that this budget and those above it have left."""

@@ -6,6 +6,7 @@ This is the boundary at which faults of an environment are told from everybody e
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.engine.limits import Deadline
+    from thread_cli.engine.namespace import Namespace
+    from thread_cli.protocols.prompt import ObservationRules
 
-__all__ = ["EpisodeOver", "Stage"]
+__all__ = ["EpisodeOver", "Stage", "as_read"]
 
 
 class EpisodeOver(Exception):
@@ -88,6 +91,16 @@ class Stage:
         async with before(deadline), self._acting:
             with blaming(EnvironmentFailed):
                 yield
+
+
+def as_read(observation: str, rules: ObservationRules, names: Namespace) -> str:
+    """An observation as a thread with these names reads it, by its prompt's rules."""
+    text = observation.strip()
+    for pattern in rules.drop:
+        text = re.sub(pattern, "", text)
+    if rules.full_stop and not text.endswith("."):
+        text += "."
+    return names.put_back(text) if rules.names else text
 
 
 async def _leave_as_it_is() -> None:
