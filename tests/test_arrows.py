@@ -18,7 +18,7 @@ FLOORS = [
     {"__init__", "__main__"},
 ]
 """Rooms, from the ground up."""
-SIDEWAYS = {("train", "bench")}
+SIDEWAYS = {("train", "bench"), ("display", "record")}
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 

@@ -10,7 +10,7 @@ from benches import keys, of, plan, suite
 
 from thread_cli.assembly.config import Bearing, Config, ModelConfig
 from thread_cli.assembly.playing import environment_for
-from thread_cli.bench.plan import Plan
+from thread_cli.bench.plan import Plan, _decisions
 from thread_cli.bench.suite import Part, Variant, load, task_hash, tasks_of
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import UserError
@@ -106,6 +106,7 @@ async def test_keys_do_not_depend_on_order_or_on_which_other_tasks_are_played(tm
         {"prompt": "small"},
         {"limits": {"calls": 7}},
         {"on_failure": "abort"},
+        {"child_limits": {"share": 0.5}},
         {"model": {"spec": "teacher", "temperature": 0.7}},
         {"model": {"spec": "teacher", "kernels": False}},
         {"model": {"spec": "teacher", "kv_type": "q8_0"}},
@@ -131,6 +132,12 @@ def test_every_setting_says_whether_it_decides_a_result(section):
         for name, field in section.model_fields.items()
     }
     assert [name for name, bearings in told.items() if len(bearings) != 1] == []
+
+
+def test_a_share_that_is_not_set_is_no_part_of_a_key():
+    limited = Plan.of(suite(), Config.of(model="teacher", child_limits={"calls": 5}))
+    assert "child_limits.share" not in limited.matters()
+    assert "share" not in _decisions(limited.config)["child_limits"]
 
 
 async def test_variants_and_epochs_have_keys_of_their_own():

@@ -15,6 +15,7 @@ from thread_cli.display import (
     export_svg,
     render_footer,
     render_thread,
+    render_tree,
     render_view,
 )
 
@@ -156,6 +157,29 @@ def test_the_footer_tells_what_the_episode_has_used():
         "✓ 2 done",
     ):
         assert part in text
+
+
+def test_a_thread_that_something_else_ended_is_not_shown_as_failed():
+    story = Story()
+    story.begin()
+    for thread, how in zip(story.fork("0", "abc"), ("pruned", "stopped", "failed"), strict=True):
+        story.end(thread, None, failed=True, how=how)
+    state = story.state
+    assert [str(thread.phase) for thread in state.main.children] == ["stopped", "stopped", "failed"]
+    text = drawn(render_tree(state, 80))
+    assert [line.split()[-1] for line in text if line.strip().startswith(("├", "╰"))] == ["pruned", "stopped", "failed"]
+    plain = StringIO()
+    display = PlainDisplay(plain)
+    for event in story.events:
+        display(event)
+    assert [
+        line.split(maxsplit=1)[1] for line in plain.getvalue().splitlines() if "=" in line and "=>" not in line
+    ] == [
+        "= pruned",
+        "= stopped",
+        "= failed",
+    ]
+    assert drawn(render_thread(story.events, "0.1"))[-1] == "■ stopped → nothing"
 
 
 # One thread

@@ -7,9 +7,11 @@ from rooms import Fork, Walls
 
 from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import Status
-from thread_cli.contracts.limits import Budgets, Limits
+from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
 from thread_cli.contracts.model import Completion, Request, Usage
+from thread_cli.display import TreeState
 from thread_cli.models.scripted import Role
+from thread_cli.record.critical import CriticalPath
 
 
 async def test_a_line_that_listens_spawns_a_child_and_reads_what_it_prints(play) -> None:
@@ -50,6 +52,18 @@ async def test_the_critical_path_counts_the_longest_child_of_a_fork(play) -> Non
     for event in played.of("generated"):
         tokens[event.thread] += event.generated_tokens
     assert played.episode.totals.token_latency == tokens["0"] + max(tokens["0.0"], tokens["0.1"])
+
+
+async def test_the_critical_path_counts_both_tries_of_a_child_and_can_be_had_from_the_log_alone(play) -> None:
+    script = ["First, a =>", "x = 1", "x = 12345", "print('ok')"]
+    played = await play(script, on_failure="retry")
+    assert len(played.of("thread_ended")) == 3
+    totals = played.episode.totals
+    assert totals.token_latency == totals.generated_tokens
+    path = CriticalPath()
+    for event in played.events:
+        path.add(event)
+    assert path.tokens == totals.token_latency == TreeState.of(played.events).token_latency
 
 
 async def test_a_child_starts_with_its_parents_names_and_fills_in_what_the_parent_has_not_bound(play) -> None:
@@ -226,6 +240,29 @@ async def test_a_child_at_its_limit_returns_what_it_has_so_far(play) -> None:
     ]
     played = await play(script, child_limits=Budgets(calls=2))
     assert "=>error: limit reached: the limit of 2 model calls is reached. So far: one, two<=" in played.y("0")
+    (failed,) = played.of("failed")
+    assert (failed.limit, failed.used, failed.cap, failed.owner) == ("calls", 2, 2, "0.0")
+
+
+async def test_limits_of_the_episode_are_told_as_its_own(play) -> None:
+    script = lambda r: "print('back')" if "<=" in r.y else f"Now, level {len(r.thread)} =>"  # noqa: E731
+    played = await play(script, limits=Limits(depth=2))
+    assert [(e.limit, e.used, e.cap, e.owner) for e in played.of("failed")] == [("depth", 2, 2, "episode")]
+    wide = await play(
+        lambda r: "print('x')" if r.y or r.thread != "0" else "a|b=>", protocol=Fork(), limits=Limits(fan_out=1)
+    )
+    assert [(e.limit, e.used, e.cap, e.owner) for e in wide.of("failed")] == [("fan_out", 2, 1, "episode")]
+
+
+async def test_children_may_be_given_a_share_of_what_is_left(play) -> None:
+    def script(request: Request) -> str:
+        return (
+            f"> look {len(request.y)} =>" if request.thread != "0" else "print('ok')" if request.y else "Now, look =>"
+        )
+
+    played = await play(script, limits=Limits(calls=21), child_limits=ChildLimits(share=0.25))
+    (failed,) = played.of("failed")
+    assert (failed.used, failed.cap, failed.owner) == (5, 5, "0.0")
 
 
 async def test_lone_surrogates_from_escapes_in_code_can_be_recorded(play) -> None:
@@ -246,6 +283,17 @@ async def test_a_hung_child_leaves_its_parent_time_to_react(play) -> None:
     played = await play(["Now, wait =>", "> hang =>", "> go 3 =>"], environment=walls, limits=Limits(wall_time=1.0))
     assert "=>error: limit reached: the time for this thread is up" in played.y("0")
     assert played.episode.status is Status.solved
+    (failed,) = played.of("failed")
+    assert failed.owner == "episode"
+    assert 0 < failed.cap <= failed.used < 1
+
+
+async def test_time_may_be_limited_to_a_share_of_what_is_left(play) -> None:
+    options = {"limits": Limits(wall_time=20), "child_limits": ChildLimits(share=0.01), "environment": Walls()}
+    played = await play(["Now, wait =>", "> hang =>", "> go 3 =>"], **options)
+    (failed,) = played.of("failed")
+    assert (failed.limit, failed.owner) == ("wall_time", "0.0")
+    assert failed.cap == pytest.approx(0.2, abs=0.01)
 
 
 async def test_limits_of_a_child_hold_for_all_below_it(play) -> None:

@@ -293,3 +293,21 @@ async def test_cancelling_a_run_of_depth_1000_is_clean(play) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_the_end_of_each_thread_says_how_it_came_to_it(play) -> None:
+    script = [
+        Role(path="0", text="First, a =>\nThen, b =>\nLast, c =>"),
+        Role(path="0.0", text="print('ok')"),
+        Role(path="0.1", text="x = 1"),
+        Role(path="0.2", text="> break =>"),
+    ]
+    broken = await play(script, environment=Walls())
+    assert [(e.thread, e.how, e.failed) for e in broken.of("thread_ended")] == [
+        ("0.0", "returned", False),
+        ("0.1", "failed", True),
+        ("0.2", "failed", True),
+        ("0", "stopped", True),
+    ]
+    solved = await play(["First, a =>", "> go 3 =>"], environment=Walls())
+    assert [(e.how, e.failed) for e in solved.of("thread_ended")] == [("stopped", False)] * 2

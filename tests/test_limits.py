@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from thread_cli.contracts.errors import LimitReached
-from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.engine.limits import Budget
 
 _caps = st.one_of(st.none(), st.integers(1, 20))
@@ -16,7 +17,7 @@ _caps = st.one_of(st.none(), st.integers(1, 20))
 def test_what_is_left_is_the_least_along_the_way_up(caps: list[int | None], charges: list[tuple[int, int]]) -> None:
     budgets = [Budget(Limits(calls=caps[0]))]
     for cap in caps[1:]:
-        budgets.append(budgets[-1].child(Limits(calls=cap)))
+        budgets.append(budgets[-1].child(ChildLimits(calls=cap), "0.0"))
     spent = [0] * len(budgets)
     for place, amount in charges:
         level = place % len(budgets)
@@ -37,9 +38,26 @@ def test_a_limit_is_reached_when_nothing_is_left(cap: int, spent: int) -> None:
         assert spent < cap
     except LimitReached as reached:
         assert spent >= cap
-        assert str(cap) in reached.message
+        assert (reached.limit, reached.used, reached.cap, reached.owner) == ("calls", spent, cap, "episode")
 
 
 def test_a_child_without_limits_of_its_own_shares_its_parents_budget() -> None:
     budget = Budget(Limits())
-    assert budget.child(None) is budget
+    assert budget.child(None, "0.0") is budget
+
+
+def test_a_share_is_taken_of_what_is_left_and_the_smaller_amount_counts() -> None:
+    budget = Budget(Limits(calls=11, cost=1, threads=None))
+    budget.charge("calls", 1)
+    child = budget.child(ChildLimits(share=0.25, calls=9), "0.0")
+    assert [child.left(kind) for kind in ("calls", "cost", "threads")] == [2, 0.25, float("inf")]
+    assert child.child(ChildLimits(share=0.25, calls=9), "0.0.0").left("calls") == 1
+
+
+def test_the_tightest_limit_is_named_with_its_owner() -> None:
+    budget = Budget(Limits(calls=9))
+    child = budget.child(ChildLimits(calls=2), "0.1")
+    child.charge("calls", 2)
+    with pytest.raises(LimitReached) as caught:
+        child.demand_call()
+    assert (caught.value.used, caught.value.cap, caught.value.owner) == (2, 2, "0.1")

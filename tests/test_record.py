@@ -13,12 +13,15 @@ import pytest
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import parse_event
+from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role, ScriptedModel, load_script
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder, first_difference, read_events
 
+NEW = {"limit", "used", "cap", "owner", "how"}
+"""Fields that logs of earlier versions lack."""
 SCRIPT = [
     Role(path="0", text="n = 2 + 0\nFirst, count to {n} =>\n> look =>\nprint(f'{m}')"),
     Role(path="0.0", text="m = n * 2\nprint('counted \x1b[31m é')"),
@@ -48,6 +51,16 @@ async def test_a_replay_writes_the_same_events(play) -> None:
     first = await play(SCRIPT)
     again = await play(ReplayModel(first.events))
     assert first_difference(first.events, again.events) is None
+
+
+async def test_a_recording_from_before_limits_were_told_is_compared_without_them(play) -> None:
+    now = (await play(["> look =>", "> look again =>"], limits=Limits(calls=1))).events
+    lines = [json.dumps({k: v for k, v in e.model_dump(mode="json").items() if k not in NEW}) for e in now]
+    before = [parse_event(line) for line in lines]
+    assert first_difference(before, now) is None
+    assert first_difference(now, before) is None
+    other = [e.model_copy(update={"owner": "0.0"}) if e.kind == "failed" else e for e in now]
+    assert str(first_difference(other, now)) == "thread 0: recorded failed owner '0.0', now 'episode'"
 
 
 async def test_a_replay_says_where_it_diverges(play) -> None:

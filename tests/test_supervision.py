@@ -234,6 +234,7 @@ def test_a_log_cut_anywhere_is_closed_with_all_its_threads_and_sums(tmp_path) ->
             assert [event.n for event in events] == list(range(len(events)))
             started = [event.thread for event in events if isinstance(event, ThreadStarted)]
             assert sorted(started) == sorted(event.thread for event in events if isinstance(event, ThreadEnded))
+            assert {event.how for event in events[kept:] if isinstance(event, ThreadEnded)} <= {"stopped"}
             assert TreeState.of(events).status is Status.engine_error
             assert not close_log(cut, "killed", Status.engine_error)
     last, recorded = events[-1], whole[-1]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.contracts.limits import Budgets, Limits
+from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.distribution import at_home
 
 __all__ = ["Bearing", "Config", "ModelConfig", "PriceConfig", "at_home", "deciding", "resolve"]
@@ -116,8 +116,10 @@ class Config(_Section):
     psi: Annotated[str | None, Bearing.part] = None
     on_failure: Annotated[Literal["report", "retry", "abort"], Bearing.result] = "report"
     limits: Annotated[Limits, Bearing.result] = Field(default_factory=Limits)
-    child_limits: Annotated[Budgets | None, Bearing.result] = None
+    child_limits: Annotated[ChildLimits | None, Bearing.result] = None
     """What each spawned thread with all below it may spend."""
+    watch: Annotated[tuple[str, ...], BeforeValidator(_listed), Bearing.way] = ()
+    """Watchers of the episode, by name."""
     options: Annotated[dict[str, Any], Bearing.part] = Field(default_factory=dict)
     """Options of the environment."""
     unsafe_python: Annotated[bool, Bearing.result] = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.assembly.environments import open_environment, task_of
 from thread_cli.assembly.models import innermost, open_model, parameters, priced
+from thread_cli.assembly.watchers import open_watcher
 from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.model import Model
     from thread_cli.contracts.protocol import Protocol
+    from thread_cli.contracts.watcher import Watcher
     from thread_cli.engine.episode import Episode
     from thread_cli.protocols.prompt import Prompt
 
@@ -74,6 +76,7 @@ async def play(
         stack.push_async_callback(environment.close)
         task = task_of(environment, config.environment, config.task)
         require_price(config)
+        watchers = [open_watcher(name) for name in config.watch]
         if tell and (line := unfamiliar(innermost(config.model.spec), config.environment)):
             tell(f"thread: {line}")
         prompt = prompt_for(config, environment, task, tell)
@@ -99,7 +102,13 @@ async def play(
         if ready:
             ready(folder)
         executor = executor_for(
-            config, model=model, prompt=prompt, interpreter=interpreter, environment=environment, sinks=[log, *sinks]
+            config,
+            model=model,
+            prompt=prompt,
+            interpreter=interpreter,
+            environment=environment,
+            sinks=[log, *sinks],
+            watchers=watchers,
         )
         return Played(await executor.run(task, config.environment), folder, task)
 
@@ -158,6 +167,7 @@ def executor_for(
     environment: Environment,
     sinks: Sequence[Sink],
     protocol: Protocol | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Executor:
     """What plays one episode under the configuration's limits, policy and sampling."""
     return Executor(
@@ -172,6 +182,7 @@ def executor_for(
         seed=config.seed,
         sinks=sinks,
         protocol=protocol,
+        watchers=watchers,
     )
 
 

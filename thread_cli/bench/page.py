@@ -20,6 +20,7 @@ import jinja2
 from thread_cli.bench.tables import title_of
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.events import Failed, Generated, ThreadEnded, ThreadStarted
+from thread_cli.display.state import Phase, ended_as
 from thread_cli.display.text import clean, clean_lines, cut, headline
 from thread_cli.display.transcript import part_of
 from thread_cli.record import read_events
@@ -167,7 +168,8 @@ def _tell(thread: dict[str, Any], event: Event, times: bool) -> None:
             thread["failure"] = _safe(f"{event.failure}: {event.message}")
         case ThreadEnded():
             thread["result"] = None if event.result is None else _safe(event.result)
-            thread["failed"], thread["ended"] = event.failed, True
+            phase = ended_as(event)
+            thread["failed"], thread["ended"] = phase is Phase.failed, phase is not Phase.stopped
             thread["seconds"] = round(event.time - thread.pop("began", event.time), 3) if times else None
         case _:
             pass

@@ -90,6 +90,8 @@ class Plan(BaseModel):
         shuffle: bool = False,
     ) -> Self:
         """The plan of a suite under a configuration. What the user has set wins over the suite's parts and limits."""
+        if config.watch:
+            raise UserError("bench runs have no watchers yet: leave out `watch`")
         limits = Limits.model_validate(_given(suite.limits) | _given(config.limits))
         own = {name: value for name in ("prompt", "phi", "psi") if (value := getattr(config, name)) is not None}
         parts = [part.model_copy(update={**own, "options": {**part.options, **config.options}}) for part in suite.parts]
@@ -149,7 +151,7 @@ class Plan(BaseModel):
         suite = self.suite.model_dump(mode="json", exclude=set(_NOT_OF_THE_SUITE))
         for part, told in zip(self.suite.parts, suite["parts"], strict=True):
             told["options"] = _deciding(part)
-        config = self.config.model_dump(mode="json", include=deciding(Config))
+        config = _decisions(self.config)
         model = _model(self)
         chosen = {name: getattr(self, name) for name in ("method", "epochs", "limit", "shuffle")}
         return _flat({**chosen, **config, "model": model, "suite": suite, "tasks": self.tasks, "prompts": self.prompts})
@@ -195,8 +197,7 @@ def key_of(
     Raises:
         UserError: the task's data are not such that a hash of them means anything.
     """
-    where = plan.suite.parts[part]
-    config = plan.config.model_dump(mode="json", include=deciding(Config))
+    where, config = plan.suite.parts[part], _decisions(plan.config)
     told = {
         "task": [where.environment, where.split, task.id, task.text, task.category, _plain(task)],
         "options": _deciding(where),
@@ -232,6 +233,14 @@ def _plain(task: Task) -> Any:
         return json.loads(json.dumps(dict(task.data), sort_keys=True))
     except (TypeError, ValueError) as error:
         raise UserError(f"task {task.id}: its data cannot be written as JSON, so it has no identity: {error}") from None
+
+
+def _decisions(config: Config) -> dict[str, Any]:
+    """What of a configuration decides results. A share that is not set is left out: earlier versions knew none."""
+    told = config.model_dump(mode="json", include=deciding(Config))
+    if config.child_limits is not None and config.child_limits.share is None:
+        del told["child_limits"]["share"]
+    return told
 
 
 def _model(plan: Plan) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Boundary",
     "ChildFailed",
+    "Ending",
     "EndlessSpawning",
     "EnvironmentFailed",
     "InterpreterFailed",
@@ -27,6 +28,7 @@ __all__ = [
     "Status",
     "ThreadFailure",
     "UserError",
+    "WatcherFailed",
     "Withheld",
 ]
 
@@ -62,6 +64,19 @@ class Status(StrEnum):
     def infrastructure(self) -> bool:
         """True where nothing can be said of the model."""
         return self.value.endswith("_error") or self is Status.cancelled
+
+
+class Ending(StrEnum):
+    """How a thread ended."""
+
+    returned = "returned"
+    """By itself."""
+    failed = "failed"
+    """It could not go on."""
+    pruned = "pruned"
+    """A watcher ended it; its parent goes on."""
+    stopped = "stopped"
+    """Whoever it worked for ended first: the episode, or the thread above it that was pruned."""
 
 
 class ThreadFailure(Exception):
@@ -129,13 +144,32 @@ class MalformedOutput(ThreadFailure):
 
 
 class LimitReached(ThreadFailure):
-    """A limit was reached; `limit` names it."""
+    """A limit was reached.
+
+    Args:
+        limit: its name, such as `calls`, `depth`, `max_tokens` or `context`.
+        used: how much was used of it, in the unit of the limit; None where nobody knows.
+        cap: how much may be used.
+        owner: whose limit it is: `episode`, the path of the thread that was given it, or `model`.
+    """
 
     boundary = Boundary.limit
 
-    def __init__(self, limit: str, message: str, partial: str | None = None) -> None:
+    def __init__(
+        self,
+        limit: str,
+        message: str,
+        partial: str | None = None,
+        *,
+        used: float | None = None,
+        cap: float | None = None,
+        owner: str | None = None,
+    ) -> None:
         super().__init__(message, partial)
         self.limit = limit
+        self.used = used
+        self.cap = cap
+        self.owner = owner
 
 
 class ModelError(ThreadFailure):
@@ -156,6 +190,12 @@ class InterpreterFailed(ThreadFailure):
     """The interpreter itself broke; the model's code is not at fault."""
 
     boundary = Boundary.interpreter
+    fatal = True
+
+
+class WatcherFailed(ThreadFailure):
+    """A watcher broke."""
+
     fatal = True
 
 

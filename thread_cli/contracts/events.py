@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from thread_cli.contracts.errors import Boundary, Status
+from thread_cli.contracts.errors import Boundary, Ending, Status
 from thread_cli.contracts.model import Local, StopReason
 
 __all__ = [
@@ -95,6 +95,10 @@ class ThreadStarted(_Event):
     kind: Literal["thread_started"] = "thread_started"
     depth: int
     context: str
+    inherits: bool = False
+    """Whether its prompt goes on from all that its parent had read and written when it spawned."""
+    opening: str | None = None
+    """The text before its Y, or behind what it inherits, where that is not how its wire format opens a context."""
 
 
 class Generating(_Event):
@@ -167,6 +171,8 @@ class Joined(_Event):
     kind: Literal["joined"] = "joined"
     children: tuple[str, ...]
     text: str
+    segments: tuple[tuple[str, int], ...] = ()
+    """Who wrote the text, where the wire format tells: paths of children, or nothing for nobody, and characters."""
 
 
 class Corrected(_Event):
@@ -192,6 +198,11 @@ class Failed(_Event):
     """Of a call of the model that failed: what its lost answers took."""
     generated_tokens: int = 0
     cost: float | None = None
+    limit: str | None = None
+    """The limit that was reached, as `LimitReached` tells it; None for any other failure."""
+    used: float | None = None
+    cap: float | None = None
+    owner: str | None = None
 
 
 class ThreadEnded(_Event):
@@ -199,6 +210,10 @@ class ThreadEnded(_Event):
     result: str | None
     """What the parent gets; None for a thread that failed without a partial result."""
     failed: bool
+    how: Ending | None = None
+    """None in logs of earlier versions. What was `stopped` counts as `failed` too where an error ended the episode."""
+    reason: str = ""
+    """Why a watcher pruned it."""
 
 
 class EpisodeEnded(_Event):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Budgets", "Limits"]
+__all__ = ["Budgets", "ChildLimits", "Limits"]
 
 
 class Budgets(BaseModel):
@@ -24,6 +24,13 @@ class Budgets(BaseModel):
     working_time: float | None = Field(default=None, gt=0)
     """Seconds spent in the model, the environment and the interpreter, summed over threads, without queueing and
     backing off."""
+
+
+class ChildLimits(Budgets):
+    """What each spawned thread, with all below it, may spend at most: of each kind the smaller of two amounts."""
+
+    share: float | None = Field(default=None, gt=0, le=1)
+    """Share of all that its parent has left when the thread is spawned. Of things that are counted it leaves one."""
 
 
 class Limits(Budgets):

@@ -11,7 +11,7 @@ from operator import add
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 __all__ = [
     "Completion",
@@ -20,16 +20,19 @@ __all__ = [
     "Message",
     "Model",
     "Opens",
+    "Piece",
     "Request",
     "StopReason",
+    "Streams",
     "Usage",
 ]
 
-StopReason = Literal["listen", "end", "stop", "length"]
+StopReason = Literal["listen", "end", "stop", "length", "cut"]
 """Why a generation ended.
 
 `listen`: the first of the request's stop strings was written. `end`: another of them was, or the model ended its text.
 `stop`: one of the two, and the backend cannot tell which. `length`: `max_tokens` were written.
+`cut`: the call was cancelled, or its time was up, and this is what was written until then.
 """
 
 
@@ -175,6 +178,18 @@ class Completion:
     """What the model thought before it wrote the text; no part of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a model has written of a completion since the piece before."""
+
+    text: str = ""
+    reasoning: str = ""
+    tokens: int = 1
+    """Tokens generated since then; where a backend does not count them, each piece counts as one."""
+    anew: bool = False
+    """Whether the completion begins anew with this piece: what was written before is lost, or was reasoning."""
+
+
 @runtime_checkable
 class Model(Protocol):
     """A language model. Several calls may be under way at once."""
@@ -189,6 +204,24 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Release what the model holds. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A model that tells what it writes while it writes it."""
+
+    def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """Continue the request's prompt: pieces, and at last the completion that `complete` would return.
+
+        Their texts, from the last piece that is `anew` on, join to the completion's. Where the task that iterates is
+        cancelled meanwhile, the stream ends all the same in a completion: of what was written until then, with stop
+        `cut` and its usage. Whoever iterates has to end then.
+
+        Raises:
+            ModelError: as `complete` does.
+            asyncio.CancelledError: the call was cancelled before anything was spent.
+        """
         ...
 
 

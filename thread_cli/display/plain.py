@@ -6,6 +6,7 @@ from typing import IO
 
 from rich.cells import cell_len
 
+from thread_cli.contracts.errors import Ending
 from thread_cli.contracts.events import (
     CodeRan,
     Corrected,
@@ -66,10 +67,11 @@ class PlainDisplay(Display):
                 return f"! {event.text}"
             case Failed():
                 return f"✗ {event.boundary}: {event.failure}: {event.message}"
-            case ThreadEnded(failed=True, result=None):
-                return "= failed"
+            case ThreadEnded(failed=True):
+                how = event.how or Ending.failed
+                return f"= {how}" if event.result is None else f"= {how}: {event.result}"
             case ThreadEnded():
-                return f"= {'failed: ' if event.failed else ''}{event.result or ''}"
+                return f"= {event.result or ''}"
             case Joined() if len(event.children) > 1:
                 return f"< joined {len(event.children):,} threads"
             case _:

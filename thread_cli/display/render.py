@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from thread_cli.contracts.errors import Status
+from thread_cli.contracts.errors import Ending, Status
 from thread_cli.display.layout import ASCII, UNICODE, CountRow, Glyphs, Row, ThreadRow, lay_out, top_first
 from thread_cli.display.state import Phase, ThreadState, TreeState
 from thread_cli.display.text import clean, clean_lines, compact, cut, duration
@@ -289,7 +289,9 @@ def _thread_line(row: ThreadRow, width: int, now: float | None, glyphs: Glyphs) 
 def _detail(thread: ThreadState, cells: int, glyphs: Glyphs) -> Text | None:
     """What a thread did last, or what it ended with."""
     if thread.phase in {Phase.failed, Phase.stopped}:
-        words = f"{thread.phase}: {thread.failure}" if thread.failure else str(thread.phase)
+        how = "pruned" if thread.how is Ending.pruned else str(thread.phase)
+        why = thread.failure or thread.reason
+        words = f"{how}: {why}" if why else how
         return Text(_safe(words, cells, glyphs), "not dim red" if thread.failure else "not dim")
     if thread.action is not None:
         seen = "" if thread.observation is None else _safe(thread.observation, cells, glyphs)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from thread_cli.contracts.errors import Ending
 from thread_cli.contracts.events import (
     Acted,
     CodeRan,
@@ -32,13 +33,14 @@ from thread_cli.contracts.events import (
 )
 from thread_cli.contracts.model import Local
 from thread_cli.display.text import headline
+from thread_cli.record.critical import CriticalPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from thread_cli.contracts.errors import Status
 
-__all__ = ["Phase", "ThreadState", "TreeState"]
+__all__ = ["Phase", "ThreadState", "TreeState", "ended_as"]
 
 
 class Phase(StrEnum):
@@ -50,11 +52,18 @@ class Phase(StrEnum):
     done = "done"
     failed = "failed"
     stopped = "stopped"
-    """The episode ended before the thread did."""
+    """Something else ended before the thread did."""
 
     @property
     def ended(self) -> bool:
         return self in {Phase.done, Phase.failed, Phase.stopped}
+
+
+def ended_as(event: ThreadEnded) -> Phase:
+    """What a thread is once it has ended. One that the end of a solved episode stopped is done."""
+    if not event.failed:
+        return Phase.done
+    return Phase.stopped if event.how in {Ending.pruned, Ending.stopped} else Phase.failed
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +71,6 @@ class ThreadState:
     """One thread as the displays know it.
 
     `total`, `done` and `failed` count the threads of its subtree, itself included, as of the last `TreeState.settle`.
-    `clock` is the number of tokens generated one after the other from the episode's start to where the thread is now.
     """
 
     path: str
@@ -71,7 +79,6 @@ class ThreadState:
     index: int
     context: str
     started: float
-    clock: int = 0
     title: str = ""
     phase: Phase = Phase.generating
     action: str | None = None
@@ -82,6 +89,8 @@ class ThreadState:
     ended: float | None = None
     result: str | None = None
     failure: str | None = None
+    how: Ending | None = None
+    reason: str = ""
     error: str | None = None
     children: list[ThreadState] = field(default_factory=list["ThreadState"])
     total: int = 1
@@ -135,6 +144,7 @@ class TreeState:
         self.message = ""
         self.view = ""
         """The newest rendering of its state by the environment; without any, its newest answer of several lines."""
+        self._critical = CriticalPath()
         self._rendered = False
         self._priced = True
         self._changed: dict[int, dict[str, ThreadState]] = {}
@@ -146,6 +156,8 @@ class TreeState:
             self.environment, self.task, self.category = event.environment, event.task, event.category
             return
         self.time = max(self.time, event.time)
+        self._critical.add(event)
+        self.token_latency = self._critical.tokens
         if isinstance(event, EpisodeEnded):
             self._end(event)
             return
@@ -175,8 +187,6 @@ class TreeState:
                 thread.spawn_line = thread.line
                 self._enter(thread, Phase.waiting)
             case Joined():
-                clocks = (child.clock for path in event.children if (child := self.threads.get(path)))
-                thread.clock = max(thread.clock, *clocks, 0)
                 self._enter(thread, Phase.generating)
             case Corrected():
                 thread.error = event.text
@@ -187,7 +197,8 @@ class TreeState:
                 thread.failure = f"{event.failure}: {event.message}" if event.message else event.failure
             case ThreadEnded():
                 thread.result, thread.ended = event.result, event.time
-                self._enter(thread, Phase.failed if event.failed else Phase.done)
+                thread.how, thread.reason = event.how, event.reason
+                self._enter(thread, ended_as(event))
 
     def settle(self) -> None:
         """Bring the counts over subtrees up to date."""
@@ -212,7 +223,6 @@ class TreeState:
         if parent is None:
             self.main = self.main or thread
             return
-        thread.clock = parent.clock
         if parent.children and parent.children[-1].index > index:
             insort(parent.children, thread, key=lambda child: child.index)
         else:
@@ -222,8 +232,6 @@ class TreeState:
     def _generated(self, thread: ThreadState, event: Generated) -> None:
         thread.line = headline(event.text)
         thread.generated_tokens += event.generated_tokens
-        thread.clock += event.generated_tokens
-        self.token_latency = max(self.token_latency, thread.clock)
         self.calls += 1
         self.retries += event.retries
         self.prompt_tokens += event.prompt_tokens

@@ -19,7 +19,7 @@ from thread_cli.contracts.events import (
 )
 from thread_cli.display.layout import UNICODE, Glyphs
 from thread_cli.display.render import PHASE_STYLES
-from thread_cli.display.state import Phase
+from thread_cli.display.state import Phase, ended_as
 from thread_cli.display.text import clean, clean_lines
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICOD
             case Failed():
                 transcript.note(f"! {event.boundary}: {event.failure}: {clean(event.message)}", "bold red")
             case ThreadEnded():
-                phase = Phase.failed if event.failed else Phase.done
+                phase = ended_as(event)
                 result = "nothing" if event.result is None else clean(event.result)
                 transcript.note(f"{glyphs.phases[phase]} {phase} {glyphs.returns} {result}", PHASE_STYLES[phase])
             case _:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.environment import Scores
 from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
-from thread_cli.contracts.events import EpisodeEnded, Failed, Totals
+from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals
 from thread_cli.record.sums import Sums
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Event, Sink
+    from thread_cli.contracts.model import Completion
     from thread_cli.engine.thread import Thread
 
 __all__ = ["Episode", "Recorder", "judge", "plain"]
@@ -77,15 +78,42 @@ class Recorder:
         if untold is not None:
             raise untold
 
+    def generated(self, thread: Thread, written: Completion, prompt_tokens: int, seconds: float) -> None:
+        """Emit what a call of the model has brought; `prompt_tokens` are an estimate where the model told none."""
+        usage = written.usage
+        unknown = bool(usage.generated) and not usage.prompt
+        self.emit(
+            Generated,
+            thread,
+            text=plain(written.text),
+            stop=written.stop,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=usage.cached,
+            repeated_tokens=usage.repeated,
+            local=usage.local,
+            estimated=usage.estimated or unknown,
+            cached_known=usage.cached_known and not unknown,
+            generated_tokens=usage.generated,
+            cost=usage.cost,
+            seconds=round(seconds, 6),
+            waited=written.waited,
+            retries=written.retries,
+            reasoning=plain(written.reasoning),
+            reasoning_tokens=usage.reasoning,
+            note=usage.note,
+        )
+
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:
         """Emit the failure of a thread."""
         usage = failure.usage
         spent = {} if usage is None else {
             "prompt_tokens": usage.prompt, "generated_tokens": usage.generated, "cost": usage.cost
         }  # fmt: skip
-        self.emit(
-            Failed, thread, boundary=failure.boundary, failure=failure.kind, message=plain(failure.message), **spent
-        )
+        reached = {} if not isinstance(failure, LimitReached) else {
+            name: getattr(failure, name) for name in ("limit", "used", "cap", "owner")
+        }  # fmt: skip
+        message = plain(failure.message)
+        self.emit(Failed, thread, boundary=failure.boundary, failure=failure.kind, message=message, **spent, **reached)
 
     def end(self, root: Thread, episode: Episode) -> None:
         """Emit the end of the episode."""
@@ -99,9 +127,9 @@ class Recorder:
             totals=episode.totals,
         )
 
-    def totals(self, root: Thread) -> Totals:
-        """The sums so far; the critical path is that of `root`."""
-        return self._sums.totals(root.token_latency)
+    def totals(self) -> Totals:
+        """The sums so far."""
+        return self._sums.totals()
 
 
 def judge(

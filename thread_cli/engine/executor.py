@@ -8,14 +8,15 @@ How threads come to life and end is in `family.py`.
 
 from __future__ import annotations
 
-import re
+import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from thread_cli.contracts.environment import Step
 from thread_cli.contracts.errors import (
     ChildFailed,
-    LimitReached,
+    Ending,
     MalformedOutput,
     ModelError,
     ReturnedNothing,
@@ -27,24 +28,26 @@ from thread_cli.contracts.events import (
     CodeRan,
     Corrected,
     EpisodeStarted,
-    Generated,
     Generating,
     Joined,
     Observed,
     Repaired,
 )
 from thread_cli.contracts.interpreter import Ends, Outcome, SessionDead
-from thread_cli.contracts.limits import Budgets, Limits
+from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
-from thread_cli.engine.boundary import blaming
+from thread_cli.engine.boundary import asked_to_stop, blaming
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
-from thread_cli.engine.limits import before
-from thread_cli.engine.stage import EpisodeOver, Stage
+from thread_cli.engine.joining import joined, said
+from thread_cli.engine.limits import before, time_is_up
+from thread_cli.engine.stage import EpisodeOver, Stage, as_read
 from thread_cli.engine.unfinished import refuse_cut_off, refuse_reasoning
+from thread_cli.engine.watching import Watching
 from thread_cli.protocols.code import Code, find_code, parse
 from thread_cli.protocols.context import Ended, Spawning, phi, psi
+from thread_cli.protocols.streams import completed
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
 
@@ -54,8 +57,10 @@ if TYPE_CHECKING:
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
     from thread_cli.contracts.interpreter import Interpreter
-    from thread_cli.contracts.model import Completion, Model, Usage
-    from thread_cli.contracts.protocol import Protocol
+    from thread_cli.contracts.limits import Budgets
+    from thread_cli.contracts.model import Completion, Model
+    from thread_cli.contracts.protocol import Child, Protocol
+    from thread_cli.contracts.watcher import Watcher
     from thread_cli.engine.thread import Thread
     from thread_cli.protocols.prompt import Prompt
 
@@ -79,6 +84,7 @@ class Executor:
         temperature, seed: of sampling.
         sinks: consumers of the event stream.
         protocol: the wire format, where it is not the one that the prompt declares.
+        watchers: see what happens and what is written, and may end threads or the episode.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class Executor:
         seed: int | None = None,
         sinks: Sequence[Sink] = (),
         protocol: Protocol | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._model = model
         self._prompt = prompt
@@ -102,11 +109,12 @@ class Executor:
         self._ends = interpreter if isinstance(interpreter, Ends) else None
         self._environment = environment
         self._limits = limits or Limits()
-        self._child_limits = child_limits
+        self._child_limits = child_limits and ChildLimits(**dict(child_limits))
         self._on_failure = on_failure
         self._temperature = temperature
         self._seed = seed
-        self._sinks = sinks
+        self._watching = Watching(watchers)
+        self._sinks = [*sinks, self._watching] if watchers else sinks
         self._protocol = protocol or prompt.protocol()
         self._phi_of = phi(prompt.rules.phi)
         self._psi_of = psi(prompt.rules.psi)
@@ -125,9 +133,11 @@ class Executor:
             self._course,
             phi=self._phi,
             so_far=self._so_far,
+            protocol=self._protocol,
             limits=self._limits,
             child_limits=self._child_limits,
         )
+        self._watching.begin(self._family)
         self._stage = Stage(self._environment)
         root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -144,11 +154,13 @@ class Executor:
             answer = await self._family.over
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
             error = caught
-        error = await self._family.stop(error)
-        totals = self._recorder.totals(root)
+        error = await self._family.close(error)
+        totals = self._recorder.totals()
         episode = judge(
             self._environment, task, answer and answer.text, reward=self._stage.reward, error=error, totals=totals
         )
+        if self._family.stopped_because:
+            episode = replace(episode, message=f"a watcher ended the episode: {self._family.stopped_because}")
         try:
             self._recorder.end(root, episode)
         except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
@@ -183,7 +195,7 @@ class Executor:
             written = await self._generate(thread)
             await self._run_code(thread, written)
             try:
-                move = self._protocol.read(thread.y, written.stop)
+                move = thread.protocol.read(thread.y, written.stop)
                 if isinstance(move, End):
                     return self._returned(thread)
                 if move.repaired:
@@ -209,59 +221,36 @@ class Executor:
         try:
             async with before(thread.deadline):
                 with blaming(ModelError):
-                    written = await self._model.complete(request)
+                    written = await completed(self._model, request, self._watching.hearing(thread.path))
         except ThreadFailure as failure:
             if failure.usage is not None:
-                self._charge(thread, failure.usage, failure.usage.prompt)
+                thread.budget.charge_call(failure.usage, failure.usage.prompt)
             raise
         seconds = time.monotonic() - started
         usage, text = written.usage, plain(written.text)
         thread.write(text)
-        thread.token_latency += usage.generated
         unknown = bool(usage.generated) and not usage.prompt
         prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
         thread.counted = (len(request.prompt), prompt_tokens)
-        self._charge(thread, usage, prompt_tokens)
+        thread.budget.charge_call(usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
-        self._recorder.emit(
-            Generated,
-            thread,
-            text=text,
-            stop=written.stop,
-            prompt_tokens=prompt_tokens,
-            cached_tokens=usage.cached,
-            repeated_tokens=usage.repeated,
-            local=usage.local,
-            estimated=usage.estimated or unknown,
-            cached_known=usage.cached_known and not unknown,
-            generated_tokens=usage.generated,
-            cost=usage.cost,
-            seconds=round(seconds, 6),
-            waited=written.waited,
-            retries=written.retries,
-            reasoning=plain(written.reasoning),
-            reasoning_tokens=usage.reasoning,
-            note=usage.note,
-        )
+        self._recorder.generated(thread, written, prompt_tokens, seconds)
+        if asked_to_stop():
+            raise asyncio.CancelledError
+        if written.stop == "cut":
+            raise time_is_up(thread.deadline)
         if usage.cost is None and thread.budget.left("cost") < float("inf"):
-            raise LimitReached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
+            raise thread.budget.reached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if (written.reasoning.strip() or usage.reasoning) and not text.strip():
             refuse_reasoning(request, written)
         if written.stop == "length":
             refuse_cut_off(text, request.max_tokens, self._limits.max_tokens)
         return written
 
-    @staticmethod
-    def _charge(thread: Thread, usage: Usage, prompt_tokens: int) -> None:
-        """Charge a thread with what a call took."""
-        thread.budget.charge("generated_tokens", usage.generated)
-        thread.budget.charge("total_tokens", prompt_tokens + usage.generated)
-        thread.budget.charge("cost", usage.cost or 0)
-
     def _request(self, thread: Thread) -> Request:
         """What the model is asked: to go on with the thread's Y."""
-        c = self._protocol.open(thread.context)
-        prompt = thread.prompt_tokens(self._prompt.q + c)
+        c, y = thread.prompt()
+        prompt = thread.prompt_tokens(len(self._prompt.q) + len(c) + len(y))
         left = min(thread.budget.left("generated_tokens"), thread.budget.left("total_tokens") - prompt)
         if left <= 0:
             thread.budget.demand("total_tokens", prompt + 1)
@@ -269,12 +258,12 @@ class Executor:
         return Request(
             q=self._prompt.q,
             c=c,
-            y=thread.y,
-            stop=self._protocol.stop,
+            y=y,
+            stop=thread.stop or thread.protocol.stop,
             max_tokens=max_tokens,
             max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left))),
             max_together=int(left) if left < max_tokens + self._limits.max_reasoning_tokens else None,
-            conversation=conversation(self._prompt.q, c, thread.y) if self._prompt.rules.chat == "turns" else None,
+            conversation=conversation(self._prompt.q, c, y) if self._prompt.rules.chat == "turns" else None,
             until_circles=True,
             temperature=self._temperature,
             seed=self._seed,
@@ -286,7 +275,7 @@ class Executor:
         thread.error = None
         show = self._prompt.rules.code_errors == "show"
         spent = 0.0
-        for code in find_code(self._protocol.body(written.text, written.stop), apart=not show):
+        for code in find_code(thread.protocol.body(written.text, written.stop), apart=not show):
             outcome = await self._interpreted(thread, code) if spent <= self._interpreter.patience else _TOO_LONG
             thread.budget.charge("working_time", outcome.seconds)
             thread.names.bind(outcome.names, outcome.gone)
@@ -309,16 +298,17 @@ class Executor:
         except SessionDead as death:
             return Outcome(error=str(death))
 
-    async def _spawn(self, thread: Thread, written: str, lines: Sequence[str]) -> None:
-        """Start a child for each line, wait for all, and append what they return."""
-        carried = [thread.names.substitute(line) for line in lines]
+    async def _spawn(self, thread: Thread, written: str, lines: Sequence[str | Child]) -> None:
+        """Start children, wait for all, and append what they return."""
+        carried = [thread.names.substitute(said(line)) for line in lines]
         step = thread.step(written, *carried, repeats=self._limits.repeats)
-        children, results = await self._fork(thread, lines)
+        born, results = await self._fork(thread, lines)
+        children = [child for child in born if child is not None]
         thread.names.join(child.names for child in children)
-        thread.close_fork()
-        text = self._protocol.join(results)
+        text, segments = joined(thread.protocol.join(results), [child and child.path for child in born])
         thread.write(text)
-        self._recorder.emit(Joined, thread, children=tuple(child.path for child in children), text=text)
+        paths = tuple(child.path for child in children)
+        self._recorder.emit(Joined, thread, children=paths, text=text, segments=segments)
         thread.stepped(step, text)
 
     async def _act(self, thread: Thread, written: str, line: str) -> None:
@@ -329,7 +319,7 @@ class Executor:
         compute = self._prompt.rules.actions == "code"
         answer, seconds = await (self._computed(thread, line) if compute else self._stage.act(action, thread.deadline))
         thread.budget.charge("working_time", seconds)
-        text = self._protocol.answer(self._as_read(thread, answer.observation))
+        text = thread.protocol.answer(as_read(answer.observation, self._prompt.rules.observation, thread.names))
         thread.write(text)
         thread.names.tell("observation", answer.observation)
         self._recorder.emit(
@@ -360,7 +350,9 @@ class Executor:
     def _phi(self, thread: Thread, line: str) -> str:
         """ϕ: the context of the child that a thread spawns with a line."""
         task = str(thread.names.told("task") or "")
-        return plain(self._phi_of(Spawning(line, thread.y, task, thread.names, self._protocol.stop[0])))
+        return plain(
+            self._phi_of(Spawning(line, thread.y, task, thread.names, (thread.stop or thread.protocol.stop)[0]))
+        )
 
     def _so_far(self, thread: Thread) -> str:
         """ψ: what a thread returns, or would have returned so far."""
@@ -383,7 +375,7 @@ class Executor:
         """Answer a move with an error, where code before it failed that it may have needed."""
         if self._prompt.rules.code_errors == "hide":
             return False
-        lines = move.lines if isinstance(move, Spawn) else (move.line,)
+        lines = [said(line) for line in move.lines] if isinstance(move, Spawn) else [move.line]
         computes = isinstance(move, Act) and self._prompt.rules.actions == "code"
         unbound = [] if computes else [name for line in lines for name in thread.names.unbound(line)]
         if thread.error is None and not unbound:
@@ -394,32 +386,21 @@ class Executor:
     def _correct(self, thread: Thread, written: str, error: str) -> None:
         """Let the thread read an error in place of what it listens for."""
         step = thread.step(written, error, repeats=self._limits.repeats)
-        text = self._protocol.join([Result(plain(f"error: {error}"))])
+        text, _ = joined(thread.protocol.join([Result(plain(f"error: {error}"))]), [None])
         thread.write(text)
         self._recorder.emit(Corrected, thread, text=text)
         thread.stepped(step, text)
 
-    def _as_read(self, thread: Thread, observation: str) -> str:
-        """An observation as the thread reads it, by the prompt's rules."""
-        rules = self._prompt.rules.observation
-        text = observation.strip()
-        for pattern in rules.drop:
-            text = re.sub(pattern, "", text)
-        if rules.full_stop and not text.endswith("."):
-            text += "."
-        return thread.names.put_back(text) if rules.names else text
-
-    async def _fork(self, thread: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
-        """Children for the lines, run to their ends; with `retry`, a failed only child gets a second try."""
+    async def _fork(self, thread: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
+        """Children, run to their ends; with `retry`, a failed only child gets a second try."""
         retry = self._on_failure == "retry" and len(lines) == 1
         rewind = await self._stage.checkpoint(thread.deadline) if retry else None
         children, results = await self._family.fork(thread, lines)
-        if rewind and children and results[0].failed:
+        if rewind and children[0] is not None and results[0].how is Ending.failed:
             await rewind()
-            thread.close_fork()
             children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
             for result in results:
-                if result.failed:
+                if result.how is Ending.failed:
                     raise ChildFailed(result.text)
         return children, results

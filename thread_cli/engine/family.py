@@ -7,14 +7,15 @@ stopping an episode is cancelling its tasks one by one, whatever they wait for.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.errors import EndlessSpawning, LimitReached, ThreadFailure
+from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.contracts.events import Spawned, ThreadEnded, ThreadStarted
-from thread_cli.contracts.protocol import Result
+from thread_cli.contracts.protocol import Child, Result
 from thread_cli.engine.boundary import asked_to_stop
 from thread_cli.engine.episode import plain
-from thread_cli.engine.limits import Budget
+from thread_cli.engine.limits import EPISODE, Budget, Deadline
 from thread_cli.engine.namespace import Namespace
 from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
@@ -22,7 +23,8 @@ from thread_cli.engine.thread import Thread
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from thread_cli.contracts.limits import Budgets, Limits
+    from thread_cli.contracts.limits import ChildLimits, Limits
+    from thread_cli.contracts.protocol import Protocol
     from thread_cli.engine.episode import Recorder
 
 __all__ = ["Family"]
@@ -36,6 +38,7 @@ class Family:
         course: what a thread does from its start to its end; returns its result.
         phi: the context of a child, from its parent and the line that spawns it.
         so_far: what a thread would return if it ended now.
+        protocol: the wire format of the main thread.
         limits: of the episode.
         child_limits: what each child with all below it may spend.
     """
@@ -47,17 +50,22 @@ class Family:
         *,
         phi: Callable[[Thread, str], str],
         so_far: Callable[[Thread], str],
+        protocol: Protocol,
         limits: Limits,
-        child_limits: Budgets | None,
+        child_limits: ChildLimits | None,
     ) -> None:
         self._recorder = recorder
         self._course = course
         self._phi = phi
         self._so_far = so_far
+        self._protocol = protocol
         self._limits = limits
         self._child_limits = child_limits
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._live: dict[str, Thread] = {}
+        self._stopping = False
+        self.stopped_because = ""
+        """Why a watcher ended the episode."""
         self.over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
         """The main thread's result; None where the environment ended the episode; or the error that ended it."""
 
@@ -73,21 +81,32 @@ class Family:
             context="",
             names=Namespace(),
             budget=budget,
-            deadline=None if self._limits.wall_time is None else now + self._limits.wall_time,
+            deadline=None if self._limits.wall_time is None else Deadline(now + self._limits.wall_time, now),
             ended=asyncio.get_running_loop().create_future(),
+            protocol=self._protocol,
         )
 
     def start(self, thread: Thread) -> None:
         """Let a thread run."""
-        self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context)
         self._live[thread.path] = thread
+        if thread.parent is not None:
+            thread.parent.alive[thread.path] = thread
+        self._recorder.emit(
+            ThreadStarted,
+            thread,
+            depth=thread.depth,
+            context=thread.context,
+            inherits=thread.inherited is not None,
+            opening=thread.opening,
+        )
         task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[thread.path] = task
+        task.add_done_callback(lambda _: self._tasks.pop(thread.path, None))
 
-    async def fork(self, parent: Thread, lines: Sequence[str]) -> tuple[list[Thread], list[Result]]:
-        """A child for each line, run to their ends; the children that could be born, and a result for each line."""
-        born = [self._child(parent, line, place) for place, line in enumerate(lines)]
+    async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
+        """Children run to their ends: for each, the thread, None where it could not be born; and its result."""
+        wanted = [Child(line) if isinstance(line, str) else line for line in lines]
+        born = [self._child(parent, child, place, len(lines)) for place, child in enumerate(wanted)]
         children = [child for child in born if isinstance(child, Thread)]
         self._recorder.emit(Spawned, parent, children=tuple(child.path for child in children))
         for child in children:
@@ -95,7 +114,7 @@ class Family:
             self.start(child)
         results = [child if isinstance(child, Result) else await child.ended for child in born]
         parent.cause = max((child.cause or 0 for child in children), default=parent.cause)
-        return children, results
+        return [child if isinstance(child, Thread) else None for child in born], results
 
     def finish(self, outcome: Result | BaseException | None) -> None:
         """End the episode: with the main thread's result, by the environment (None), or by an error."""
@@ -106,62 +125,85 @@ class Family:
         else:
             self.over.set_result(outcome)
 
-    async def stop(self, error: BaseException | None) -> BaseException | None:
+    def prune(self, thread: str, reason: str) -> bool:
+        """End a thread early, with all below it; see `Watched.prune`."""
+        pruned = self._live.get(thread)
+        if pruned is None or pruned.parent is None or pruned.how is not None:
+            return False
+        pruned.how, pruned.reason = Ending.pruned, plain(reason)
+        # It may be this very task that is running, in the middle of an event.
+        asyncio.get_running_loop().call_soon(self._interrupt, pruned)
+        return True
+
+    def stop(self, reason: str, answer: str | None = None) -> None:
+        """End the episode on behalf of a watcher; see `Watched.stop`."""
+        if not self.over.done():
+            self.stopped_because = plain(reason)
+            self.finish(Result(self._so_far(self._live["0"]) if answer is None else plain(answer)))
+
+    async def close(self, error: BaseException | None) -> BaseException | None:
         """Cancel whatever still runs, and record the end of every thread, the deepest first.
 
         Returns the error that the episode ends with: that given, or a cancellation that came while waiting.
         """
-        for task in self._tasks:
+        self._stopping = True
+        for task in [*self._tasks.values()]:
             task.cancel()
         while self._tasks:
             try:
-                await asyncio.wait(self._tasks)
+                await asyncio.wait([*self._tasks.values()])
             except asyncio.CancelledError as cancelled:
                 error = error or cancelled
         for thread in reversed(self._live.values()):
-            thread.close_fork()
             so_far = error.partial if isinstance(error, ThreadFailure) and thread.parent is None else None
             try:
-                self._recorder.emit(ThreadEnded, thread, result=so_far or None, failed=error is not None)
+                how, failed = thread.how or Ending.stopped, error is not None
+                self._recorder.emit(
+                    ThreadEnded, thread, result=so_far or None, failed=failed, how=how, reason=thread.reason
+                )
             except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
                 error = error or untold
         return error
 
-    def _child(self, parent: Thread, line: str, place: int) -> Thread | Result:
-        """A child for a line of its parent; the account of the failure where it must not be."""
+    def _child(self, parent: Thread, wanted: Child, place: int, siblings: int) -> Thread | Result:
+        """A new child of its parent; the account of the failure where it must not be."""
         try:
             if place >= self._limits.fan_out:
-                raise LimitReached("fan_out", f"at most {self._limits.fan_out} children may be spawned at once")
+                cap, message = self._limits.fan_out, f"at most {self._limits.fan_out} children may be spawned at once"
+                raise LimitReached("fan_out", message, used=siblings, cap=cap, owner=EPISODE)
             if parent.depth >= self._limits.depth:
-                raise LimitReached("depth", f"threads may be at most {self._limits.depth} levels deep")
+                cap, message = self._limits.depth, f"threads may be at most {self._limits.depth} levels deep"
+                raise LimitReached("depth", message, used=parent.depth, cap=cap, owner=EPISODE)
             parent.budget.demand("threads", 1)
-            context = self._phi(parent, line)
-            if parent.ancestors_with(context) >= self._limits.repeats:
+            context = wanted.context
+            if context is None:
+                context = self._phi(parent, wanted.line) if wanted.line or not wanted.inherits else ""
+            if not wanted.inherits and parent.ancestors_with(context) >= self._limits.repeats:
                 raise EndlessSpawning("this thread's ancestors already work on exactly this")
         except ThreadFailure as failure:
             return self._failed(parent, failure)
         parent.budget.charge("threads", 1)
+        path = f"{parent.path}.{parent.children}"
+        protocol, opening = wanted.protocol or parent.protocol, wanted.opening
+        if wanted.inherits and opening is None:
+            opening = protocol.open(context)  # recorded, for those who put its prompt together again
+        levels = self._limits.depth - parent.depth
         child = Thread(
-            path=f"{parent.path}.{parent.children}",
+            path=path,
             parent=parent,
             depth=parent.depth + 1,
             context=context,
             names=parent.names.child(),
-            budget=parent.budget.child(self._child_limits),
-            deadline=self._child_deadline(parent),
+            budget=parent.budget.child(self._child_limits, path),
+            deadline=Deadline.of_child(path, parent.deadline, self._child_limits, levels),
             ended=asyncio.get_running_loop().create_future(),
+            protocol=protocol,
+            opening=opening,
+            stop=wanted.stop,
+            inherited=len(parent.y) if wanted.inherits else None,
         )
         parent.children += 1
         return child
-
-    def _child_deadline(self, parent: Thread) -> float | None:
-        own = self._child_limits.wall_time if self._child_limits else None
-        now = asyncio.get_running_loop().time()
-        deadlines = [] if own is None else [now + own]
-        if parent.deadline is not None:
-            levels = self._limits.depth - parent.depth
-            deadlines.append(now + (parent.deadline - now) * levels / (levels + 1))
-        return min(deadlines, default=None)
 
     async def _run_thread(self, thread: Thread) -> None:
         try:
@@ -169,6 +211,7 @@ class Family:
         except EpisodeOver:
             return
         except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
+            thread.how = Ending.failed
             self.finish(error)
         except asyncio.CancelledError:
             if asked_to_stop():
@@ -177,8 +220,13 @@ class Family:
 
     async def _lead(self, thread: Thread) -> None:
         """Take a thread from its start to its end."""
+        thread.begun = True
         try:
-            result = await self._course(thread)
+            result = await self._course(thread) if thread.how is None else Result("")
+        except asyncio.CancelledError:
+            if thread.how is None or self._stopping:
+                raise
+            result = Result("")
         except ThreadFailure as failure:
             if isinstance(failure, LimitReached):
                 failure.partial = self._so_far(thread)
@@ -186,16 +234,42 @@ class Family:
                 self._recorder.failed(thread, failure)
                 raise
             result = self._failed(thread, failure)
+        if thread.how is not None:
+            result = await self._ended_from_outside(thread, thread.how)
         del self._live[thread.path]
-        thread.close_fork()
-        self._recorder.emit(ThreadEnded, thread, result=result.text, failed=result.failed)
+        self._recorder.emit(
+            ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
+        )
+        result = replace(result, y=thread.y)
+        if thread.parent is not None:
+            del thread.parent.alive[thread.path]
         if thread.parent is None:
             self.finish(result)
         elif not thread.ended.done():
             thread.ended.set_result(result)
 
+    async def _ended_from_outside(self, thread: Thread, how: Ending) -> Result:
+        """Stop all below a thread that was pruned or stopped; then what its parent reads."""
+        for child in [*thread.alive.values()]:
+            child.how = child.how or Ending.stopped
+            self._interrupt(child)
+        while tasks := [self._tasks[path] for path in thread.alive if path in self._tasks]:
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError:
+                if self._stopping:
+                    raise
+        so_far = self._so_far(thread)
+        why = f"{how}: {thread.reason}" if thread.reason else str(how)
+        return Result(plain(f"error: {why}{f'. So far: {so_far}' if so_far else ''}"), failed=True, how=how)
+
+    def _interrupt(self, thread: Thread) -> None:
+        task = self._tasks.get(thread.path)
+        if task is not None and thread.begun:
+            task.cancel()
+
     def _failed(self, thread: Thread, failure: ThreadFailure) -> Result:
         """Record a failure, and make of it what the parent reads."""
         self._recorder.failed(thread, failure)
         so_far = f". So far: {failure.partial}" if failure.partial else ""
-        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True)
+        return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, how=Ending.failed)

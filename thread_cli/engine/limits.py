@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import LimitReached
@@ -18,9 +19,13 @@ from thread_cli.contracts.errors import LimitReached
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from thread_cli.contracts.limits import Budgets
+    from thread_cli.contracts.limits import Budgets, ChildLimits
+    from thread_cli.contracts.model import Usage
 
-__all__ = ["Budget", "before"]
+__all__ = ["EPISODE", "Budget", "Deadline", "before", "time_is_up"]
+
+EPISODE: Final = "episode"
+"""The owner of the limits of a whole episode."""
 
 _COUNTED: Final = {
     "threads": "threads",
@@ -30,31 +35,47 @@ _COUNTED: Final = {
     "cost": "US dollars",
     "working_time": "seconds of work",
 }
+_DIVISIBLE: Final = ("cost", "working_time")
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
 
 class Budget:
-    """What one thread and those below it have spent and may spend."""
+    """What one thread and those below it have spent and may spend. `owner` is the thread's path, or `episode`."""
 
-    __slots__ = ("_caps", "_parent", "_spent")
+    __slots__ = ("_caps", "_parent", "_spent", "owner")
 
-    def __init__(self, limits: Budgets, parent: Budget | None = None) -> None:
-        self._caps = {kind: cap for kind in _COUNTED if (cap := getattr(limits, kind)) is not None}
+    def __init__(self, limits: Budgets, parent: Budget | None = None, owner: str = EPISODE) -> None:
+        self._caps: dict[str, float] = {kind: cap for kind in _COUNTED if (cap := getattr(limits, kind)) is not None}
         self._parent = parent
         self._spent: dict[str, float] = dict.fromkeys(_COUNTED, 0)
+        self.owner = owner
 
-    def child(self, limits: Budgets | None) -> Budget:
-        """The budget of a child; without limits of its own it is this one."""
-        return self if limits is None else Budget(limits, self)
+    def child(self, limits: ChildLimits | None, owner: str) -> Budget:
+        """The budget of the child `owner`; without limits of its own it is this one."""
+        if limits is None:
+            return self
+        child = Budget(limits, self, owner)
+        for kind in _COUNTED if limits.share is not None else ():
+            share = self.left(kind) * (limits.share or 1)
+            if share < float("inf"):
+                share = share if kind in _DIVISIBLE else max(1, int(share))
+                child._caps[kind] = min(share, child._caps.get(kind, share))
+        return child
 
     def charge(self, kind: str, amount: float) -> None:
         """Note what was spent, here and above."""
         for budget in self._upwards():
             budget._spent[kind] += amount
 
+    def charge_call(self, usage: Usage, prompt_tokens: int) -> None:
+        """Note what a call of the model took; of its prompt, so many tokens count."""
+        self.charge("generated_tokens", usage.generated)
+        self.charge("total_tokens", prompt_tokens + usage.generated)
+        self.charge("cost", usage.cost or 0)
+
     def left(self, kind: str) -> float:
         """What may still be spent: the least that this budget and those above it have left."""
-        return min((left for left, _ in self._caps_on(kind)), default=float("inf"))
+        return self._tightest(kind)[0]
 
     def demand(self, kind: str, amount: float = 0) -> None:
         """Make sure that `amount` may still be spent; with 0, that anything may.
@@ -62,9 +83,14 @@ class Budget:
         Raises:
             LimitReached: it may not.
         """
-        left, cap = min(self._caps_on(kind), default=(float("inf"), float("inf")))
+        left, cap, _ = self._tightest(kind)
         if left < amount or left <= 0:
-            raise LimitReached(kind, f"the limit of {cap:g} {_COUNTED[kind]} is reached")
+            raise self.reached(kind, f"the limit of {cap:g} {_COUNTED[kind]} is reached")
+
+    def reached(self, kind: str, message: str) -> LimitReached:
+        """The failure of a thread that is at the tightest of its limits of that kind."""
+        left, cap, owner = self._tightest(kind)
+        return LimitReached(kind, message, used=cap - left, cap=cap, owner=owner)
 
     def demand_call(self) -> None:
         """Make sure that the model may be called; raises as `demand` does."""
@@ -77,26 +103,59 @@ class Budget:
             yield budget
             budget = budget._parent
 
-    def _caps_on(self, kind: str) -> Iterator[tuple[float, float]]:
-        """What is left and the cap itself, for each cap that applies."""
+    def _tightest(self, kind: str) -> tuple[float, float, str]:
+        """Of the caps that apply, the one of which least is left: what is left, the cap itself, and whose it is."""
+        tightest = (float("inf"), float("inf"), EPISODE)
         for budget in self._upwards():
-            if kind in budget._caps:
-                cap = budget._caps[kind]
-                yield cap - budget._spent[kind], cap
+            cap = budget._caps.get(kind)
+            if cap is not None:
+                tightest = min(tightest, (cap - budget._spent[kind], cap, budget.owner))
+        return tightest
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a thread's time is up, in the event loop's time. `since` is when it began, `owner` whose limit it is of."""
+
+    at: float
+    since: float
+    owner: str = EPISODE
+
+    @classmethod
+    def of_child(cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int) -> Deadline | None:
+        """The deadline of a new child, below which there may be `levels` less one more; `above` is its parent's."""
+        now = asyncio.get_running_loop().time()
+        found: list[Deadline] = []
+        if above is not None:
+            found.append(cls(now + (above.at - now) * levels / (levels + 1), now, above.owner))
+        if limits is not None and limits.wall_time is not None:
+            found.append(cls(now + limits.wall_time, now, path))
+        if limits is not None and limits.share is not None and above is not None:
+            found.append(cls(now + (above.at - now) * limits.share, now, path))
+        return min(found, key=lambda deadline: deadline.at, default=None)
 
 
 @asynccontextmanager
-async def before(deadline: float | None) -> AsyncGenerator[None]:
-    """Let what is awaited inside take no longer than until `deadline`, in the event loop's time.
+async def before(deadline: Deadline | None) -> AsyncGenerator[None]:
+    """Let what is awaited inside take no longer than until `deadline`.
 
     Raises:
         LimitReached: it took longer, and was cancelled.
     """
-    timeout = asyncio.timeout_at(deadline)
+    timeout = asyncio.timeout_at(deadline and deadline.at)
     try:
         async with timeout:
             yield
     except TimeoutError:
         if not timeout.expired():
             raise
-        raise LimitReached("wall_time", "the time for this thread is up") from None
+        raise time_is_up(deadline) from None
+
+
+def time_is_up(deadline: Deadline | None) -> LimitReached:
+    """The failure of a thread whose time is up; None where it has time and only a recording says that it had not."""
+    message = "the time for this thread is up"
+    if deadline is None:
+        return LimitReached("wall_time", message)
+    used, cap = asyncio.get_running_loop().time() - deadline.since, deadline.at - deadline.since
+    return LimitReached("wall_time", message, used=used, cap=cap, owner=deadline.owner)

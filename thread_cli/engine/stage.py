@@ -6,6 +6,7 @@ This is the boundary at which faults of an environment are told from everybody e
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from thread_cli.contracts.environment import Environment, Task
+    from thread_cli.engine.limits import Deadline
+    from thread_cli.engine.namespace import Namespace
+    from thread_cli.protocols.prompt import ObservationRules
 
-__all__ = ["EpisodeOver", "Stage"]
+__all__ = ["EpisodeOver", "Stage", "as_read"]
 
 
 class EpisodeOver(Exception):
@@ -38,7 +42,7 @@ class Stage:
         self.over = False
         """Whether the environment has ended the episode."""
 
-    async def open(self, task: Task, deadline: float | None) -> str:
+    async def open(self, task: Task, deadline: Deadline | None) -> str:
         """Begin the episode; returns the main thread's context.
 
         Raises:
@@ -50,7 +54,7 @@ class Stage:
         async with self._within(deadline):
             return plain(await self._environment.reset(task))
 
-    async def act(self, action: str, deadline: float | None) -> tuple[Step, float]:
+    async def act(self, action: str, deadline: Deadline | None) -> tuple[Step, float]:
         """Carry out an action; raises as `open` does, and `EpisodeOver` where there is no more to act on.
 
         Returns the answer, and the seconds that it took, without waiting for other threads' actions.
@@ -67,7 +71,7 @@ class Stage:
         self.over = self.over or step.done
         return Step(plain(step.observation), step.reward, step.done, step.view), seconds
 
-    async def checkpoint(self, deadline: float | None) -> Callable[[], Awaitable[None]]:
+    async def checkpoint(self, deadline: Deadline | None) -> Callable[[], Awaitable[None]]:
         """Take note of the present state; what is returned brings it back, where the environment can be rewound."""
         reward, environment = self.reward, self._environment
         if not isinstance(environment, Snapshots):
@@ -83,10 +87,20 @@ class Stage:
         return rewind
 
     @asynccontextmanager
-    async def _within(self, deadline: float | None) -> AsyncGenerator[None]:
+    async def _within(self, deadline: Deadline | None) -> AsyncGenerator[None]:
         async with before(deadline), self._acting:
             with blaming(EnvironmentFailed):
                 yield
+
+
+def as_read(observation: str, rules: ObservationRules, names: Namespace) -> str:
+    """An observation as a thread with these names reads it, by its prompt's rules."""
+    text = observation.strip()
+    for pattern in rules.drop:
+        text = re.sub(pattern, "", text)
+    if rules.full_stop and not text.endswith("."):
+        text += "."
+    return names.put_back(text) if rules.names else text
 
 
 async def _leave_as_it_is() -> None:

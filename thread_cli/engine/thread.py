@@ -10,8 +10,9 @@ from thread_cli.contracts.errors import Repetition
 if TYPE_CHECKING:
     import asyncio
 
-    from thread_cli.contracts.protocol import Result
-    from thread_cli.engine.limits import Budget
+    from thread_cli.contracts.errors import Ending
+    from thread_cli.contracts.protocol import Protocol, Result
+    from thread_cli.engine.limits import Budget, Deadline
     from thread_cli.engine.namespace import Namespace
 
 __all__ = ["Thread"]
@@ -21,7 +22,7 @@ __all__ = ["Thread"]
 class Thread:
     """One thread: context c, token sequence Y, names, and its place in the tree.
 
-    `path` is `0` for the main thread and `0.2` for its third child. `deadline` is in the event loop's time.
+    `path` is `0` for the main thread and `0.2` for its third child.
     """
 
     path: str
@@ -30,18 +31,30 @@ class Thread:
     context: str
     names: Namespace
     budget: Budget
-    deadline: float | None
+    deadline: Deadline | None
     ended: asyncio.Future[Result]
+    protocol: Protocol
+    """The wire format that it writes in."""
+    opening: str | None = None
+    """The text before its Y; None: as its wire format opens its context."""
+    stop: tuple[str, ...] | None = None
+    """Its stop strings; None: those of its wire format."""
+    inherited: int | None = None
+    """Characters of its parent's Y that it reads before its own; None where it begins with its own context."""
+    how: Ending | None = None
+    """How it ends, where that is known before it has ended."""
+    reason: str = ""
+    """Why a watcher ends it."""
+    begun: bool = False
+    """Whether it runs; until then it is enough to say how it ends."""
+    alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
+    """Its children that have not ended."""
     cause: int | None = None
     """`n` of the thread's newest event."""
     children: int = 0
     printed: str | None = None
     error: str | None = None
     """Of the newest piece of code, where it ended in one."""
-    token_latency: int = 0
-    """Generated tokens on the longest path through this thread and its closed forks."""
-    open_fork: int = 0
-    """Token latency of the longest child of the fork that is under way."""
     counted: tuple[int, int] = (0, 0)
     """Characters and tokens of the newest prompt."""
     _steps: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
@@ -54,15 +67,26 @@ class Thread:
             self._y = ["".join(self._y)]
         return self._y[0] if self._y else ""
 
-    def prompt_tokens(self, before: str) -> int:
-        """Tokens of the next prompt, Y behind `before`: as many as the last one had, and an estimate of what is new.
+    def prompt(self) -> tuple[str, str]:
+        """What it reads behind the few-shot prompt: c, and its Y, behind that of those from whom it inherits."""
+        thread, parts = self, [self.y]
+        while thread.inherited is not None and thread.parent is not None:
+            parts += [thread._opened(), thread.parent.y[: thread.inherited]]
+            thread = thread.parent
+        return thread._opened(), "".join(reversed(parts))
+
+    def _opened(self) -> str:
+        return self.protocol.open(self.context) if self.opening is None else self.opening
+
+    def prompt_tokens(self, length: int) -> int:
+        """Tokens of the next prompt, of `length` characters: those of the last one, and an estimate of what is new.
 
         0 where there was no last one: what its first prompt takes, a thread may know only afterwards.
         """
         characters, tokens = self.counted
         if not tokens:
             return 0
-        return tokens + max(0, len(before) + len(self.y) - characters) // 4
+        return tokens + max(0, length - characters) // 4
 
     def write(self, text: str) -> None:
         """Append to Y."""
@@ -84,13 +108,6 @@ class Thread:
         outcome = hash(feedback)
         before, times = self._steps.get(key, (outcome, 0))
         self._steps[key] = (outcome, times + 1 if before == outcome else 1)
-
-    def close_fork(self) -> None:
-        """Count the fork that is under way, if any; and this thread in its parent's."""
-        self.token_latency += self.open_fork
-        self.open_fork = 0
-        if self.parent is not None:
-            self.parent.open_fork = max(self.parent.open_fork, self.token_latency)
 
     def ancestors_with(self, context: str) -> int:
         """How many of this thread and its ancestors have `context` as theirs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from thread_cli.contracts.errors import LimitReached, OnlyReasoning, Repetition
+from thread_cli.engine.limits import EPISODE
 from thread_cli.protocols.circles import goes_round
 from thread_cli.protocols.text import estimated_tokens
 
@@ -30,6 +31,9 @@ def refuse_reasoning(request: Request, written: Completion) -> None:
             "max_reasoning_tokens",
             f"the model wrote {count} within {budget} tokens; -o limits.max_reasoning_tokens=… allows more, "
             "-o model.extra={…} sends what switches the server's reasoning off",
+            used=written.usage.generated,
+            cap=budget,
+            owner=EPISODE,
         )
     if not request.y.strip():
         raise OnlyReasoning(
@@ -48,4 +52,5 @@ def refuse_cut_off(text: str, max_tokens: int, setting: int) -> NoReturn:
     if goes_round(text) or (len(lines) >= 4 and len(set(lines[-4:])) <= 2):
         raise Repetition("the thread wrote the same lines again and again")
     more = f" (-o limits.max_tokens=… allows more than {setting})" if max_tokens == setting else ""
-    raise LimitReached("max_tokens", f"{max_tokens} tokens were generated without a line that listens or an end{more}")
+    message = f"{max_tokens} tokens were generated without a line that listens or an end{more}"
+    raise LimitReached("max_tokens", message, used=max_tokens, cap=max_tokens, owner=EPISODE)

@@ -9,11 +9,18 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.model import Completion, Model, Opens, Request, StopReason, Usage
 from thread_cli.models.retry import Transient, current_attempt
+from thread_cli.protocols.streams import completed, poured
 from thread_cli.protocols.text import cut_at_stop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from thread_cli.contracts.model import Piece
 
 __all__ = ["Faults", "FaultyModel", "parse_spec"]
 
@@ -99,6 +106,10 @@ class FaultyModel:
         self.inner = inner
         self.faults = spec if isinstance(spec, Faults) else parse_spec(spec)
 
+    def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """Continue the request's prompt, or fail as `complete` does."""
+        return poured(lambda tell: self._call(request, tell))
+
     async def complete(self, request: Request) -> Completion:
         """Continue the request's prompt, or fail.
 
@@ -106,6 +117,9 @@ class FaultyModel:
             Transient: an injected fault, or one of the inner model's own.
             ModelError: the inner model failed for good.
         """
+        return await self._call(request)
+
+    async def _call(self, request: Request, tell: Callable[[Piece], None] | None = None) -> Completion:
         faults = self.faults
         chance = _chance(faults.seed, request, current_attempt())
         fault = chance.choices(
@@ -129,10 +143,13 @@ class FaultyModel:
             case "garbage":
                 return _garbage(request, chance)
             case "cut":
-                await self.inner.complete(request)
+                await self._inner(request, tell)
                 raise Transient("cut_stream", "injected fault: the stream broke off")
             case _:
-                return await self.inner.complete(request)
+                return await self._inner(request, tell)
+
+    async def _inner(self, request: Request, tell: Callable[[Piece], None] | None) -> Completion:
+        return await (self.inner.complete(request) if tell is None else completed(self.inner, request, tell))
 
     async def open(self) -> None:
         """Load the inner model, where it is one that can be loaded ahead."""

@@ -27,10 +27,12 @@ from thread_cli.models.openai_errors import Failure, lasting, rejected_parameter
 from thread_cli.models.openai_shapes import CONTINUED, Shape, checked_extra, payload, well_formed
 from thread_cli.models.openai_stream import taken
 from thread_cli.models.prices import Price, published
+from thread_cli.protocols.streams import Telling, poured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from thread_cli.contracts.model import Piece
     from thread_cli.models.retry import Transient
 
 __all__ = ["Learnt", "OpenAIModel", "Price"]
@@ -73,6 +75,8 @@ class _Search:
     failures: list[Failure] = field(default_factory=list[Failure])
     chat_tried: bool = False
     refusals: int = 0
+    pieces: Telling | None = None
+    """Tells what is written, where that is asked for."""
     lost: Usage | None = None
     """What calls took whose answers are not used."""
     reasoned: int = 0
@@ -133,10 +137,28 @@ class OpenAIModel:
             Withheld: a filter of the server keeps the answer back.
         """
         await self._require_room(request)
-        search = _Search(self.learnt.shape_for(request))
+        return await self._searched(request, _Search(self.learnt.shape_for(request)))
+
+    def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """Continue the request's prompt, piece by piece; raises as `complete` does."""
+        return poured(lambda tell: self._told(request, tell))
+
+    async def _told(self, request: Request, tell: Callable[[Piece], None]) -> Completion:
+        await self._require_room(request)
+        search = _Search(self.learnt.shape_for(request), pieces=Telling(tell, request.stop))
+        try:
+            return await self._searched(request, search)
+        except asyncio.CancelledError:
+            if search.lost is None:
+                raise
+            return Completion("", "cut", search.lost)
+
+    async def _searched(self, request: Request, search: _Search) -> Completion:
         while True:
             sent = self._parameters(request, search)
-            outcome = await self._attempt(request, sent, search.shape)
+            outcome = await self._attempt(request, sent, search.shape, telling=search.pieces)
+            if isinstance(outcome, Completion) and outcome.stop == "cut":
+                return replace(outcome, usage=_sum(outcome.usage, search.lost))
             if isinstance(outcome, Completion):
                 if self._asks_again(outcome, request, sent):
                     search.lost = _sum(outcome.usage, search.lost)
@@ -295,7 +317,13 @@ class OpenAIModel:
     # --- one call
 
     async def _attempt(
-        self, request: Request, sent: Mapping[str, Any], shape: Shape, *, sent_back: bool = True
+        self,
+        request: Request,
+        sent: Mapping[str, Any],
+        shape: Shape,
+        *,
+        sent_back: bool = True,
+        telling: Telling | None = None,
     ) -> Completion | Failure:
         # Failures are returned, not raised: an exception raised while another is handled keeps that one, and with it
         # the server's words and the request's headers, where a trace would print them.
@@ -307,7 +335,13 @@ class OpenAIModel:
             begun=request.y if sent_back and shape is not Shape.raw else "",
         )
         body = self._body(request, sent, shape, stream=True)
-        failure = await self._streamed(shape, body, answer)
+        answer.telling = telling
+        try:
+            failure = await self._streamed(shape, body, answer)
+        except asyncio.CancelledError:
+            if telling is None or (lost := answer.lost(self._price)) is None:
+                raise
+            return Completion(well_formed(answer.text), "cut", lost, reasoning=well_formed(answer.reasoning))
         if failure is not None:
             return replace(failure, usage=answer.lost(self._price))
         if not answer.chunks:
@@ -315,6 +349,7 @@ class OpenAIModel:
         if answer.cut in ("listen", "end") and "stop" in sent:
             self.learnt.stops = "ignored" if answer.finish is None else "left in the text"
         answer.finished()
+        answer.tell(whole=True)
         return self._read(answer)
 
     def _body(self, request: Request, sent: Mapping[str, Any], shape: Shape, *, stream: bool) -> dict[str, Any]:
@@ -391,7 +426,10 @@ class OpenAIModel:
         room = self.learnt.room
         if room.surely_too_small(request):
             raise LimitReached(
-                "context", f"the thread no longer fits into the context of {self.name}, {room.tokens:,} tokens"
+                "context",
+                f"the thread no longer fits into the context of {self.name}, {room.tokens:,} tokens",
+                cap=room.tokens,
+                owner="model",
             )
 
     def _client(self) -> openai.AsyncOpenAI:

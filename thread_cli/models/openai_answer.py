@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from thread_cli.contracts.model import Request, StopReason
+    from thread_cli.protocols.streams import Telling
 
     Price = Callable[[Usage], float | None]
 
@@ -55,6 +56,8 @@ class Answer:
     chunks: int = 0
     started: bool = False
     thoughts: Thoughts = field(default_factory=Thoughts)
+    telling: Telling | None = None
+    """Told what has come, piece by piece."""
     _held: str = ""
     """What came of the text so far, as long as it may be the begun answer."""
 
@@ -69,6 +72,12 @@ class Answer:
                 self.usage = cast("dict[str, Any]", usage)
         for choice in choices:
             self._choice(chunk, choice)
+        self.tell()
+
+    def tell(self, *, whole: bool = False) -> None:
+        """Tell what has come so far, where somebody listens; `whole` where no more will."""
+        if self.telling is not None:
+            self.telling.grown(self.text, self.reasoning, self.pieces + self.thought_pieces, whole=whole)
 
     def finished(self) -> None:
         """Take in what was kept back, once there is no more to come."""

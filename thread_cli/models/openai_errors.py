@@ -133,7 +133,7 @@ def translate(
     status = "" if failure.status is None else f"HTTP {failure.status}: "
     line = f"{name} at {endpoint}: {status}{failure.message}"
     if failure.too_long:
-        return LimitReached("context", f"the thread no longer fits into the context of {name}")
+        return LimitReached("context", f"the thread no longer fits into the context of {name}", owner="model")
     if failure.withheld:
         return Withheld(line)
     if failure.fault is not None:

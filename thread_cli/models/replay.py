@@ -24,6 +24,8 @@ class _Recording:
     """One thread: its context, and for each call the Y before it and the answer."""
 
     context: str = ""
+    inherited: str = ""
+    """What its prompt has before its own Y, from those above it."""
     y: str = ""
     calls: list[tuple[str, Completion]] = field(default_factory=list[tuple[str, Completion]])
 
@@ -43,11 +45,12 @@ class ReplayModel:
         where = f"the run diverges from its recording in thread {request.thread}, call {number + 1}"
         if recording is None:
             raise ModelError(f"{where}: no such thread was recorded")
-        if recording.context not in request.c:
+        if recording.context not in request.c and not recording.inherited:
             raise ModelError(f"{where}: its context was recorded as {_tail(recording.context)}, now {_tail(request.c)}")
         if number >= len(recording.calls):
             raise ModelError(f"{where}: the recording ends here, after {_tail(request.y)}")
         y, completion = recording.calls[number]
+        y = recording.inherited + y
         if y != request.y:
             at = next(
                 (i for i, (a, b) in enumerate(zip(y, request.y, strict=False)) if a != b), min(len(y), len(request.y))
@@ -64,6 +67,9 @@ class ReplayModel:
         match event:
             case ThreadStarted():
                 thread.context = event.context
+                if event.inherits and event.parent is not None:
+                    parent = self._threads[event.parent]
+                    thread.inherited = parent.inherited + parent.y + (event.opening or "")
             case Generated():
                 usage = Usage(
                     event.prompt_tokens,

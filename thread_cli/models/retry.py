@@ -7,6 +7,7 @@ the last of them into a `ModelError`.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -17,13 +18,16 @@ import stamina
 from stamina.instrumentation import RetryDetails, RetryHook, get_on_retry_hooks, set_on_retry_hooks
 
 from thread_cli.contracts.errors import ModelError
-from thread_cli.contracts.model import Opens
+from thread_cli.contracts.model import Completion, Opens
+from thread_cli.protocols.streams import again, completed, poured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
-    from thread_cli.contracts.model import Completion, Model, Request, Usage
+    from thread_cli.contracts.model import Model, Piece, Request, Usage
     from thread_cli.models.limiter import Limiter
+
+    Tell = Callable[[Piece], None]
 
 __all__ = ["LONGEST_RETRY_AFTER", "Fault", "Retrying", "Transient", "current_attempt"]
 
@@ -72,6 +76,18 @@ class _Account:
 
     working: float = 0.0
     lost: Usage | None = None
+    told: bool = False
+    """Whether pieces of an answer were told, which is lost if it is not the last."""
+
+    def telling(self, tell: Tell) -> Tell:
+        """Tells the pieces of one more try."""
+        tell = again(tell) if self.told else tell
+
+        def told(piece: Piece) -> None:
+            self.told = True
+            tell(piece)
+
+        return told
 
     def lose(self, usage: Usage | None) -> None:
         if usage is not None:
@@ -102,12 +118,19 @@ class Retrying:
         self.wait_max = wait_max
         self.limiter = limiter
 
+    def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """Continue the request's prompt as `complete` does; each try begins the text anew."""
+        return poured(lambda tell: self._call(request, tell))
+
     async def complete(self, request: Request) -> Completion:
         """Continue the request's prompt. `waited` and `retries` of the completion count this call's own.
 
         Raises:
             ModelError: the last try failed too, or the server asked for a pause longer than `LONGEST_RETRY_AFTER`.
         """
+        return await self._call(request)
+
+    async def _call(self, request: Request, tell: Tell | None = None) -> Completion:
         began = monotonic()
         account = _Account()
         tries = 0
@@ -122,7 +145,7 @@ class Retrying:
             ):
                 with attempt:
                     tries = attempt.num
-                    completion = await self._once(request, tries, account)
+                    completion = await self._once(request, tries, account, tell)
                     usage = completion.usage
                     return replace(
                         completion,
@@ -133,6 +156,11 @@ class Retrying:
         except Transient as transient:
             failure = self._given_up(transient, tries)
             failure.usage = account.lost
+        except asyncio.CancelledError:
+            if tell is None or account.lost is None:
+                raise
+            waited = monotonic() - began - account.working
+            return Completion("", "cut", account.lost, waited=waited, retries=max(0, tries - 1))
         else:  # pragma: no cover (the loop above returns or raises)
             raise AssertionError
         raise failure
@@ -145,12 +173,12 @@ class Retrying:
     async def close(self) -> None:
         await self.model.close()
 
-    async def _once(self, request: Request, attempt: int, account: _Account) -> Completion:
+    async def _once(self, request: Request, attempt: int, account: _Account, tell: Tell | None) -> Completion:
         if self.limiter is None:
-            return await self._timed(request, attempt, account)
+            return await self._timed(request, attempt, account, tell)
         async with self.limiter.permit() as permit:
             try:
-                completion = await self._timed(request, attempt, account)
+                completion = await self._timed(request, attempt, account, tell)
             except Transient as transient:
                 if transient.kind in ("rate_limit", "interrupted"):
                     permit.rate_limited()
@@ -159,14 +187,17 @@ class Retrying:
                 if transient.retry_after and transient.retry_after <= LONGEST_RETRY_AFTER:
                     self.limiter.hold(transient.retry_after)
                 raise
-            permit.succeeded()
+            if completion.stop != "cut":
+                permit.succeeded()
             return completion
 
-    async def _timed(self, request: Request, attempt: int, account: _Account) -> Completion:
+    async def _timed(self, request: Request, attempt: int, account: _Account, tell: Tell | None) -> Completion:
         token = _attempt.set(attempt)
         began = monotonic()
         try:
-            return await self.model.complete(request)
+            if tell is None:
+                return await self.model.complete(request)
+            return await completed(self.model, request, account.telling(tell))
         except Transient as transient:
             account.lose(transient.usage)
             raise

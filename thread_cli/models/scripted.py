@@ -8,24 +8,29 @@ searched in the thread's context) or neither. The first table that fits speaks f
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import re
 import tomllib
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thread_cli.contracts.errors import ModelError, UserError
-from thread_cli.contracts.model import Completion, Usage
+from thread_cli.contracts.model import Completion, Piece, Usage
 from thread_cli.protocols.text import cut_at_stop, estimated_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
     from thread_cli.contracts.model import Request
 
 __all__ = ["Role", "ScriptedModel", "load_script"]
+
+
+_WORD: Final = re.compile(r"\s*\S+|\s+$")
 
 
 class Role(BaseModel):
@@ -54,9 +59,11 @@ class ScriptedModel:
 
     Args:
         script: answers in the order of the calls, or roles, or a function from request to answer.
+        pace: seconds that each word takes where an answer is streamed.
     """
 
-    def __init__(self, script: Sequence[str] | Sequence[Role] | Callable[[Request], str]) -> None:
+    def __init__(self, script: Sequence[str] | Sequence[Role] | Callable[[Request], str], *, pace: float = 0.0) -> None:
+        self._pace = pace
         if callable(script):
             self._answer = script
         elif all(isinstance(part, Role) for part in script):
@@ -74,6 +81,21 @@ class ScriptedModel:
             cached_known=False,
         )
         return Completion(text, stop, usage)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """The answer that `complete` gives, word by word."""
+        completion = await self.complete(request)
+        text = ""
+        try:
+            for word in _WORD.findall(completion.text):
+                if self._pace:
+                    await asyncio.sleep(self._pace)
+                yield Piece(word, tokens=estimated_tokens(text + word) - estimated_tokens(text))
+                text += word
+        except asyncio.CancelledError:
+            usage = replace(completion.usage, generated=estimated_tokens(text))
+            completion = replace(completion, text=text, stop="cut", usage=usage)
+        yield completion
 
     async def close(self) -> None:
         pass

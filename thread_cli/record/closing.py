@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from thread_cli.contracts.errors import Boundary, Status
-from thread_cli.contracts.events import EpisodeEnded, Event, Failed, Generated, Joined, ThreadEnded, ThreadStarted
+from thread_cli.contracts.errors import Boundary, Ending, Status
+from thread_cli.contracts.events import EpisodeEnded, Event, Failed, ThreadEnded, ThreadStarted
 from thread_cli.record.folder import read_events
 from thread_cli.record.sums import Sums
 
@@ -43,26 +42,13 @@ def close_log(path: Path, message: str, status: Status) -> bool:
 def _end(events: list[Event], message: str, status: Status) -> list[Event]:
     """The events that an episode lacks to its end."""
     sums, alive, newest = Sums(), dict[str, ThreadStarted](), dict[str, int]()
-    latency, longest = defaultdict[str, int](int), defaultdict[str | None, int](int)
-    """Tokens generated one after the other in a thread, and in its longest child of the fork under way."""
-
-    def close_fork(thread: str, parent: str | None) -> None:
-        latency[thread] += longest.pop(thread, 0)
-        longest[parent] = max(longest[parent], latency[thread])
-
     for event in events:
         sums.add(event)
         newest[event.thread] = event.n
         match event:
             case ThreadStarted():
                 alive[event.thread] = event
-                latency[event.thread] = 0
-            case Generated():
-                latency[event.thread] += event.generated_tokens
-            case Joined():
-                latency[event.thread] += longest.pop(event.thread, 0)
             case ThreadEnded():
-                close_fork(event.thread, event.parent)
                 alive.pop(event.thread, None)
             case _:
                 pass
@@ -84,8 +70,6 @@ def _end(events: list[Event], message: str, status: Status) -> list[Event]:
     root = events[0].thread
     tell(Failed, root, None, boundary=Boundary.engine, failure="process killed", message=message)
     for thread in sorted(alive.values(), key=lambda thread: -thread.depth):
-        close_fork(thread.thread, thread.parent)
-        tell(ThreadEnded, thread.thread, thread.parent, result=None, failed=True)
-    totals = sums.totals(latency[root])
-    tell(EpisodeEnded, root, None, status=status, reward=None, message=message, totals=totals)
+        tell(ThreadEnded, thread.thread, thread.parent, result=None, failed=True, how=Ending.stopped)
+    tell(EpisodeEnded, root, None, status=status, reward=None, message=message, totals=sums.totals())
     return told

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "first_difference"]
 
-_TIMES: Final = {"time", "at", "seconds", "waited", "local"}
+_TIMES: Final = {"time", "at", "seconds", "waited", "local", "used", "cap"}
+_ADDED: Final = {"limit", "owner", "how", "reason"}
+"""What earlier versions did not record: compared where both have it."""
 _ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
 
 
@@ -36,9 +38,9 @@ def first_difference(recorded: Iterable[Event], now: Iterable[Event]) -> Differe
     found: list[tuple[int, Difference]] = []
     for thread in old.keys() | new.keys():
         for before, after in zip_longest(old[thread], new[thread]):
-            if _essence(before) != _essence(after):
+            if (old_essence := _essence(before, after)) != (new_essence := _essence(after, before)):
                 place = (before or after).n
-                found.append((place, _difference(thread, before, after)))
+                found.append((place, _difference(thread, old_essence or {}, new_essence or {})))
                 break
     return min(found, key=lambda item: item[0])[1] if found else None
 
@@ -50,10 +52,12 @@ def _by_thread(events: Iterable[Event]) -> defaultdict[str, list[Event]]:
     return threads
 
 
-def _essence(event: Event | None) -> dict[str, Any] | None:
+def _essence(event: Event | None, other: Event | None) -> dict[str, Any] | None:
+    """What has to be the same of an event as of another."""
     if event is None:
         return None
-    told = event.model_dump(exclude=_TIMES | _ORDER)
+    known = event.model_fields_set & (other.model_fields_set if other is not None else set())
+    told = event.model_dump(exclude=_TIMES | _ORDER | (_ADDED - known))
     if "totals" in told:
         del told["totals"]["local"]
     if "bound" in told:
@@ -61,8 +65,7 @@ def _essence(event: Event | None) -> dict[str, Any] | None:
     return told
 
 
-def _difference(thread: str, before: Event | None, after: Event | None) -> Difference:
-    old, new = _essence(before) or {}, _essence(after) or {}
+def _difference(thread: str, old: dict[str, Any], new: dict[str, Any]) -> Difference:
     if old.get("kind") != new.get("kind"):
         return Difference(thread, str(old.get("kind", "nothing more")), str(new.get("kind", "nothing more")))
     field = next(key for key in old if old[key] != new.get(key))

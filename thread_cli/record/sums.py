@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.events import Acted, Failed, Generated, Repaired, ThreadStarted, Totals
 from thread_cli.contracts.model import Local
+from thread_cli.record.critical import CriticalPath
 
 if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
@@ -24,14 +25,15 @@ class Sums:
         self._local: Local | None = None
         self._estimated = False
         self._cached_known = True
+        self._critical = CriticalPath()
 
-    def totals(self, token_latency: int) -> Totals:
-        """The sums as they are recorded; the length of the critical path is what they do not know."""
+    def totals(self) -> Totals:
+        """The sums as they are recorded."""
         cost = self._cost if self._sums["calls"] else None
         return Totals.model_validate(
             self._sums
             | {
-                "token_latency": token_latency,
+                "token_latency": self._critical.tokens,
                 "cost": cost,
                 "local": self._local,
                 "estimated": self._estimated,
@@ -42,6 +44,7 @@ class Sums:
     def add(self, event: Event) -> None:
         """Count one more event."""
         sums = self._sums
+        self._critical.add(event)
         match event:
             case ThreadStarted():
                 sums["threads"] += 1

@@ -6,10 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench.methods.react import React
-from thread_cli.contracts.model import Local, Usage
+from thread_cli.contracts.model import Local, Piece, Usage
 from thread_cli.protocols.acting import DirectProtocol
+from thread_cli.protocols.streams import completed, poured
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
     from thread_cli.contracts.model import Completion, Model, Request
 
 __all__ = ["Direct"]
@@ -36,14 +39,22 @@ class _PastBlankLines:
     def __init__(self, model: Model) -> None:
         self._model = model
 
+    def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """The next line, with the blank ones before it; raises as the model does."""
+        return poured(lambda tell: self._line(request, tell))
+
     async def complete(self, request: Request) -> Completion:
         """The next line, with the blank ones before it; raises as the model does."""
+        return await self._line(request)
+
+    async def _line(self, request: Request, tell: Callable[[Piece], None] | None = None) -> Completion:
         blank = ""
         parts: list[Completion] = []
         while True:
-            written = await self._model.complete(replace(request, y=request.y + blank))
+            asked = replace(request, y=request.y + blank)
+            written = await (self._model.complete(asked) if tell is None else completed(self._model, asked, tell))
             parts.append(written)
-            if written.text.strip() or written.stop in {"listen", "length"} or len(parts) == _BLANK:
+            if written.text.strip() or written.stop in {"listen", "length", "cut"} or len(parts) == _BLANK:
                 return replace(
                     written,
                     text=blank + written.text,
@@ -52,6 +63,8 @@ class _PastBlankLines:
                     retries=sum(part.retries for part in parts),
                 )
             blank += f"{written.text}\n"
+            if tell is not None:
+                tell(Piece("\n", tokens=0))
 
     async def close(self) -> None:
         """Release nothing: the model belongs to whoever has opened it."""

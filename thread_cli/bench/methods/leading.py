@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Final
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.model import Completion, StopReason, Usage
 from thread_cli.protocols.acting import LEAD
+from thread_cli.protocols.streams import completed, poured
 from thread_cli.protocols.thread import CLOSE
 
 if TYPE_CHECKING:
-    from thread_cli.contracts.model import Model, Request
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from thread_cli.contracts.model import Model, Piece, Request
     from thread_cli.models.teacher import Course
 
 __all__ = ["DO", "PLAN", "STEP", "Led", "asked", "ended", "failed", "on_one_line", "steps_of"]
@@ -45,6 +48,10 @@ class Led(ABC):
     def lead(self, context: str, depth: int) -> Course | None:
         """The course of a thread, without `LEAD`; None for a thread of the model's."""
 
+    def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """The next turn of the thread, piece by piece where the model streams; raises as `complete` does."""
+        return poured(lambda tell: self._turn(request, lambda: completed(self._model, request, tell)))
+
     async def complete(self, request: Request) -> Completion:
         """The next turn of the thread.
 
@@ -52,10 +59,13 @@ class Led(ABC):
             ModelError: as the model does.
             MalformedOutput: the thread cannot be followed, because an answer in it reads like the format itself.
         """
+        return await self._turn(request, lambda: self._model.complete(request))
+
+    async def _turn(self, request: Request, ask: Callable[[], Awaitable[Completion]]) -> Completion:
         context = request.c.rpartition("\n\n\nResponse:\n")[0].lstrip("\n").removeprefix("Prompt:\n")
         course = self.lead(context, request.thread.count("."))
         if course is None:
-            return await self._model.complete(request)
+            return await ask()
         text, stop = _followed(course, request.y, request.stop[0])
         return Completion(text, stop, Usage(cost=0.0))
 

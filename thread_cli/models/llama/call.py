@@ -32,8 +32,9 @@ class Description:
 class Call:
     """One request under way.
 
-    `done` is called at most once, on the worker thread, with a completion or an exception; never after `cancelled`,
-    which any thread may set, was seen. `told` is called on that thread too, with pieces of the text once certain.
+    `done` is called once, on the worker thread, with a completion or an exception: soon after `cancelled`, which any
+    thread may set, with what was written until then. `told` is called on that thread too, for each token, with what it
+    has made certain of the text.
     """
 
     request: Request

@@ -11,15 +11,17 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from thread_cli.contracts.errors import ModelError, UserError
+from thread_cli.contracts.model import Piece
 from thread_cli.distribution import remedy
 from thread_cli.models.llama.call import Call
 from thread_cli.models.llama.work import Work
+from thread_cli.protocols.streams import poured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from thread_cli.contracts.model import Completion, Request
     from thread_cli.models.llama.accelerator import KernelPath
@@ -115,13 +117,34 @@ class LlamaModel:
             UserError: the model cannot be loaded, or the request's grammar not be read.
         """
         await self.open()
-        answer = _Answer(told)
-        call = Call(request, answer.done, None if told is None else answer.tell)
-        self._worker.submit(call)
+        answer = _Answer(None if told is None else lambda piece, _: told(piece))
+        call = self._submitted(request, answer)
         try:
             return await answer.future
         finally:
             call.cancelled = True
+
+    def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """Continue the request's prompt, piece by piece; raises as `complete` does."""
+        return poured(lambda tell: self._told(request, tell))
+
+    async def _told(self, request: Request, tell: Callable[[Piece], None]) -> Completion:
+        await self.open()
+        answer = _Answer(lambda text, tokens: tell(Piece(text, tokens=tokens)))
+        call = self._submitted(request, answer)
+        try:
+            return await asyncio.shield(answer.future)
+        except asyncio.CancelledError:
+            # The worker gives up the call at its next step, and says what it has come to.
+            call.cancelled = True
+            return await answer.future
+        finally:
+            call.cancelled = True
+
+    def _submitted(self, request: Request, answer: _Answer) -> Call:
+        call = Call(request, answer.done, answer.tell if answer.told else None)
+        self._worker.submit(call)
+        return call
 
     async def close(self) -> None:
         """Stop the worker and free the model. Calls under way end with ModelError. May be called twice."""
@@ -131,25 +154,29 @@ class LlamaModel:
 class _Answer:
     """A completion on its way from the worker thread to the event loop that awaits it."""
 
-    def __init__(self, told: Callable[[str], None] | None) -> None:
+    def __init__(self, told: Callable[[str, int], None] | None) -> None:
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Completion] = self._loop.create_future()
-        self._told = told
+        self.told = told
+        """Gets each piece of the text, and the number of tokens drawn since the last one."""
         self._length = 0
+        self._tokens = 0
 
     def done(self, result: Completion | Exception) -> None:
         """Take the result from the worker thread."""
         self._send(self._receive, result)
 
     def tell(self, piece: str) -> None:
-        """Take a piece of the text from the worker thread."""
+        """Take from the worker thread what a token has made certain of the text, which may be nothing."""
+        self._tokens += 1
         if piece:
-            self._send(self._hear, piece)
+            tokens, self._tokens = self._tokens, 0
+            self._send(self._hear, piece, tokens)
 
-    def _send(self, receive: Callable[[Any], None], what: object) -> None:
+    def _send(self, receive: Callable[..., None], *what: object) -> None:
         # The loop may be closed by now; then nobody waits any more.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(receive, what)
+            self._loop.call_soon_threadsafe(receive, *what)
 
     def _receive(self, result: Completion | Exception) -> None:
         if self.future.done():
@@ -158,13 +185,13 @@ class _Answer:
             self.future.set_exception(result)
             return
         if len(result.text) > self._length:
-            self._hear(result.text[self._length :])
+            self._hear(result.text[self._length :], self._tokens)
         self.future.set_result(result)
 
-    def _hear(self, piece: str) -> None:
-        if self._told is not None and not self.future.done():
+    def _hear(self, piece: str, tokens: int) -> None:
+        if self.told is not None and not self.future.done():
             self._length += len(piece)
-            self._told(piece)
+            self.told(piece, tokens)
 
 
 class _Worker:

@@ -126,7 +126,8 @@ class Scheduler:
         prompt = self._transcripts.encode(request.q, request.c, request.y)
         if len(prompt.tokens) >= self._longest:
             message = f"the thread's {len(prompt.tokens)} tokens do not fit the model's context of {self._longest}"
-            call.done(LimitReached("context", message))
+            used = len(prompt.tokens)
+            call.done(LimitReached("context", message, used=used, cap=self._longest, owner="model"))
             return
         if not prompt.tokens:
             call.done(ModelError("the prompt is empty, and the model has no token to begin a text with"))
@@ -182,9 +183,10 @@ class Scheduler:
         self._waiting.sort(key=lambda other: other.priority)
 
     def _drop_cancelled(self) -> None:
-        self._waiting = [live for live in self._waiting if not live.call.cancelled]
-        for live in [live for live in self._live if live.call.cancelled]:
-            self._rest(live, waiting=False)
+        for live in [live for live in (*self._waiting, *self._live) if live.call.cancelled]:
+            if live in self._waiting:
+                self._waiting.remove(live)
+            self._finish(live, "cut")
 
     def _admit(self) -> None:
         """Begin calls while there is room for them, and no other is evaluating what they could share."""
@@ -375,14 +377,17 @@ class Scheduler:
 
     def _finish(self, live: _Live, stop: StopReason) -> None:
         self._transcripts.record(live.prompt, live.text.pieces, live.text.known)
+        known = len(live.prompt.tokens)
+        if not live.generated and stop == "cut":
+            known = max(live.cached, min(known, live.evaluated))  # a prompt that was not evaluated costs nothing
         usage = Usage(
-            len(live.prompt.tokens),
+            known,
             live.cached,
             live.generated,
             live.repeated,
             local=live.local,
         )
-        self._rest(live, waiting=stop != "end")
+        self._rest(live, waiting=stop not in {"end", "cut"})
         pieces = None if live.sampler.logprobs is None else live.text.parts()
         logprobs = None if pieces is None else (live.sampler.logprobs or [])[: len(pieces)]
         live.call.done(

@@ -1,0 +1,145 @@
+"""What the contracts can say, in examples that `docs/contracts.md` shows as they stand here."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rooms import Fork
+
+from thread_cli.contracts.events import Event
+from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
+from thread_cli.contracts.model import Completion, Piece, Request, StopReason
+from thread_cli.contracts.protocol import Child, End, Move, Result, Segment, Spawn
+from thread_cli.contracts.watcher import Watched
+from thread_cli.models.scripted import Role, ScriptedModel
+
+PAGE = Path(__file__).parents[1] / "docs" / "contracts.md"
+
+
+def test_the_page_shows_what_is_tested_here() -> None:
+    shown = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    tested = inspect.getsource(sys.modules[__name__])
+    assert len(shown) == tested.count("\n# shown: ")
+    assert [block for block in shown if block not in tested] == []
+
+
+# shown: limits and ends
+async def test_a_limit_says_what_was_used_and_whose_it_was(play) -> None:
+    roles = [
+        Role(path="0", text="First, count the chairs =>\nprint('gave up')"),
+        Role(path="0.0", text="> look =>\n> look under the table =>\n> look behind the door =>\n"),
+    ]
+    played = await play(roles, limits=Limits(calls=9), child_limits=ChildLimits(share=0.25))
+
+    (failed,) = [event for event in played.events if event.kind == "failed"]
+    assert (failed.limit, failed.used, failed.cap, failed.owner) == ("calls", 2, 2, "0.0")
+
+    ends = {event.thread: event.how for event in played.events if event.kind == "thread_ended"}
+    assert ends == {"0.0": "failed", "0": "returned"}
+
+
+# shown: a call that is cut
+async def test_a_call_cut_by_a_deadline_is_paid_for(play) -> None:
+    roles = [
+        Role(path="0", text="First, tell a story =>\nprint('gave up')"),
+        Role(path="0.0", text=" ".join(f"word{n}" for n in range(500))),
+    ]
+    model = ScriptedModel(roles, pace=0.01)
+
+    request = Request(q="", c="", y="", stop=("=>",), max_tokens=100, thread="0.0")
+    parts = [part async for part in model.stream(request)]
+    assert "".join(part.text for part in parts if isinstance(part, Piece)) == parts[-1].text
+    assert isinstance(parts[-1], Completion)
+
+    played = await play(model, child_limits=Budgets(wall_time=0.2))
+    cut = next(event for event in played.events if event.kind == "generated" and event.thread == "0.0")
+    assert cut.stop == "cut"
+    assert cut.text.startswith("word0 word1")
+    assert 0 < cut.generated_tokens < 300
+    assert played.episode.answer == "gave up"
+    assert played.episode.totals.generated_tokens > cut.generated_tokens
+
+
+# shown: a watcher
+class PrunesTheLongest:
+    """A watcher: the thread that has written most is ended once it has written more than 60 tokens."""
+
+    def begin(self, episode: Watched) -> None:
+        self.episode, self.tokens = episode, Counter[str]()
+
+    def see(self, event: Event) -> None:
+        pass
+
+    def hear(self, thread: str, piece: Piece) -> None:
+        self.tokens[thread] += piece.tokens
+        longest, tokens = self.tokens.most_common(1)[0]
+        if tokens > 60:
+            self.episode.prune(longest, f"{tokens} tokens are too many")
+
+
+async def test_the_longest_of_three_children_is_pruned_while_it_writes(play) -> None:
+    story = " ".join(f"word{n}" for n in range(300))
+    script = {"0.0": "print('short')", "0.1": story, "0.2": "print('short too')"}
+    model = ScriptedModel(
+        lambda request: script.get(request.thread, "print('ok')" if request.y else "a|b|c=>"), pace=0.01
+    )
+    played = await play(model, protocol=Fork(), watchers=[PrunesTheLongest()])
+
+    assert {event.thread: event.how for event in played.of("thread_ended")}["0.1"] == "pruned"
+    assert "=>short & error: pruned: 6" in played.y("0")
+    (cut,) = played.of("generated", "0.1")
+    assert (cut.stop, cut.text) == ("cut", story[: len(cut.text)])
+
+
+# shown: several children
+class Weave:
+    """A wire format: `<Parallel>`, an outline a line, `</Parallel>`; each is worked out by a child that reads all so far."""
+
+    stop = ("</Parallel>", "</Thread>")
+
+    def open(self, context: str) -> str:
+        return f"{context}\n"
+
+    def read(self, y: str, stop: StopReason) -> Move:
+        _, begun, outlines = y.rpartition("<Parallel>\n")
+        if stop == "end" or not begun:
+            return End()
+        return Spawn(
+            tuple(
+                Child(context=f"</Parallel>\n<Thread> {o}:", inherits=True, stop=self.stop[1:])
+                for o in outlines.splitlines()
+            )
+        )
+
+    def body(self, text: str, stop: StopReason) -> str:
+        return ""
+
+    def join(self, results: Sequence[Result]) -> list[Segment]:
+        written = [Segment(f"<Thread>{result.y}</Thread>", place) for place, result in enumerate(results)]
+        return [Segment("</Parallel>\n"), *written, Segment("\n")]
+
+    def answer(self, observation: str) -> str:
+        return observation
+
+
+async def test_three_children_go_on_from_their_parents_text(play) -> None:
+    asked: dict[str, Request] = {}
+
+    def script(request: Request) -> str:
+        asked[request.thread] = request
+        if request.thread != "0":
+            return f" {request.y.count('<Thread>')} thought</Thread>"
+        return "so 6" if "<Thread>" in request.y else "2 * 3\n<Parallel>\nadd\ncount\nlook up\n</Parallel>"
+
+    played = await play(script, protocol=Weave(), rules={"psi": "whole_sequence"})
+    assert asked["0.1"].prompt == "QDo it.\n2 * 3\n<Parallel>\nadd\ncount\nlook up\n</Parallel>\n<Thread> count:\n"
+    assert asked["0.1"].stop == ("</Thread>",)
+    (joined,) = played.of("joined")
+    assert joined.text == "</Parallel>\n" + "<Thread> 1 thought</Thread>" * 3 + "\n"
+    assert joined.segments == (("", 12), ("0.0", 27), ("0.1", 27), ("0.2", 27), ("", 1))
+    assert played.episode.answer.endswith("so 6")

@@ -1,0 +1,215 @@
+"""Watchers: they see and hear an episode, prune threads, and end it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from rooms import Fork, Walls
+
+from thread_cli.assembly.config import Config
+from thread_cli.assembly.playing import play as play_config
+from thread_cli.bench.plan import Plan
+from thread_cli.bench.suite import load
+from thread_cli.contracts.errors import Status, UserError
+from thread_cli.contracts.model import Request
+from thread_cli.display import TreeState, render_tree
+from thread_cli.models.scripted import Role, ScriptedModel
+
+WORDS = " ".join(f"word{n}" for n in range(300))
+
+
+class When:
+    """A watcher that does something at the first event that `sign` is true of."""
+
+    def __init__(self, sign: Any, do: Any) -> None:
+        self.sign, self.do = sign, do
+        self.heard: list[tuple[str, str]] = []
+        self.done: list[Any] = []
+
+    def begin(self, episode: Any) -> None:
+        self.episode = episode
+
+    def see(self, event: Any) -> None:
+        if not self.done and self.sign(event):
+            self.done.append(None)
+            self.done[0] = self.do(self.episode)
+
+    def hear(self, thread: str, piece: Any) -> None:
+        self.heard.append((thread, piece.text))
+
+
+def ends(played: Any) -> dict[str, str]:
+    return {event.thread: str(event.how) for event in played.of("thread_ended")}
+
+
+def at(kind: str, thread: str, times: int = 1) -> Any:
+    seen = [0]
+
+    def sign(event: Any) -> bool:
+        seen[0] += event.kind == kind and event.thread == thread
+        return seen[0] == times
+
+    return sign
+
+
+async def test_a_watcher_hears_what_threads_write(play) -> None:
+    watcher = When(lambda _: False, None)
+    played = await play(["Now, go on =>", "print('b c')", "print('ok')"], watchers=[watcher])
+    for thread in ("0", "0.0"):
+        heard = "".join(text for path, text in watcher.heard if path == thread)
+        assert heard == "".join(event.text for event in played.of("generated", thread))
+
+
+@pytest.mark.parametrize(
+    "kind", ["thread_started", "generating", "generated", "code_ran", "spawned", "acted", "observed", "joined"]
+)
+async def test_a_thread_may_be_pruned_at_any_of_its_events(play, kind) -> None:
+    roles = [
+        Role(path="0", text="First, a =>\nThen, b =>\nprint('end')"),
+        Role(path="0.0", text="x = 1\n> look =>\nNow, deeper =>\nprint('too late')"),
+        Role(path="0.0.0", text="print('deep')"),
+        Role(path="0.1", text="> look =>\nprint('fine')"),
+    ]
+    watcher = When(at(kind, "0.0"), lambda episode: episode.prune("0.0", "enough"))
+    played = await asyncio.wait_for(play(roles, environment=Walls(), watchers=[watcher]), 20)
+    assert watcher.done == [True]
+    assert ends(played)["0.0"] == "pruned"
+    assert ends(played)["0"] == ends(played)["0.1"] == "returned"
+    assert ends(played).get("0.0.0", "returned") in {"returned", "stopped"}
+    assert "=>error: pruned: enough" in played.y("0")
+    assert played.of("thread_ended", "0.0")[0].reason == "enough"
+    order = [event.thread for event in played.of("thread_ended")]
+    assert order == sorted(order, key=lambda path: (path[:3] == "0.1", -len(path)) if path != "0" else (True, 0))
+    started = [event.thread for event in played.of("thread_started")]
+    assert sorted(started) == sorted(order)
+
+
+async def test_all_below_a_pruned_thread_is_stopped_and_what_it_held_is_free(play) -> None:
+    def script(request: Request) -> str:
+        match request.thread:
+            case "0":
+                return "print('end')" if request.y else "a|b=>"
+            case "0.0":
+                return "c|d=>"
+            case "0.0.0":
+                return WORDS
+            case "0.0.1":
+                return "e=>"
+            case _:
+                return "> hang =>"
+
+    class Acts(Fork):
+        def read(self, y: str, stop: str) -> Any:
+            from thread_cli.contracts.protocol import Act
+
+            return Act("hang") if y.endswith("> hang ") else super().read(y, stop)
+
+    walls = Walls()
+    watcher = When(at("acted", "0.0.1.0"), lambda episode: episode.prune("0.0", "too deep"))
+    model = ScriptedModel(lambda r: script(r) if r.thread != "0.1" else "print('b')", pace=0.01)
+    played = await asyncio.wait_for(play(model, protocol=Acts(), environment=walls, watchers=[watcher]), 20)
+    assert ends(played) == {
+        "0.1": "returned",
+        "0.0.0": "stopped",
+        "0.0.1.0": "stopped",
+        "0.0.1": "stopped",
+        "0.0": "pruned",
+        "0": "returned",
+    }
+    assert [event.stop for event in played.of("generated", "0.0.0")] == ["cut"]
+    shown = [line.plain for line in render_tree(TreeState.of(played.events), 100)]
+    assert any("pruned: too deep" in line for line in shown)
+
+
+async def test_a_lease_of_a_pruned_thread_goes_to_the_next(play) -> None:
+    roles = [Role(path="0", text="First, a =>\n> go 3 =>\n"), Role(path="0.0", text="> hang =>")]
+    watcher = When(
+        at("acted", "0.0"), lambda episode: asyncio.get_running_loop().call_later(0.05, episode.prune, "0.0", "hangs")
+    )
+    played = await asyncio.wait_for(play(roles, environment=Walls(), watchers=[watcher]), 20)
+    assert played.episode.status is Status.solved
+
+
+async def test_what_cannot_be_pruned_goes_on(play) -> None:
+    for path in ("0", "0.7"):
+        watcher = When(at("generating", "0"), lambda episode, path=path: episode.prune(path, "no"))
+        played = await play(["print('end')"], watchers=[watcher])
+        assert watcher.done == [False]
+        assert played.episode.answer == "end"
+
+
+async def test_a_pruned_child_ends_no_episode_that_failures_abort(play) -> None:
+    watcher = When(at("generating", "0.0"), lambda episode: episode.prune("0.0", "enough"))
+    for policy in ("abort", "retry"):
+        watcher.done.clear()
+        watcher.sign = at("generating", "0.0")
+        played = await play(["First, a =>", "print('x')", "print('end')"], watchers=[watcher], on_failure=policy)
+        assert ends(played) == {"0.0": "pruned", "0": "returned"}
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("42", "42"), (None, "so far")])
+async def test_a_watcher_may_end_the_episode_with_an_answer_or_with_what_there_is(play, answer, expected) -> None:
+    roles = [Role(path="0", text="print('so far')\nNow, a =>\n"), Role(path="0.0", text=WORDS)]
+
+    def stop(episode: Any) -> None:
+        for why in ("all agree", "twice"):
+            episode.stop(why, answer)
+
+    watcher = When(at("generating", "0.0"), stop)
+    played = await play(ScriptedModel(roles, pace=0.01), watchers=[watcher])
+    assert (played.episode.status, played.episode.answer) == (Status.answered, expected)
+    assert played.episode.message == "a watcher ended the episode: all agree"
+    assert ends(played) == {"0.0": "stopped", "0": "stopped"}
+
+
+@pytest.mark.parametrize("what", ["see", "hear"])
+async def test_a_watcher_that_breaks_ends_the_episode_and_is_not_the_models_failure(play, what) -> None:
+    class Broken(When):
+        def hear(self, thread: str, piece: Any) -> None:
+            if what == "hear":
+                raise ZeroDivisionError("in the watcher")
+
+    def fail(episode: Any) -> None:
+        raise ZeroDivisionError("in the watcher")
+
+    watcher = Broken(at("generating", "0") if what == "see" else lambda _: False, fail)
+    played = await play(["print('end')"], watchers=[watcher])
+    assert played.episode.status is Status.engine_error
+    assert played.episode.message == "watcher failed: ZeroDivisionError: in the watcher"
+
+
+async def test_a_watcher_that_cannot_begin_is_the_users_to_mend(play) -> None:
+    class Broken(When):
+        def begin(self, episode: Any) -> None:
+            raise KeyError("x")
+
+    with pytest.raises(UserError, match="a watcher cannot be used: KeyError"):
+        await play(["print('end')"], watchers=[Broken(None, None)])
+
+
+async def test_watchers_are_found_by_their_entry_points(tmp_path, monkeypatch) -> None:
+    (tmp_path / "own_watcher.py").write_text(
+        "class Stops:\n"
+        "    def begin(self, episode): self.episode = episode\n"
+        "    def see(self, event): event.kind == 'thread_started' and self.episode.stop('seen', 'early')\n"
+        "    def hear(self, thread, piece): ...\n"
+    )
+    about = tmp_path / "own_watcher-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: own-watcher\nVersion: 1\n")
+    points = "[thread_cli.watchers]\nstops = own_watcher:Stops\nbroken = own_watcher:Nothing\n"
+    (about / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(tmp_path)
+    script = tmp_path / "script.txt"
+    script.write_text("print('late')")
+    config = {"task": "Do it.", "model": f"scripted:{script}", "log": tmp_path / "run"}
+    played = await play_config(Config.of(**config, watch="stops"))
+    assert played.episode.answer == "early"
+    with pytest.raises(UserError, match="there is no watcher 'x'; there are broken, stops"):
+        await play_config(Config.of(**config, watch="x"))
+    with pytest.raises(UserError, match="the watcher broken cannot be used: AttributeError"):
+        await play_config(Config.of(**config, watch="broken"))
+    with pytest.raises(UserError, match="no watchers yet"):
+        Plan.of(load("textcraft-200"), Config.of(model="teacher", watch="stops"))

@@ -1,0 +1,30 @@
+"""What children are spawned with, and the text in which their results join."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thread_cli.contracts.protocol import Child, Segment
+
+__all__ = ["joined", "said"]
+
+
+def said(line: str | Child) -> str:
+    """What a parent wrote to spawn a child."""
+    return line if isinstance(line, str) else line.line
+
+
+def joined(
+    parts: str | Sequence[Segment], writers: Sequence[str | None] = ()
+) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """The text of the parts; and for each the path of its writer, or nothing, and its length, where there are segments.
+
+    `writers` are the paths of the children by their places, None for those that could not be born.
+    """
+    if isinstance(parts, str):
+        return parts, ()
+    told = [((writers[part.child] or "") if part.child is not None else "", len(part.text)) for part in parts]
+    return "".join(part.text for part in parts), tuple(told)
