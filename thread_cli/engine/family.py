@@ -7,7 +7,6 @@ stopping an episode is cancelling its tasks one by one, whatever they wait for.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
@@ -240,7 +239,7 @@ class Family:
         self._recorder.emit(
             ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
         )
-        result = replace(result, y=thread.y)
+        result = Result(result.text, result.failed, result.how, thread.y)
         if thread.parent is not None:
             del thread.parent.alive[thread.path]
         if thread.parent is None:

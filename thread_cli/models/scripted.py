@@ -83,11 +83,11 @@ class ScriptedModel:
         return Completion(text, stop, usage)
 
     async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
-        """The answer that `complete` gives, word by word."""
+        """The answer that `complete` gives, word by word; all at once where words take no time."""
         completion = await self.complete(request)
         text = ""
         try:
-            for word in _WORD.findall(completion.text):
+            for word in _WORD.findall(completion.text) if self._pace else [completion.text]:
                 if self._pace:
                     await asyncio.sleep(self._pace)
                 yield Piece(word, tokens=estimated_tokens(text + word) - estimated_tokens(text))

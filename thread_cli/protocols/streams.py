@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, cast
 
 from thread_cli.contracts.errors import ModelError
 from thread_cli.contracts.model import Completion, Piece, Streams
@@ -29,15 +30,21 @@ async def completed(model: Model, request: Request, tell: Tell | None = None) ->
     Raises:
         ModelError: as the model does; or its stream ended without a completion.
     """
-    if not isinstance(model, Streams):
+    if not _streams(type(model)):
         return await model.complete(request)
-    async with aclosing(model.stream(request)) as parts:
+    async with aclosing(cast("Streams", model).stream(request)) as parts:
         async for part in parts:
             if isinstance(part, Completion):
                 return part
             if tell is not None:
                 tell(part)
     raise ModelError("the model's stream ended without a completion")
+
+
+@cache
+def _streams(kind: type[Model]) -> bool:
+    """Whether models of that type stream. Python takes longer to tell than the engine to start a thread."""
+    return issubclass(kind, Streams)
 
 
 async def poured(call: Callable[[Tell], Coroutine[None, None, Completion]]) -> AsyncGenerator[Piece | Completion]:
