@@ -23,7 +23,8 @@ test-slow: .venv/.dev ## run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
 
 coverage: .venv/.dev ## say which lines of the engine and the contracts their own tests run: all have to be
-	@$(BIN)/python -m pytest tests/test_executor*.py tests/test_limits.py tests/test_record.py --cov --cov-report=term-missing $(ARGS)
+	@$(BIN)/python -m pytest tests/test_executor*.py tests/test_limits.py tests/test_record.py tests/test_streams.py tests/test_watchers.py \
+		tests/test_children.py tests/test_contracts.py --cov --cov-report=term-missing $(ARGS)
 
 lint: .venv/.dev ## check style and formatting
 	@$(BIN)/ruff check .
