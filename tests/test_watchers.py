@@ -132,6 +132,30 @@ async def test_a_lease_of_a_pruned_thread_goes_to_the_next(play) -> None:
     assert played.episode.status is Status.solved
 
 
+async def test_an_episode_ends_while_a_pruned_thread_waits_for_the_end_of_what_is_below_it(play) -> None:
+    class Slow(Walls):
+        async def step(self, action: str) -> Any:
+            try:
+                return await super().step(action)
+            finally:
+                await asyncio.sleep(0.3)
+
+    def end(episode: Any) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.05, episode.prune, "0.0", "enough")
+        loop.call_later(0.15, episode.stop, "all agree", "42")
+
+    roles = [
+        Role(path="0", text="First, a =>\nprint('end')"),
+        Role(path="0.0", text="Now, deeper =>\n"),
+        Role(path="0.0.0", text="> hang =>"),
+    ]
+    watcher = When(at("acted", "0.0.0"), end)
+    played = await asyncio.wait_for(play(roles, environment=Slow(), watchers=[watcher]), 20)
+    assert played.episode.answer == "42"
+    assert list(ends(played).items()) == [("0.0.0", "stopped"), ("0.0", "pruned"), ("0", "stopped")]
+
+
 async def test_what_cannot_be_pruned_goes_on(play) -> None:
     for path in ("0", "0.7"):
         watcher = When(at("generating", "0"), lambda episode, path=path: episode.prune(path, "no"))

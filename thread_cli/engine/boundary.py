@@ -11,7 +11,7 @@ from thread_cli.contracts.errors import ThreadFailure, UserError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["asked_to_stop", "blaming"]
+__all__ = ["asked_to_stop", "blaming", "go_on"]
 
 
 @contextmanager
@@ -31,6 +31,16 @@ def blaming(failure: type[ThreadFailure]) -> Generator[None]:
         if asked_to_stop():
             raise
         raise failure(f"a call was cancelled from within the {failure.boundary}") from error
+
+
+def go_on(*, stopping: bool | None = None) -> None:
+    """Let a task that goes on after a cancellation end where it has to; `stopping` says so where the task cannot.
+
+    Raises:
+        asyncio.CancelledError: it has to.
+    """
+    if asked_to_stop() if stopping is None else stopping:
+        raise asyncio.CancelledError
 
 
 def asked_to_stop() -> bool:

@@ -8,7 +8,6 @@ How threads come to life and end is in `family.py`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
@@ -37,7 +36,7 @@ from thread_cli.contracts.interpreter import Ends, Outcome, SessionDead
 from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
-from thread_cli.engine.boundary import asked_to_stop, blaming
+from thread_cli.engine.boundary import blaming, go_on
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.joining import joined, said
@@ -235,8 +234,7 @@ class Executor:
         thread.budget.charge_call(usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
         self._recorder.generated(thread, written, prompt_tokens, seconds)
-        if asked_to_stop():
-            raise asyncio.CancelledError
+        go_on()
         if written.stop == "cut":
             raise time_is_up(thread.deadline)
         if usage.cost is None and thread.budget.left("cost") < float("inf"):

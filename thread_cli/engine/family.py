@@ -7,12 +7,13 @@ stopping an episode is cancelling its tasks one by one, whatever they wait for.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.contracts.events import Spawned, ThreadEnded, ThreadStarted
 from thread_cli.contracts.protocol import Child, Result
-from thread_cli.engine.boundary import asked_to_stop
+from thread_cli.engine.boundary import asked_to_stop, go_on
 from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import EPISODE, Budget, Deadline
 from thread_cli.engine.namespace import Namespace
@@ -253,11 +254,9 @@ class Family:
             child.how = child.how or Ending.stopped
             self._interrupt(child)
         while tasks := [self._tasks[path] for path in thread.alive if path in self._tasks]:
-            try:
+            go_on(stopping=self._stopping)
+            with suppress(asyncio.CancelledError):  # it ends after what is below it, unless the episode ends
                 await asyncio.wait(tasks)
-            except asyncio.CancelledError:
-                if self._stopping:
-                    raise
         so_far = self._so_far(thread)
         why = f"{how}: {thread.reason}" if thread.reason else str(how)
         return Result(plain(f"error: {why}{f'. So far: {so_far}' if so_far else ''}"), failed=True, how=how)
