@@ -234,7 +234,7 @@ class Executor:
         thread.budget.charge_call(usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
         self._recorder.generated(thread, written, prompt_tokens, seconds)
-        go_on()
+        go_on()  # unless this thread was cancelled: what it had written until then is recorded all the same
         if written.stop == "cut":
             raise time_is_up(thread.deadline)
         if usage.cost is None and thread.budget.left("cost") < float("inf"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.model import Completion, Model, Opens, Request, StopReason, Usage
 from thread_cli.models.retry import Transient, current_attempt
-from thread_cli.protocols.streams import completed, poured
+from thread_cli.protocols.streams import asked, poured
 from thread_cli.protocols.text import cut_at_stop
 
 if TYPE_CHECKING:
@@ -143,13 +143,10 @@ class FaultyModel:
             case "garbage":
                 return _garbage(request, chance)
             case "cut":
-                await self._inner(request, tell)
+                await asked(self.inner, request, tell)
                 raise Transient("cut_stream", "injected fault: the stream broke off")
             case _:
-                return await self._inner(request, tell)
-
-    async def _inner(self, request: Request, tell: Callable[[Piece], None] | None) -> Completion:
-        return await (self.inner.complete(request) if tell is None else completed(self.inner, request, tell))
+                return await asked(self.inner, request, tell)
 
     async def open(self) -> None:
         """Load the inner model, where it is one that can be loaded ahead."""

@@ -19,7 +19,7 @@ from stamina.instrumentation import RetryDetails, RetryHook, get_on_retry_hooks,
 
 from thread_cli.contracts.errors import ModelError
 from thread_cli.contracts.model import Completion, Opens
-from thread_cli.protocols.streams import again, completed, poured
+from thread_cli.protocols.streams import again, asked, poured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -195,9 +195,7 @@ class Retrying:
         token = _attempt.set(attempt)
         began = monotonic()
         try:
-            if tell is None:
-                return await self.model.complete(request)
-            return await completed(self.model, request, account.telling(tell))
+            return await asked(self.model, request, tell and account.telling(tell))
         except Transient as transient:
             account.lose(transient.usage)
             raise

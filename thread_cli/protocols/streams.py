@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     Tell = Callable[[Piece], None]
 
-__all__ = ["Telling", "again", "completed", "poured"]
+__all__ = ["Telling", "again", "asked", "completed", "poured"]
+
+
+async def asked(model: Model, request: Request, tell: Tell | None) -> Completion:
+    """Call a model on behalf of another call: as that one is, `completed` where its pieces are told, and else whole.
+
+    Raises:
+        ModelError: as the model does.
+    """
+    return await (model.complete(request) if tell is None else completed(model, request, tell))
 
 
 async def completed(model: Model, request: Request, tell: Tell | None = None) -> Completion:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from thread_cli.bench.methods.react import React
 from thread_cli.contracts.model import Local, Piece, Usage
 from thread_cli.protocols.acting import DirectProtocol
-from thread_cli.protocols.streams import completed, poured
+from thread_cli.protocols.streams import asked, poured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -51,8 +51,7 @@ class _PastBlankLines:
         blank = ""
         parts: list[Completion] = []
         while True:
-            asked = replace(request, y=request.y + blank)
-            written = await (self._model.complete(asked) if tell is None else completed(self._model, asked, tell))
+            written = await asked(self._model, replace(request, y=request.y + blank), tell)
             parts.append(written)
             if written.text.strip() or written.stop in {"listen", "length", "cut"} or len(parts) == _BLANK:
                 return replace(
