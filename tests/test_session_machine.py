@@ -17,6 +17,7 @@ import pytest
 from sessions import WITHOUT_LANDLOCK, exists, ran
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.interpreter import SessionDead
 from thread_cli.interpreters import session
 from thread_cli.interpreters.session import SessionInterpreter
 
@@ -197,6 +198,7 @@ UNCONFINED = (
     + """
 import asyncio
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.interpreter import SessionDead
 from thread_cli.interpreters.session import SessionInterpreter
 async def main():
     for unsafe in (False, True):
@@ -236,3 +238,57 @@ async def test_missing_packages_are_named_with_the_command_that_installs_them(mo
     monkeypatch.setattr(session, "_PACKAGES", ("pandas", "no_such_package"))
     with pytest.raises(UserError, match=r"needs no_such_package: pip install .*'pandas"):
         SessionInterpreter()
+
+
+# --- a machine that is busy
+
+
+HOG = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush=True)\nwhile True: pass"
+
+
+@pytest.fixture
+def starved():
+    """Leaves a process the one processor that others use all the time, and with the least right to it."""
+    processor = min(os.sched_getaffinity(0))
+    hogs: list[subprocess.Popen[bytes]] = []
+
+    def starve(pid: int) -> None:
+        os.sched_setaffinity(pid, {processor})
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+        group = Path(f"/proc/{pid}/autogroup")
+        if group.exists():  # processes of different groups compete by the weights of these
+            group.write_text("19")
+        for _ in range(3):
+            hog = [sys.executable, "-c", HOG, str(processor)]
+            hogs.append(subprocess.Popen(hog, stdout=subprocess.PIPE, start_new_session=True))
+            stdout = hogs[-1].stdout
+            assert stdout
+            stdout.readline()
+
+    yield starve
+    for hog in hogs:
+        hog.kill()
+        hog.communicate()
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not tell how it schedules")
+async def test_time_in_which_others_have_the_processor_does_not_count(open_session, starved) -> None:
+    interpreter = open_session(kind="variables", seconds=0.25)
+    pid = (await ran(interpreter, "import os\nx = os.getpid()"))["x"]
+    starved(pid)
+    began, outcomes = time.monotonic(), []
+    while time.monotonic() - began < 12 and len(outcomes) < 4:
+        outcomes.append(await interpreter.run("x = sum(i * i for i in range(50_000))", {}, thread="0"))
+    assert {outcome.error for outcome in outcomes} == {None}
+    assert alive(pid), "all ran in the session that was starved"
+    if time.monotonic() - began < 0.25 * len(outcomes):
+        pytest.skip("this machine has processors enough for all of it")
+
+
+async def test_code_that_waits_for_nothing_is_ended_on_a_busy_machine_too(open_session, starved) -> None:
+    interpreter = open_session(kind="variables", seconds=0.1)
+    starved((await ran(interpreter, "import os\nx = os.getpid()"))["x"])
+    began = time.monotonic()
+    with pytest.raises(SessionDead, match=r"ran for more than 0\.1 s"):
+        await interpreter.run("while True: pass", {}, thread="0")
+    assert time.monotonic() - began < 8

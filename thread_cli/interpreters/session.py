@@ -12,7 +12,6 @@ import ast
 import asyncio
 import importlib.util
 import inspect
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakValueDictionary, finalize
 
@@ -21,6 +20,7 @@ from thread_cli.contracts.interpreter import HostError, Names, Outcome, SessionD
 from thread_cli.distribution import remedy
 from thread_cli.interpreters.session_pool import Pool
 from thread_cli.interpreters.session_process import JUNK, Connection, Zygote, dead
+from thread_cli.interpreters.session_timing import told
 from thread_cli.interpreters.session_values import STATE, Blob, Held, Kept, NotPlainError, encoded, message
 from thread_cli.interpreters.tame import leaves_no_trace
 from thread_cli.protocols.code import names_in, parse, syntax_error
@@ -35,14 +35,6 @@ _IDLE: Final = {"analysis": 8, "variables": 32}
 _RUNNING: Final = 8
 _ASKS: Final = 10_000
 """Calls of the host that one piece of code may make."""
-_MOMENT: Final = 2
-"""Milliseconds for which the event loop stands still for an answer: most code takes no longer."""
-_LEAST: Final = 1e-6
-"""Seconds that code ran for at least, however long it seems to have waited for a processor."""
-_GRACE: Final = 0.5
-"""Seconds that a session is given to say what it has begun to say."""
-_STARVED: Final = 20
-"""How many times its time a session may take where others have the processors."""
 _SETUP_SECONDS: Final = 60.0
 _PRINT_LIMIT: Final = 64_000
 _LINE: Final = 300
@@ -279,7 +271,7 @@ class SessionInterpreter:
         spent = 0.0
         for _ in range(_ASKS):
             try:
-                said, values, ran = await _told(session, message(content, names, blobs), seconds - spent)
+                said, values, ran = await told(session, message(content, names, blobs), seconds - spent)
             except TimeoutError:
                 reason = f"TimeoutError: the code ran for more than {seconds:g} s, its session was ended"
                 raise SessionDead(reason) from None
@@ -329,37 +321,6 @@ class SessionInterpreter:
             together = {name for name, blob in names.kept.items() if blob in news}
             pending = together.union(*(blob.reads for blob in news)) - found
         return sorted(found & names.keys())
-
-
-async def _told(session: Connection, data: bytes, seconds: float) -> tuple[dict[str, Any], Names, float]:
-    """Tell a session something: its answer, and for how many seconds it ran without waiting for a processor.
-
-    Raises:
-        TimeoutError: it does not answer within `seconds` of these.
-    """
-    began = monotonic()
-    async with asyncio.timeout(seconds + _GRACE):
-        await session.send(data)
-        if session.answered(_MOMENT):
-            said, values = await session.receive()
-            return said, values, monotonic() - began
-    before = session.delayed()
-    answer = asyncio.ensure_future(session.receive())
-    try:
-        left = seconds
-        while left > 0:
-            done, _ = await asyncio.wait({answer}, timeout=left)
-            ran = monotonic() - began - (session.delayed() - before)
-            if done:
-                return *answer.result(), max(_LEAST, ran)
-            # Where the event loop stood still, the answer may be there and not have been read yet.
-            left = max(seconds - ran, _GRACE * session.answered()) if monotonic() - began < _STARVED * seconds else 0
-    finally:
-        answer.cancel()
-        await asyncio.wait({answer})
-        if not answer.cancelled():
-            answer.exception()  # or it would be told that nobody asked for it
-    raise TimeoutError
 
 
 def _given(names: Mapping[str, Any]) -> Names:

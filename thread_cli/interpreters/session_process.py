@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.interpreter import Names
 
-__all__ = ["JUNK", "Connection", "Zygote", "dead"]
+__all__ = ["JUNK", "Connection", "Scheduled", "Zygote", "dead"]
 
 JUNK: Final = "it wrote junk to its connection"
 _ASK_PERSONALITY: Final = 0xFFFFFFFF
@@ -52,6 +53,18 @@ _ENVIRONMENT: Final = {
     "MKL_NUM_THREADS": "1",
 }
 """What the sessions see of an environment, besides where packages are: the runner's keys and tokens stay with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """How the kernel has scheduled a session so far."""
+
+    ran: float = 0.0
+    """Seconds on a processor."""
+    waited: float = 0.0
+    """Seconds of waiting for a processor; the kernel adds a wait once it is over."""
+    ready: bool = False
+    """Whether the session is on a processor now, or waits for one."""
 
 
 class Zygote:
@@ -307,14 +320,16 @@ class Connection:
         waiting.register(self._link, select.POLLIN)
         return bool(waiting.poll(milliseconds))
 
-    def delayed(self) -> float:
-        """Seconds for which it has waited for a processor since it began."""
+    def scheduled(self) -> Scheduled:
+        """How the kernel has scheduled it so far; nothing is known outside Linux."""
         if sys.platform != "linux":
-            return 0.0
+            return Scheduled()
         try:
-            return int(Path(f"/proc/{self._pid}/schedstat").read_text().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return 0.0
+            ran, waited = Path(f"/proc/{self._pid}/schedstat").read_text().split()[:2]
+            state = Path(f"/proc/{self._pid}/stat").read_text().rpartition(") ")[2][:1]
+        except (OSError, ValueError):
+            return Scheduled()
+        return Scheduled(int(ran) / 1e9, int(waited) / 1e9, state == "R")
 
     def _threads(self) -> int:
         if sys.platform != "linux":
