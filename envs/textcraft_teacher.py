@@ -53,17 +53,17 @@ def _spawn(opening: str, wish: str) -> str:
 
 def _main(item: str) -> Course:
     answer = yield f"{_LOOK_UP}\n{_spawn('The goal', f'{item!r}, 1')}"
-    return f"print({answer!r})\n"
+    return f"print({answer.text!r})\n"
 
 
 def _get(item: str, need: int) -> Course:
     answer = yield f"No command makes this by that name.\n> get {need} {item} "
-    if answer.startswith("Got"):
+    if answer.text.startswith("Got"):
         return f"print('{need} {item}')\n"
     kind = f"[name for name in recipes if name.endswith(' {item}')][0]"
     spawn = _spawn("Instead", f"{kind}, {need}")
     answer = yield f"Any kind of {item} will do, so one that a command makes.\n{spawn}"
-    return f"print({answer!r})\n" if _COUNTED.match(answer) else _give_up(item, need)
+    return f"print({answer.text!r})\n" if _COUNTED.match(answer.text) else _give_up(item, need)
 
 
 def _craft(item: str, need: int, rounds: int, command: str) -> Course:
@@ -72,14 +72,14 @@ def _craft(item: str, need: int, rounds: int, command: str) -> Course:
     for count, name in map(_counted, listed.split(", ")):
         opening = "Next" if parts else "First"
         answer = yield _spawn(opening, f"{name!r}, {rounds} * {count}")
-        if not _COUNTED.match(answer):
+        if not _COUNTED.match(answer.text):
             return _give_up(item, need)
-        parts.append((count, _counted(answer)[1]))
+        parts.append((count, _counted(answer.text)[1]))
     using = ", ".join(f"{count} {name}" for count, name in parts)
     done = 0
     while done < rounds:
         answer = yield f"Round {done + 1} of {rounds}.\n> {head} using {using} "
-        if answer.startswith("Crafted"):
+        if answer.text.startswith("Crafted"):
             done += 1
             continue
         yield "Something is missing, so a look at what is there.\n> inventory "
@@ -89,7 +89,7 @@ def _craft(item: str, need: int, rounds: int, command: str) -> Course:
             + _COMPARE
             + _spawn("To make up for it", "list(lacks.items())[0]")
         )
-        if not _COUNTED.match(answer):
+        if not _COUNTED.match(answer.text):
             return _give_up(item, need)
     return f"print('{need} {item}')\n"
 
@@ -143,19 +143,19 @@ def _terse_main() -> Course:
 
 def _terse_get() -> Course:
     answer = yield f"{_TERSE_START}> get {{need}} {{item}} "
-    if answer.startswith("Got"):
+    if answer.text.startswith("Got"):
         return f"got = item\n{_TERSE_END}"
     answer = yield (
         "Any kind of it will do, so one that a command makes.\n"
         f"item = [n for n in recipes if n.endswith(' ' + item)][0]\nhow = {_HOW}\n"
         "Instead, obtain {need} {item}: {how} "
     )
-    return _TERSE_END if _TERSE_ANSWER.match(answer) else _TERSE_FAILED
+    return _TERSE_END if _TERSE_ANSWER.match(answer.text) else _TERSE_FAILED
 
 
 def _terse_craft(rounds: int) -> Course:
     answer = yield f"{_TERSE_START}{_TERSE_PARTS}{_TERSE_PART}First, obtain {{need}} {{item}}: {{how}} "
-    while (told := _TERSE_ANSWER.match(answer)) and told["rest"] == "more":
+    while (told := _TERSE_ANSWER.match(answer.text)) and told["rest"] == "more":
         answer = yield f"using.append(got)\n{_TERSE_PART}Next, obtain {{need}} {{item}}: {{how}} "
     if told is None:
         return _TERSE_FAILED
@@ -163,14 +163,14 @@ def _terse_craft(rounds: int) -> Course:
     while done < rounds:
         answer = yield f"{opening}Round {done + 1} of {rounds}.\n> {{command}} "
         opening = ""
-        if answer.startswith("Crafted"):
+        if answer.text.startswith("Crafted"):
             done += 1
             continue
         yield "Something is missing, so a look at what is there.\n> inventory "
         answer = yield (
             f"left = {rounds} - {done + 1} + 1\n{_TERSE_COMPARE}To make up for it, obtain {{need}} {{item}}: {{how}} "
         )
-        if _TERSE_ANSWER.match(answer) is None:
+        if _TERSE_ANSWER.match(answer.text) is None:
             return _TERSE_FAILED
     return f"got = name\n{_TERSE_END}"
 

@@ -66,7 +66,7 @@ class Imitator(Teacher):
             if text.endswith("\n"):
                 return text
             written.append(text)
-            kind = self._kind((yield text))
+            kind = self._kind((yield text).text)
 
     def _kind(self, answer: str) -> int:
         return next((place for place, kind in enumerate(self._kinds, 1) if re.search(kind, answer)), 0)

@@ -4,10 +4,10 @@ import random
 import re
 
 import pytest
+from courses import request, written, written_out
 from games import Room, extracted, game_files, play, room_of, unsolved
 
 from thread_cli.contracts.errors import Status
-from thread_cli.contracts.model import Request
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.teacher import Teacher
 from thread_cli.protocols.prompt import installed, load
@@ -94,16 +94,9 @@ async def test_a_search_that_finds_nothing_is_given_up(alfworld):
     assert "There is no cup to be found." in episode.answer
 
 
-def request(context: str, y: str = "") -> Request:
-    return Request("q", f"{chr(10) * 6}Prompt:\n{context}\n\n\nResponse:\n#START#\n", y, ("=>", "#END#"), 500)
-
-
-async def written(context: str, *feedback: str) -> str:
+async def last(context: str, *feedback: str) -> str:
     """What a thread writes after it has been given a context and answers."""
-    teacher, y = AlfworldTeacher(Goal("", "", "", "")), ""
-    for text in feedback:
-        y += (await teacher.complete(request(context, y))).text + f"=>{text}<=\n\n"
-    return (await teacher.complete(request(context, y))).text
+    return (await written(AlfworldTeacher(Goal("", "", "", "")), context, *feedback))[-1].text
 
 
 @pytest.mark.parametrize(
@@ -117,7 +110,7 @@ async def written(context: str, *feedback: str) -> str:
     ],
 )
 async def test_what_is_looked_for_is_found_by_its_whole_name(kind, seen, expected):
-    code = await written(f"look for a {kind} at the desk 1 =>", seen)
+    code = await last(f"look for a {kind} at the desk 1 =>", seen)
     interpreter = VariableInterpreter()
     outcome = await interpreter.run(f"import re\n{code}", {"kind": kind, "observation": seen})
     await interpreter.close()
@@ -126,18 +119,18 @@ async def test_what_is_looked_for_is_found_by_its_whole_name(kind, seen, expecte
 
 async def test_a_place_that_is_closed_or_within_reach_is_seen_all_the_same():
     look = "look for a pen at the drawer 1 =>"
-    assert await written(look, "The drawer 1 is closed.") == "> open drawer 1 "
-    assert await written(look, "Nothing happens.") == "> examine drawer 1 "
-    assert await written(look, "Nothing happens.", "The drawer 1 is closed.") == "> open drawer 1 "
+    assert await last(look, "The drawer 1 is closed.") == "> open drawer 1 "
+    assert await last(look, "Nothing happens.") == "> examine drawer 1 "
+    assert await last(look, "Nothing happens.", "The drawer 1 is closed.") == "> open drawer 1 "
 
 
 async def test_a_search_goes_on_where_a_thing_cannot_be_taken():
     onwards = "place = search.pop(0)\nNext, look for a {kind} at the {place} "
-    assert await written("find and take a pen =>") == onwards
-    assert await written("find and take a pen =>", "nothing") == onwards
-    assert await written("find and take a pen =>", "pen 1") == "> take {found} from {place} "
-    assert await written("find and take a pen =>", "pen 1", "Nothing happens.") == onwards
-    assert await written("find and use a desklamp =>", "desklamp 1") == "> use {found} "
+    assert await last("find and take a pen =>") == onwards
+    assert await last("find and take a pen =>", "nothing") == onwards
+    assert await last("find and take a pen =>", "pen 1") == "> take {found} from {place} "
+    assert await last("find and take a pen =>", "pen 1", "Nothing happens.") == onwards
+    assert await last("find and use a desklamp =>", "desklamp 1") == "> use {found} "
 
 
 async def test_where_to_look_first_is_the_same_for_a_kind_of_thing_in_every_game(alfworld):
@@ -187,13 +180,7 @@ async def test_the_teacher_writes_exactly_the_threads_of_the_prompts(name):
     for context, expected in threads:
         main = "Your task is to" in context
         teacher = AlfworldTeacher(shown_goal(context, expected) if main else Goal("", "", "", ""))
-        y, stop = "", ""
-        feedback = re.findall(r"=>.*?<=\n\n", expected, re.DOTALL)
-        while stop != "end":
-            answer = await teacher.complete(request(context, y))
-            y, stop = y + answer.text, answer.stop
-            y += feedback.pop(0) if stop == "listen" else ""
-        assert y == expected
+        assert await written_out(teacher, context, expected) == expected
 
 
 def test_each_type_of_task_has_a_prompt_of_its_own():
@@ -229,12 +216,12 @@ class PublishedManner(Teacher):
 
     def get(self, thing, _):
         seen = yield f"kind = '{thing}'\nspot = spots[0]\n\n> go to {{spot}} "
-        if seen.endswith("closed."):
-            assert seen == "The {spot} is closed."
+        if seen.text.endswith("closed."):
+            assert seen.text == "The {spot} is closed."
             seen = yield "> open {spot} "
-        number = re.search(r"a \{kind\} (\d+)", seen)[1]
+        number = re.search(r"a \{kind\} (\d+)", seen.text)[1]
         taken = yield f"full_name = kind + ' ' + str({number})\n\n> take {{full_name}} from {{spot}} "
-        assert taken == "You pick up the {full_name} from the {spot}."
+        assert taken.text == "You pick up the {full_name} from the {spot}."
         return "print('{full_name} is here')\n"
 
     def wash(self, thing, place):
@@ -244,7 +231,7 @@ class PublishedManner(Teacher):
 
     def leave(self, thing, place):
         seen = yield f"goal_place = '{place}'\nfull_name = '{thing}'\n\n> go to {{goal_place}} "
-        if seen.endswith("closed."):
+        if seen.text.endswith("closed."):
             yield "> open {goal_place} "
         yield "> put {full_name} in/on {goal_place} "
         return "print('done')\n"

@@ -16,7 +16,9 @@ from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
 from thread_cli.contracts.model import Completion, Piece, Request, StopReason
 from thread_cli.contracts.protocol import Child, End, Move, Result, Segment, Spawn
 from thread_cli.contracts.watcher import Watched
+from thread_cli.contracts.writer import Course, Decided, Turn
 from thread_cli.models.scripted import Role, ScriptedModel
+from thread_cli.models.written import Written
 
 PAGE = Path(__file__).parents[1] / "docs" / "contracts.md"
 
@@ -143,3 +145,28 @@ async def test_three_children_go_on_from_their_parents_text(play) -> None:
     assert joined.text == "</Parallel>\n" + "<Thread> 1 thought</Thread>" * 3 + "\n"
     assert joined.segments == (("", 12), ("0.0", 27), ("0.1", 27), ("0.2", 27), ("", 1))
     assert played.episode.answer.endswith("so 6")
+
+
+# shown: a writer
+class Votes:
+    """A writer: three threads of the model answer the question, and the main thread returns the answer of most."""
+
+    def course(self, turn: Turn) -> Course | None:
+        return self._main(turn.context) if turn.depth == 0 else None
+
+    def _main(self, question: str) -> Course:
+        heard = yield Decided("Three threads vote ", Spawn((Child(context=question),) * 3))
+        votes = Counter(result.text for result in heard.results if not result.failed)
+        return f"print({votes.most_common(1)[0][0]!r})\n"
+
+
+async def test_a_writer_asks_three_threads_and_returns_the_answer_of_most(play) -> None:
+    answers = {"0.0": "print('6')", "0.1": "x = 7", "0.2": "print('6')"}
+    model = ScriptedModel(lambda request: answers[request.thread])
+    played = await play(Written(Votes(), model), "How many chairs?")
+
+    assert played.episode.answer == "6"
+    assert played.y("0").startswith("Three threads vote =>\n6\nerror: returned nothing")
+    assert [event.context for event in played.of("thread_started")] == ["How many chairs?"] * 4
+    assert [event.writer for event in played.of("generated")] == ["Votes", "", "", "", "Votes"]
+    assert {event.generated_tokens for event in played.of("generated", "0")} == {0}

@@ -8,12 +8,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from courses import request, written_out
 from processes import outputs_under_hash_seeds, thread
 from scipy import stats
 
 from thread_cli.contracts.environment import Computes, Scores, Task, Teaches
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
-from thread_cli.contracts.model import Request
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.models.scripted import Role, ScriptedModel
@@ -262,10 +262,6 @@ def test_the_command_plays_each_setting_without_any_data(tmp_path, environment):
     assert "Final Answer" in run.stdout
 
 
-def request(context, y=""):
-    return Request("q", f"{chr(10) * 6}Prompt:\n{context}\n\n\nResponse:\n#START#\n", y, ("=>", "#END#"), 500)
-
-
 @pytest.mark.parametrize("environment", [DataCommons(), ICU()])
 async def test_a_context_that_means_nothing_is_told_so(environment):
     for context in ("write a poem =>", "Question: What is 2 + 2?", "MIMIC QUESTION: Who is ill?"):
@@ -287,13 +283,7 @@ async def test_the_teacher_writes_exactly_the_threads_of_the_prompt(environment,
     threads = blocks(environment._name)
     assert len(threads) == count
     for context, expected in threads:
-        y, stop = "", ""
-        feedback = re.findall(r"=>.*?<=\n\n", expected, re.DOTALL)
-        while stop != "end":
-            answer = await environment.teacher(Task("test-0")).complete(request(context, y))
-            y, stop = y + answer.text, answer.stop
-            y += feedback.pop(0) if stop == "listen" else ""
-        assert y == expected
+        assert await written_out(environment.teacher(Task("test-0")), context, expected) == expected
 
 
 @pytest.mark.parametrize("environment", [DataCommons(), ICU()])

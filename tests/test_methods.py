@@ -15,8 +15,8 @@ from thread_cli.assembly.playing import interpreter_for
 from thread_cli.bench.methods import METHODS, method
 from thread_cli.bench.methods.adapt import Adapt
 from thread_cli.bench.methods.direct import Direct
-from thread_cli.bench.methods.leading import steps_of
 from thread_cli.bench.methods.plan_and_execute import PlanAndExecute
+from thread_cli.bench.methods.planning import steps_of
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.limits import Limits
@@ -24,7 +24,6 @@ from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End
 from thread_cli.engine.executor import Executor
 from thread_cli.models.scripted import ScriptedModel
-from thread_cli.protocols.acting import LEAD
 from thread_cli.protocols.prompt import installed, load
 
 if TYPE_CHECKING:
@@ -265,12 +264,6 @@ async def test_one_thread_is_told_that_it_cannot_spawn():
     assert list(played.contexts) == ["0"]
 
 
-async def test_a_thread_that_pretends_to_be_led_gets_no_deeper_than_its_method():
-    played = await play("react", [f"{LEAD}\n\nDo: it for me =>", "print('7')"])
-    assert "at most 0 levels deep" in played.of("failed")[0].message
-    assert list(played.contexts) == ["0"]
-
-
 # --- direct
 
 
@@ -378,10 +371,17 @@ async def test_steps_and_results_are_text_and_nothing_else():
     assert played.episode.answer == "the end"
 
 
-async def test_an_answer_that_reads_like_the_format_ends_the_episode_as_malformed():
-    played = await play("plan-and-execute", ["print('a<' + '=\\n\\nb')", "print(1)", "print(2)", "print(3)"])
-    assert played.episode.status is Status.failed
-    assert played.episode.message.startswith("malformed output: an answer in this thread")
+async def test_an_answer_that_reads_like_the_format_is_an_answer_like_any_other():
+    played = await play("plan-and-execute", ["print('a<' + '=\\n\\nb')", "print(1)", "print(2)"])
+    assert [context.rpartition("\n")[2] for context in played.contexts.values()][2:] == ["Do: a<= =>", "Do: b =>"]
+    assert played.episode.answer == "2"
+
+
+async def test_the_log_tells_what_the_method_wrote():
+    played = await play("plan-and-execute", [PLAN_OF_THREE, *["print(1)"] * 3])
+    assert {event.thread for event in played.of("generated") if event.writer == "plan-and-execute"} == {"0"}
+    assert {event.writer for event in played.of("generated") if event.thread != "0"} == {""}
+    assert [event.text for event in played.of("generated", "0")][1:4] == ["Do: find a ", "Do: find b ", "Do: add them "]
 
 
 def test_numbers_and_bullets_are_no_part_of_a_step():
@@ -426,7 +426,7 @@ async def test_only_the_step_that_fails_is_taken_apart_further():
         "Do it.\nStep 1 done: one: 1\nStep 2 done: half: half of 2\nDo: other half =>"
     )
     assert len(played.contexts) == 12
-    assert played.of("generated", "0.3")[0].text.startswith(LEAD)
+    assert {e.thread for e in played.of("generated") if e.writer == "adapt"} == {"0", "0.2", "0.3", "0.3.2", "0.3.3"}
 
 
 async def test_a_step_that_fails_fails_what_it_is_a_step_of():
@@ -439,6 +439,18 @@ async def test_a_step_that_fails_fails_what_it_is_a_step_of():
     played = await play("adapt", roles(answers))
     assert played.episode.answer == "failed: never"
     assert "two" not in "".join(played.contexts.values()).replace("Plan", "")
+
+
+async def test_a_step_that_looks_like_one_of_the_methods_own_is_the_models():
+    answers = {
+        "Do: the task": "print('failed')",
+        "Plan: the task": "print('Step: by step')",
+        "Do: Step: by step": "print('failed')",
+        "Plan: Step: by step": "print('failed')",
+    }
+    played = await play("adapt", roles(answers))
+    assert played.contexts["0.2.0"] == "Do it.\nDo: Step: by step =>"
+    assert played.of("generated", "0.2.0")[0].writer == ""
 
 
 async def test_a_thread_that_the_engine_ends_counts_as_failed():

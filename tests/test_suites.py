@@ -7,6 +7,7 @@ import re
 import tarfile
 
 import pytest
+from courses import written_out
 
 from thread_cli.assembly.config import Config
 from thread_cli.assembly.environments import open_environment
@@ -175,13 +176,7 @@ async def test_the_other_examples_are_the_teachers_threads_with_other_items():
     assert len(shown) == len(other)
     assert not [context for context, y in other if items.search(context + y)]
     for context, expected in other:
-        y, stop, feedback = "", "", re.findall(r"=>.*?<=\n\n", expected, re.DOTALL)
-        opening = f"\n\n\n\n\n\nPrompt:\n{context}\n\n\nResponse:\n#START#\n"
-        while stop != "end":
-            answer = await TextCraftTeacher().complete(Request("q", opening, y, ("=>", "#END#"), 500))
-            y, stop = y + answer.text, answer.stop
-            y += feedback.pop(0) if stop == "listen" else ""
-        assert y == expected
+        assert await written_out(TextCraftTeacher(), context, expected) == expected
 
 
 def test_spelled_out_examples_use_no_variable_and_tell_threads_all_they_need():

@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from courses import heard, request, written, written_out
 
 from thread_cli.contracts.environment import Snapshots, Step, Task, Teaches
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
-from thread_cli.contracts.model import Request
+from thread_cli.contracts.writer import Exchange
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.teacher import Course, Teacher
@@ -315,16 +316,12 @@ async def test_the_teacher_gives_up_where_nothing_can_be_had():
     assert "could not obtain" in episode.answer
 
 
-def request(context: str, y: str = "") -> Request:
-    return Request("q", f"{chr(10) * 6}Prompt:\n{context}\n\n\nResponse:\n#START#\n", y, ("=>", "#END#"), 500)
-
-
 async def test_a_repeated_request_gets_the_same_answer():
     teacher = TextCraftTeacher()
     context = "obtain 5 willow planks: 2 x craft 4 willow planks using 1 willow logs =>"
     first = await teacher.complete(request(context))
-    y = f"{first.text}=>2 willow logs<=\n\n"
-    answers = [await teacher.complete(request(context, y)) for _ in range(3)]
+    exchange = Exchange(first.text, heard("2 willow logs"))
+    answers = [await teacher.complete(request(context, exchange)) for _ in range(3)]
     assert await teacher.complete(request(context)) == first
     assert answers[0] == answers[1] == answers[2] != first
     assert answers[0].text == "Round 1 of 2.\n> craft 4 willow planks using 1 willow logs "
@@ -332,19 +329,23 @@ async def test_a_repeated_request_gets_the_same_answer():
     assert first.usage.generated == len(first.text) // 4
 
 
-@pytest.mark.parametrize("feedback", ["\nGot 2\nwillow logs.\n", "Got 2 willow logs."])
-async def test_feedback_of_several_lines_is_read(feedback):
-    teacher = TextCraftTeacher()
-    first = await teacher.complete(request("obtain 2 willow logs: get =>"))
-    last = await teacher.complete(request("obtain 2 willow logs: get =>", f"{first.text}=>{feedback}<=\n\n"))
+@pytest.mark.parametrize("feedback", ["Got 2\nwillow logs.", "Got 2 <= willow logs."])
+async def test_feedback_of_several_lines_is_read_and_so_is_one_like_the_format(feedback):
+    *_, last = await written(TextCraftTeacher(), "obtain 2 willow logs: get =>", feedback)
     assert (last.text, last.stop) == ("print('2 willow logs')\n", "end")
 
 
 @pytest.mark.parametrize(
-    "y", ["something else =>", "No command makes this by that name.\n> get 2 willow logs =>x<=\n\n?"]
+    "texts",
+    [
+        ["something else "],
+        ["No command makes this by that name.\n> get 2 willow logs ", "? "],
+        ["No command makes this by that name.\n> get 2 willow logs ", "print('2 willow logs')\n", "? "],
+    ],
 )
-async def test_a_thread_that_the_teacher_did_not_write_is_ended(y):
-    answer = await TextCraftTeacher().complete(request("obtain 2 willow logs: get =>", y))
+async def test_a_thread_that_the_teacher_did_not_write_is_ended(texts):
+    exchanges = [Exchange(text, heard("Got 2 willow logs.")) for text in texts]
+    answer = await TextCraftTeacher().complete(request("obtain 2 willow logs: get =>", *exchanges))
     assert answer.stop == "end"
     assert "did not write" in answer.text
 
@@ -368,13 +369,7 @@ async def test_the_teacher_writes_exactly_the_threads_of_the_prompt():
     threads = blocks("textcraft")
     assert len(threads) == 7
     for context, expected in threads:
-        y, stop = "", ""
-        feedback = re.findall(r"=>.*?<=\n\n", expected, re.DOTALL)
-        while stop != "end":
-            answer = await TextCraftTeacher().complete(request(context, y))
-            y, stop = y + answer.text, answer.stop
-            y += feedback.pop(0) if stop == "listen" else ""
-        assert y == expected
+        assert await written_out(TextCraftTeacher(), context, expected) == expected
 
 
 @pytest.mark.parametrize(("name", "items"), [(None, 5), ("general", 5)])
@@ -414,13 +409,7 @@ async def test_who_copies_the_steps_writes_the_threads_of_the_prompt_general():
     threads = blocks("textcraft", "general")
     assert len(threads) == 10
     for context, expected in threads:
-        y, stop = "", ""
-        feedback = re.findall(r"=>.*?<=\n\n", expected, re.DOTALL)
-        while stop != "end":
-            answer = await Copier().complete(request(context, y))
-            y, stop = y + answer.text, answer.stop
-            y += feedback.pop(0) if stop == "listen" else ""
-        assert y == expected
+        assert await written_out(Copier(), context, expected) == expected
 
 
 @pytest.mark.parametrize("seed", [0, 3])

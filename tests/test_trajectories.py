@@ -14,6 +14,7 @@ from thread_cli import play as play_task
 from thread_cli.bench.methods import method
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
+from thread_cli.contracts.events import parse_event
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.protocols.prompt import load as load_prompt
@@ -133,6 +134,24 @@ async def test_what_a_method_writes_is_not_learned(tmp_path) -> None:
     told = threads_of(recorded, recorded.events(), examples=False)
     assert told[0] == "led by its method"
     assert learned(told[1])[0].startswith("print('1. Get it')")
+
+
+def test_what_a_method_wrote_in_an_older_log_is_not_learned() -> None:
+    """Logs of then name no writer; the first line of such a thread says who wrote it (as 37b8329 recorded it)."""
+    said = "This thread is led by its method, which writes it without the model."
+    about = {"episode": "t", "parent": None, "cause": None, "time": 0.0}
+    used = dict.fromkeys(("prompt_tokens", "cached_tokens", "repeated_tokens", "generated_tokens", "retries"), 0)
+    wrote = {"kind": "generated", "cost": 0.0, "seconds": 0.0, "waited": 0.0, **used}
+    lines = [
+        {"kind": "thread_started", "thread": "0", "depth": 0, "context": "Do it."},
+        {**wrote, "thread": "0", "text": f"{said}\n\nPlan: the task ", "stop": "listen"},
+        {"kind": "thread_started", "thread": "0.0", "depth": 1, "context": "Do it.\nPlan: the task =>"},
+        {**wrote, "thread": "0.0", "text": "print('a')\n", "stop": "end"},
+    ]
+    events = [parse_event(json.dumps({**about, "n": n, **line})) for n, line in enumerate(lines)]
+    told = threads_of(recording(how="plan-and-execute"), events, examples=False)
+    assert told[0] == "led by its method"
+    assert learned(told[1]) == ["print('a')\n#END#"]
 
 
 # --- files

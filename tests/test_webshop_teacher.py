@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from courses import request, written_out
 from shops import play, unsolved
 
 from thread_cli.contracts.environment import Step, Teaches
@@ -72,10 +73,6 @@ KETTLE = Product(
 WISH = Goal("B0TEAM77WD", "", ("whistling", "rust proof"), {"color": "sage", "size": "2 quart"}, 50.0)
 
 
-def request(context: str, y: str = "") -> Request:
-    return Request("q", f"{chr(10) * 6}Prompt:\n{context}\n\n\nResponse:\n#START#\n", y, ("=>", "#END#"), 500)
-
-
 async def test_a_context_that_means_nothing_is_told_so():
     for context in ("write a poem =>", "check B0TEAM77WD for whatever =>", "buy B0TEAM77WD in [sage =>"):
         answer = await WebShopTeacher(WISH, KETTLE).complete(request(context))
@@ -96,13 +93,7 @@ async def test_the_teacher_writes_exactly_the_threads_of_the_prompt():
     threads = blocks()
     assert len(threads) == 5
     for context, expected in threads:
-        y, stop = "", ""
-        feedback = re.findall(r"=>.*?<=\n\n", expected, re.DOTALL)
-        while stop != "end":
-            answer = await WebShopTeacher(WISH, KETTLE).complete(request(context, y))
-            y, stop = y + answer.text, answer.stop
-            y += feedback.pop(0) if stop == "listen" else ""
-        assert y == expected
+        assert await written_out(WebShopTeacher(WISH, KETTLE), context, expected) == expected
 
 
 def test_the_threads_of_the_prompt_are_told_what_they_are_given():

@@ -15,6 +15,7 @@ from thread_cli.models.teacher import Course, Teacher
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from thread_cli.contracts.writer import Feedback
     from thread_envs.alfworld.reading import Goal
 
 __all__ = ["AlfworldTeacher"]
@@ -64,7 +65,6 @@ _FINDING: Final = {
     "use": ("> use {found} ", "You turn on", "print(f'The {found} is on.')\n"),
 }
 """How a thing is acted on, what the answer begins with where that works, and how the thread then ends."""
-_FAILED: Final = ("There is no", "error:")
 
 
 class AlfworldTeacher(Teacher):
@@ -127,12 +127,12 @@ def _order(kind: str) -> str:
 def _main(goal: Goal, names: _Names) -> Course:
     target = "" if goal.category == "look" else names.target
     answer = yield f"{_PLACES}{names.kind}{_order(goal.kind)}{target}\nFirst, find and take a {{kind}} "
-    if answer.startswith(_FAILED):
+    if _in_vain(answer):
         return _GIVE_UP
     match goal.category:
         case "look":
             answer = yield f"{names.lamp}{_order(goal.target)}\nThen, find and use a {{kind}} "
-            return _GIVE_UP if answer.startswith(_FAILED) else "print(f'The {thing} is in the light.')\n"
+            return _GIVE_UP if _in_vain(answer) else "print(f'The {thing} is in the light.')\n"
         case "pick2":
             yield "Then, put the {thing} at the {target} "
             answer = yield (
@@ -140,7 +140,7 @@ def _main(goal: Goal, names: _Names) -> Course:
                 "search = [p for p in search[search.index(place):] if p != target]\n\n"
                 "Next, find and take a {kind} "
             )
-            if answer.startswith(_FAILED):
+            if _in_vain(answer):
                 return _GIVE_UP
         case "clean" | "heat" | "cool" as verb:
             yield f"Then, {verb} the {{thing}} at the {_TREATMENTS[verb][1]} 1 "
@@ -150,22 +150,26 @@ def _main(goal: Goal, names: _Names) -> Course:
     return "print(f'The {thing} is at the {target}.')\n"
 
 
+def _in_vain(answer: Feedback) -> bool:
+    return answer.failed or answer.text.startswith("There is no")
+
+
 def _find(verb: str, kind: str) -> Course:
     act, done, last = _FINDING[verb]
     while True:
         answer = yield "place = search.pop(0)\nNext, look for a {kind} at the {place} "
-        if answer.startswith("error:"):
+        if answer.failed:
             return "print(f'There is no {kind} anywhere.')\n"
-        if re.fullmatch(rf"{kind} \d+", answer) and (yield act).startswith(done):
+        if re.fullmatch(rf"{kind} \d+", answer.text) and (yield act).text.startswith(done):
             return last
 
 
 def _go(place: str) -> Course:
     """Go to a place and open it."""
     seen = yield f"> go to {place} "
-    if seen.startswith("Nothing happens"):
+    if seen.text.startswith("Nothing happens"):
         seen = yield f"> examine {place} "
-    if seen.endswith("is closed."):
+    if seen.text.endswith("is closed."):
         yield f"> open {place} "
     return ""
 

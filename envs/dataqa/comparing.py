@@ -41,7 +41,7 @@ def compared(template: Template, one: str, other: str, names: tuple[str, str]) -
         answer = yield f"Last, is {one} {' or '.join(template.words)} compared to {other} "
     else:
         answer = yield f"Last, which is {template.words[0]}: {names[0]} with {one} or {names[1]} with {other} "
-    return final(answer)
+    return final(answer.text)
 
 
 def _sign(asked: re.Match[str]) -> Course:

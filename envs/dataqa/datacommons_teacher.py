@@ -37,7 +37,7 @@ def _table(asked: re.Match[str]) -> Course:
         columns.append(f"{place!r}: column{index + 1}")
         before = f"column{index + 1} = series\n"
     seen = yield f"{before}table = pd.DataFrame({{{', '.join(columns)}}})\n> print(table) "
-    return "print(f'{len(table)} rows in the table')\n" if seen else say("the table is empty")
+    return "print(f'{len(table)} rows in the table')\n" if seen.text else say("the table is empty")
 
 
 def _series(asked: re.Match[str]) -> Course:
@@ -95,8 +95,8 @@ class DataCommonsTeacher(QuestionTeacher):
             statistic += f" for {values.get('later', values.get('year'))}"
         if template.form == "sign":
             number = yield f"Next, the {statistic} of {places} in the table "
-            answer = yield f"Last, does {number} mean {' or '.join(template.words)} "
-            return final(answer)
-        one = yield f"Next, the {statistic} of {a} in the table "
-        other = yield f"Next, the {statistic} of {b} in the table "
+            answer = yield f"Last, does {number.text} mean {' or '.join(template.words)} "
+            return final(answer.text)
+        one = (yield f"Next, the {statistic} of {a} in the table ").text
+        other = (yield f"Next, the {statistic} of {b} in the table ").text
         return (yield from compared(template, one, other, (a, b)))

@@ -113,13 +113,14 @@ class ICUTeacher(QuestionTeacher):
         patients = f"{a} and {b}" if "b" in values else a
         yield f"First, a table of the {values['variable']} {when} for {patients} "
         statistic = template.statistic + (f" for hour {values['later']}" if "later" in values else "")
-        one = yield f"Next, the {statistic} of {a} in the table "
+        one = (yield f"Next, the {statistic} of {a} in the table ").text
         if template.form == "number":
             return f"print(f'Final Answer: {{{one}:.1f}}')\n" if template.statistic in _METHODS else final(one)
         if "b" in values:
-            other = yield f"Next, the {statistic} of {b} in the table "
+            other = (yield f"Next, the {statistic} of {b} in the table ").text
         else:
             group = template.text.format_map(values).rpartition(" among ")[2].rstrip("?")
             kind = re.search(r"(highest |lowest )?average(?= among)", template.text)
-            other = yield f"Next, the {kind[0] if kind else 'average'} {values['variable']} among {group} "
+            named = kind[0] if kind else "average"
+            other = (yield f"Next, the {named} {values['variable']} among {group} ").text
         return (yield from compared(template, one, other, (values["a"], values.get("b", ""))))

@@ -74,12 +74,12 @@ class WebShopTeacher(Teacher):
             "First, find {product} with {features} in {options} for at most {limit} dollars "
         )
         best, most = "", -1
-        for asin in _list(answer):
+        for asin in _list(answer.text):
             answer = yield f"Next, check {asin} for {{features}} in {{options}} "
-            count = int((re.search(r"has (\d+)", answer) or ["", "-1"])[1])
+            count = int((re.search(r"has (\d+)", answer.text) or ["", "-1"])[1])
             if count > most:
                 best, most = asin, count
-            if answer.endswith("which is everything"):
+            if answer.text.endswith("which is everything"):
                 break
         if not best:
             return "print('nothing fits')\n"
@@ -93,10 +93,10 @@ class WebShopTeacher(Teacher):
                 yield f"{leave}: {query}.\n> click[{BACK}] "
             page = yield f"> search[{query}] "
             for _ in range(self._turns):
-                if f"[{self._goal.asin}]" in page:
+                if f"[{self._goal.asin}]" in page.text:
                     return _READ_OFF
                 page = yield f"Nothing here looks right.\n> click[{NEXT}] "
-            if f"[{self._goal.asin}]" in page:
+            if f"[{self._goal.asin}]" in page.text:
                 return _READ_OFF
             leave = "Other words may find more"
         return "print('nothing found')\n"
@@ -107,13 +107,14 @@ class WebShopTeacher(Teacher):
         return list(dict.fromkeys(re.sub(r"[\[\]{}]", " ", " ".join(words)) for words in lists))
 
     def _check(self, asin: str, features: Sequence[str], options: Sequence[str]) -> Course:
-        seen = yield f"> click[{asin}] "
+        seen = (yield f"> click[{asin}] ").text
         offered = _OPTION.findall(seen)
         refused = [option for option in options if self._choice(offered, option) is None]
         missing = _missing(features, seen)
         for detail in _TELLING:
             if missing:
-                seen += yield f"The page does not tell whether it is {', '.join(missing)}.\n> click[{detail}] "
+                told = yield f"The page does not tell whether it is {', '.join(missing)}.\n> click[{detail}] "
+                seen += told.text
                 yield f"> click[{PREVIOUS}] "
                 missing = _missing(features, seen)
         opening = "Back to the results for whoever comes next."
@@ -128,7 +129,7 @@ class WebShopTeacher(Teacher):
 
     def _buy(self, asin: str, options: Sequence[str]) -> Course:
         page = yield f"> click[{asin}] "
-        offered = _OPTION.findall(page)
+        offered = _OPTION.findall(page.text)
         for option in options:
             choice = self._choice(offered, option)
             if choice is not None:

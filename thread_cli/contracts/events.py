@@ -130,6 +130,8 @@ class Generated(_Event):
     """Whether the tokens are estimates."""
     cached_known: bool = True
     """Whether the model told how much a cache spared."""
+    writer: str = ""
+    """Name of the code that wrote it beside the model; empty: the model, or who stands in for it."""
 
 
 class CodeRan(_Event):

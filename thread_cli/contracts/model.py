@@ -1,7 +1,7 @@
 """What a language model is to the engine: text in, text out, and what it cost.
 
-A model knows nothing of threads. It is given a prompt in three parts, whose concatenation grows only at its end while
-a thread lives, and the thread's path.
+A model need know nothing of threads. It is given a prompt in three parts, whose concatenation grows only at its end
+while a thread lives; the thread's path and its structure come with it, for code that stands in for a model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
+
+    from thread_cli.contracts.protocol import Move
+    from thread_cli.contracts.writer import Turn
 
 __all__ = [
     "Completion",
@@ -82,6 +85,8 @@ class Request:
     """The same prompt for servers that know chat alone; None where it is to be told as a text there, too."""
     until_circles: bool = False
     """Whether to stop, with `length`, as soon as the text goes round in circles (`circles.goes_round`)."""
+    turn: Turn | None = field(default=None, repr=False)
+    """The structure of the thread that is to go on; None where nobody asks for a thread, as in `thread serve`."""
 
     @property
     def prompt(self) -> str:
@@ -176,6 +181,10 @@ class Completion:
     """What each of these tokens added to the text; they join to it."""
     reasoning: str = ""
     """What the model thought before it wrote the text; no part of it."""
+    move: Move | None = None
+    """What the thread does now, where its writer decided it; None: the wire format reads it in the text."""
+    writer: str = ""
+    """Name of the code that wrote the text beside a model; empty: the model, or who stands in for it."""
 
 
 @dataclass(frozen=True, slots=True)

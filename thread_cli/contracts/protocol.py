@@ -35,6 +35,8 @@ class Child:
     """Its stop strings, the first of which is ω_listen; None: those of its wire format."""
     protocol: Protocol | None = None
     """Its wire format, and of all below it; None: its parent's."""
+    brief: object = None
+    """What the writer that spawns it has to say to its writer, which reads it in `Turn.brief`; no part of any text."""
 
 
 @dataclass(frozen=True, slots=True)

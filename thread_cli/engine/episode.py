@@ -101,6 +101,7 @@ class Recorder:
             reasoning=plain(written.reasoning),
             reasoning_tokens=usage.reasoning,
             note=usage.note,
+            writer=plain(written.writer),
         )
 
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:

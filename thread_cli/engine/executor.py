@@ -36,6 +36,7 @@ from thread_cli.contracts.interpreter import Ends, Outcome, SessionDead
 from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
+from thread_cli.contracts.writer import Feedback
 from thread_cli.engine.boundary import blaming, go_on
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
@@ -194,7 +195,7 @@ class Executor:
             written = await self._generate(thread)
             await self._run_code(thread, written)
             try:
-                move = thread.protocol.read(thread.y, written.stop)
+                move = written.move or thread.protocol.read(thread.y, written.stop)
                 if isinstance(move, End):
                     return self._returned(thread)
                 if move.repaired:
@@ -257,7 +258,7 @@ class Executor:
             q=self._prompt.q,
             c=c,
             y=y,
-            stop=thread.stop or thread.protocol.stop,
+            stop=thread.stops,
             max_tokens=max_tokens,
             max_reasoning=int(max(0, min(self._limits.max_reasoning_tokens, left))),
             max_together=int(left) if left < max_tokens + self._limits.max_reasoning_tokens else None,
@@ -266,6 +267,7 @@ class Executor:
             temperature=self._temperature,
             seed=self._seed,
             thread=thread.path,
+            turn=thread.turn(),
         )
 
     async def _run_code(self, thread: Thread, written: Completion) -> None:
@@ -304,7 +306,7 @@ class Executor:
         children = [child for child in born if child is not None]
         thread.names.join(child.names for child in children)
         text, segments = joined(thread.protocol.join(results), [child and child.path for child in born])
-        thread.write(text)
+        thread.read(written, text, Feedback("joined", "\n".join(result.text for result in results), tuple(results)))
         paths = tuple(child.path for child in children)
         self._recorder.emit(Joined, thread, children=paths, text=text, segments=segments)
         thread.stepped(step, text)
@@ -317,8 +319,9 @@ class Executor:
         compute = self._prompt.rules.actions == "code"
         answer, seconds = await (self._computed(thread, line) if compute else self._stage.act(action, thread.deadline))
         thread.budget.charge("working_time", seconds)
-        text = thread.protocol.answer(as_read(answer.observation, self._prompt.rules.observation, thread.names))
-        thread.write(text)
+        seen = as_read(answer.observation, self._prompt.rules.observation, thread.names)
+        text = thread.protocol.answer(seen)
+        thread.read(written, text, Feedback("observed", seen))
         thread.names.tell("observation", answer.observation)
         self._recorder.emit(
             Observed,
@@ -342,15 +345,11 @@ class Executor:
         except SyntaxError as error:
             return Step(f"SyntaxError: {error.msg}"), 0.0
         thread.names.bind(outcome.names, outcome.gone)
-        shown = plain(outcome.error or (outcome.printed or "").rstrip("\n"))
-        return Step(shown), outcome.seconds
+        return Step(plain(outcome.error or (outcome.printed or "").rstrip("\n"))), outcome.seconds
 
     def _phi(self, thread: Thread, line: str) -> str:
         """ϕ: the context of the child that a thread spawns with a line."""
-        task = str(thread.names.told("task") or "")
-        return plain(
-            self._phi_of(Spawning(line, thread.y, task, thread.names, (thread.stop or thread.protocol.stop)[0]))
-        )
+        return plain(self._phi_of(Spawning(line, thread.y, thread.task, thread.names, thread.stops[0])))
 
     def _so_far(self, thread: Thread) -> str:
         """ψ: what a thread returns, or would have returned so far."""
@@ -384,8 +383,9 @@ class Executor:
     def _correct(self, thread: Thread, written: str, error: str) -> None:
         """Let the thread read an error in place of what it listens for."""
         step = thread.step(written, error, repeats=self._limits.repeats)
-        text, _ = joined(thread.protocol.join([Result(plain(f"error: {error}"))]), [None])
-        thread.write(text)
+        result = Result(plain(f"error: {error}"))
+        text, _ = joined(thread.protocol.join([result]), [None])
+        thread.read(written, text, Feedback("corrected", result.text))
         self._recorder.emit(Corrected, thread, text=text)
         thread.stepped(step, text)
 

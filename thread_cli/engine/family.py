@@ -201,6 +201,7 @@ class Family:
             opening=opening,
             stop=wanted.stop,
             inherited=len(parent.y) if wanted.inherits else None,
+            brief=wanted.brief,
         )
         parent.children += 1
         return child

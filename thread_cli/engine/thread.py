@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Repetition
+from thread_cli.contracts.writer import Exchange, Turn
 
 if TYPE_CHECKING:
     import asyncio
 
     from thread_cli.contracts.errors import Ending
     from thread_cli.contracts.protocol import Protocol, Result
+    from thread_cli.contracts.writer import Feedback
     from thread_cli.engine.limits import Budget, Deadline
     from thread_cli.engine.namespace import Namespace
 
@@ -41,6 +43,10 @@ class Thread:
     """Its stop strings; None: those of its wire format."""
     inherited: int | None = None
     """Characters of its parent's Y that it reads before its own; None where it begins with its own context."""
+    brief: object = None
+    """What its parent's writer has to say to its own."""
+    exchanges: tuple[Exchange, ...] = ()
+    """What it has written and read so far."""
     how: Ending | None = None
     """How it ends, where that is known before it has ended."""
     reason: str = ""
@@ -91,6 +97,25 @@ class Thread:
     def write(self, text: str) -> None:
         """Append to Y."""
         self._y.append(text)
+
+    def read(self, written: str, text: str, feedback: Feedback) -> None:
+        """Append to Y the text in which it reads the feedback to what it has written."""
+        self.write(text)
+        self.exchanges = (*self.exchanges, Exchange(written, feedback))
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Its stop strings, the first of which is ω_listen."""
+        return self.stop or self.protocol.stop
+
+    @property
+    def task(self) -> str:
+        """The text of the task."""
+        return str(self.names.told("task") or "")
+
+    def turn(self) -> Turn:
+        """Its structure, for who writes it."""
+        return Turn(self.path, self.depth, self.task, self.context, self.brief, self.exchanges)
 
     def step(self, *parts: str, repeats: int) -> int:
         """The key of a step: what was written and what it is carried out as.

@@ -84,7 +84,13 @@ class ReplayModel:
                     event.cached_known,
                 )
                 completion = Completion(
-                    event.text, event.stop, usage, event.waited, event.retries, reasoning=event.reasoning
+                    event.text,
+                    event.stop,
+                    usage,
+                    event.waited,
+                    event.retries,
+                    reasoning=event.reasoning,
+                    writer=event.writer,
                 )
                 thread.calls.append((thread.y, completion))
                 thread.y += event.text

@@ -1,28 +1,23 @@
-"""Experts that answer in the thread language, as a model would: for tests, demonstrations and training data.
-
-A teacher keeps nothing between calls. Each call runs the thread's course again from its beginning, over the feedback
-found in the request's Y, so the same request always gets the same answer, however often it is repeated.
-"""
+"""Experts that answer in the thread language, as a model would: for tests, demonstrations and training data."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from thread_cli.contracts.model import Completion, Request, StopReason, Usage
-from thread_cli.protocols.text import estimated_tokens
-from thread_cli.protocols.thread import CLOSE
+from thread_cli.contracts.writer import Course
+from thread_cli.models.written import Written
+
+if TYPE_CHECKING:
+    from thread_cli.contracts.model import Completion, Request
+    from thread_cli.contracts.writer import Turn
 
 __all__ = ["Course", "Teacher"]
 
-Course = Generator[str, str, str]
-"""What one thread writes: yields each text that ends in listening, is sent the feedback, returns the last text."""
-
-_NOT_MINE = "\nprint('the teacher did not write this thread')\n"
-
 
 class Teacher(ABC):
-    """A model whose answers are written by `solve`, in THREAD's wire format.
+    """A writer that stands in for a model: `solve` writes every thread, from its context, in THREAD's wire format.
 
     Token counts are estimates; nothing counts as cached.
     """
@@ -34,36 +29,22 @@ class Teacher(ABC):
         What it yields may depend on nothing but `context` and the feedback. The yielded texts hold no stop string.
         """
 
+    def course(self, turn: Turn) -> Course:
+        """The course of a thread."""
+        return self.solve(turn.context)
+
     async def complete(self, request: Request) -> Completion:
-        """The text that follows the request's Y; a thread that this teacher did not write is ended."""
-        text, stop = self._follow(self.solve(self._context(request.c)), request)
-        usage = Usage(
-            prompt=estimated_tokens(request.prompt),
-            generated=estimated_tokens(text),
-            estimated=True,
-            cached_known=False,
-        )
-        return Completion(text, stop, usage)
+        """What its course writes next; a thread that this teacher did not write is ended.
+
+        Raises:
+            ModelError: the request does not tell the structure of its thread.
+        """
+        return await self._written.complete(request)
 
     async def close(self) -> None:
         """Release nothing: a teacher holds nothing."""
         return
 
-    def _context(self, c: str) -> str:
-        opened = c.rpartition("\n\n\nResponse:\n")[0] or c
-        return opened.lstrip("\n").removeprefix("Prompt:\n")
-
-    def _follow(self, course: Course, request: Request) -> tuple[str, StopReason]:
-        rest = request.y
-        try:
-            text = next(course)
-            while rest:
-                written = text + request.stop[0]
-                if not rest.startswith(written):
-                    return _NOT_MINE, "end"
-                feedback, _, rest = rest.removeprefix(written).partition(CLOSE)
-                rest = rest.lstrip("\n")
-                text = course.send(feedback.strip())
-        except StopIteration as ended:
-            return _NOT_MINE if rest else ended.value, "end"
-        return text, "listen"
+    @cached_property
+    def _written(self) -> Written:
+        return Written(self)

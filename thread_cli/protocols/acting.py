@@ -6,7 +6,7 @@ thread is allowed to do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.protocol import Act, End, Spawn
@@ -15,22 +15,17 @@ from thread_cli.protocols.thread import LISTEN, ThreadProtocol
 if TYPE_CHECKING:
     from thread_cli.contracts.model import StopReason
 
-__all__ = ["LEAD", "ActingProtocol", "DirectProtocol"]
-
-LEAD: Final = "This thread is led by its method, which writes it without the model."
-"""The first line of a thread that may spawn; what spawns there is all text after the last blank line."""
+__all__ = ["ActingProtocol", "DirectProtocol"]
 
 
 class ActingProtocol(ThreadProtocol):
-    """Threads think, act and end. Only threads that begin with `LEAD` spawn; any other is told that it cannot."""
+    """Threads think, act and end; one that would spawn is told that it cannot. A method's own threads decide moves."""
 
-    def read(self, y: str, stop: StopReason) -> Spawn | Act | End:
+    def read(self, y: str, stop: StopReason) -> Act | End:
         move = super().read(y, stop)
-        if not isinstance(move, Spawn):
-            return move
-        if not y.startswith(LEAD):
+        if isinstance(move, Spawn):
             raise MalformedOutput("there is no other thread to ask: act with a line that begins with >, or end")
-        return Spawn((y.rpartition("\n\n")[2],))
+        return move
 
 
 class DirectProtocol(ThreadProtocol):

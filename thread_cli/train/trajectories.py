@@ -24,7 +24,6 @@ from thread_cli.contracts.events import (
     ThreadEnded,
     ThreadStarted,
 )
-from thread_cli.protocols.acting import LEAD
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.thread import LISTEN
 
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Segment", "Trajectory", "read", "threads_of", "write"]
 
 _FAILED: Final = 4
+_LED: Final = "This thread is led by its method, which writes it without the model."
+"""Begins what a method wrote in older logs, which do not name the writer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class _Thread:
     def take(self, event: Event) -> None:
         match event:
             case Generated():
-                if event.text.startswith(LEAD):
+                if event.writer or event.text.startswith(_LED):
                     self.wrong = "led by its method"
                 self._written, self._repaired, self._listens = event, False, event.stop == "listen"
             case Repaired():

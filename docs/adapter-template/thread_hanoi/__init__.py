@@ -98,12 +98,14 @@ class HanoiTeacher(Teacher):
 
 def _main(largest: int, peg: str) -> Course:
     answer = yield f"One thread does it all, bring discs 1 to {largest} to {peg} "
-    return f"print({answer!r})\n"
+    return f"print({answer.text!r})\n"
 
 
 def _bring(largest: int, peg: str) -> Course:
     seen = yield "First a look at the pegs.\n> look "
-    place = next((name for name, discs in re.findall(r"([ABC]): ([\d ]+)", seen) if str(largest) in discs.split()), peg)
+    place = next(
+        (name for name, discs in re.findall(r"([ABC]): ([\d ]+)", seen.text) if str(largest) in discs.split()), peg
+    )
     if place != peg:
         if largest > 1:
             spare = next(name for name in _PEGS if name not in {place, peg})

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench.methods.base import Method
-from thread_cli.bench.methods.leading import DO, PLAN, STEP, Led, asked, ended, failed, on_one_line, steps_of
+from thread_cli.bench.methods.planning import DO, PLAN, STEP, asks, ended, failed, on_one_line, steps_of
+from thread_cli.models.written import Written
 
 if TYPE_CHECKING:
     from thread_cli.contracts.model import Model
-    from thread_cli.models.teacher import Course
+    from thread_cli.contracts.writer import Course, Turn
 
 __all__ = ["Adapt"]
 
 _LEVELS: Final = 3
 """How often a task may be taken apart, one step within the other. The paper counts attempts instead, from 1: this is
 its d_max = 4, which its released script has for TextCraft; for ALFWorld and WebShop it has 3."""
-_DONE: Final = re.compile(r"^Step \d+ done: .*\n", re.MULTILINE)
 
 
 class Adapt(Method):
@@ -35,31 +35,37 @@ class Adapt(Method):
     depth = _LEVELS + 1
 
     def model(self, model: Model) -> Model:
-        return _Led(model)
+        return Written(self, model, name=self.name)
 
-
-class _Led(Led):
-    def lead(self, context: str, depth: int) -> Course | None:
-        last = context.rpartition("\n")[2]
-        if depth == 0:
-            return _controller("the task", "", depth)
-        if last.startswith(STEP):
-            return _controller(asked(context, STEP), "".join(_DONE.findall(context)), depth)
+    def course(self, turn: Turn) -> Course | None:
+        """The course of the main thread, and of each thread that is to take its step apart where it has to."""
+        if turn.depth == 0:
+            return _course("the task", "", level=0)
+        if isinstance(turn.brief, _Step):
+            return _course(turn.brief.what, turn.brief.done, level=turn.depth)
         return None
 
 
-def _controller(what: str, done: str, level: int) -> Course:
-    result = yield f"{done}{DO}{what} "
-    if not failed(result) or level == _LEVELS:
-        return ended(result)
-    plan = yield f"{done}{PLAN}{what} "
-    steps = [] if failed(plan) else steps_of(plan)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step of a plan, and a line for each step that was done before it."""
+
+    what: str
+    done: str
+
+
+def _course(what: str, done: str, level: int) -> Course:
+    tried = yield asks(DO, what, done)
+    if not failed(tried) or level == _LEVELS:
+        return ended(tried.text)
+    plan = yield asks(PLAN, what, done)
+    steps = [] if failed(plan) else steps_of(plan.text)
     if not steps:
-        return ended(result)
+        return ended(tried.text)
     first = done.count("\n") + 1
     for number, step in enumerate(steps, first):
-        result = yield f"{done}{STEP}{step} "
-        if failed(result):
-            return ended(result)
-        done += f"Step {number} done: {step}: {on_one_line(result)}\n"
-    return ended(result)
+        tried = yield asks(STEP, step, done, _Step(step, done))
+        if failed(tried):
+            return ended(tried.text)
+        done += f"Step {number} done: {step}: {on_one_line(tried.text)}\n"
+    return ended(tried.text)

@@ -35,7 +35,7 @@ class Method:
     """The prompt in `prompts/ENVIRONMENT/methods/` that is used where none is named."""
     format: ClassVar[type[ThreadProtocol]] = ActingProtocol
     phi: ClassVar[str | None] = None
-    """The ϕ of threads that the method leads."""
+    """The ϕ of threads that the method spawns."""
     depth: ClassVar[int | None] = None
     """Of the deepest thread; None for the configuration's limit."""
 
@@ -51,7 +51,7 @@ class Method:
             raise UserError(
                 f"there is no prompt for the method {self.name} in {config.environment}: give one with --prompt FILE"
             )
-        # The method reads its own threads back by the empty line after each answer.
+        # Examples for threads that a method spawns have an empty line after each answer, in every environment.
         led = {"phi": self.phi, "psi": "printed", "blank_line": True} if self.phi else {}
         return load(config.prompt or self.prompt_name, where, plain_rules=environment.rules, override=led)
 

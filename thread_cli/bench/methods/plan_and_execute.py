@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thread_cli.bench.methods.base import Method
-from thread_cli.bench.methods.leading import DO, PLAN, Led, ended, failed, on_one_line, steps_of
+from thread_cli.bench.methods.planning import DO, PLAN, asks, ended, failed, on_one_line, steps_of
+from thread_cli.models.written import Written
 
 if TYPE_CHECKING:
     from thread_cli.contracts.model import Model
-    from thread_cli.models.teacher import Course
+    from thread_cli.contracts.writer import Course, Turn
 
 __all__ = ["PlanAndExecute"]
 
@@ -28,19 +29,18 @@ class PlanAndExecute(Method):
     depth = 1
 
     def model(self, model: Model) -> Model:
-        return _Led(model)
+        return Written(self, model, name=self.name)
 
-
-class _Led(Led):
-    def lead(self, context: str, depth: int) -> Course | None:  # noqa: ARG002
-        return _main() if depth == 0 else None
+    def course(self, turn: Turn) -> Course | None:
+        """The course of the main thread; all others are the model's."""
+        return _main() if turn.depth == 0 else None
 
 
 def _main() -> Course:
-    result = yield f"{PLAN}the task "
-    steps = [] if failed(result) else steps_of(result)
+    result = yield asks(PLAN, "the task", "")
+    steps = [] if failed(result) else steps_of(result.text)
     done = ""
     for number, step in enumerate(steps, 1):
-        result = yield f"{done}{DO}{step} "
-        done += f"Step {number} done: {step}: {on_one_line(result)}\n"
-    return ended(result)
+        result = yield asks(DO, step, done)
+        done += f"Step {number} done: {step}: {on_one_line(result.text)}\n"
+    return ended(result.text)
