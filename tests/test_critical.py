@@ -99,6 +99,8 @@ def test_the_tree_shows_who_waits_for_whom() -> None:
         assert words in shown[1]
         shown = [line.plain for line in render_tree(TreeState.of(made(*LATER, wait, "0 & 0.1")), 80)]
         assert "waits" not in shown[1]
+    shown = [line.plain for line in render_tree(TreeState.of(made(*LATER[:9], "0 * 0.0 0.1")), 80)]
+    assert "waits for 0.1 " in shown[1]  # the other one has ended
 
 
 def test_a_thread_shows_what_it_has_read_of_handles_and_for_whom_it_has_waited() -> None:

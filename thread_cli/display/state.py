@@ -203,7 +203,8 @@ class TreeState:
                 if event.waits:
                     self._enter(thread, Phase.waiting)
             case Awaiting():
-                thread.awaits = waits_for(event)
+                alive = tuple(path for path in event.children if self._alive(path))
+                thread.awaits = waits_for(event.model_copy(update={"children": alive or event.children}))
                 self._enter(thread, Phase.waiting)
             case Joined():
                 thread.awaits = ""
@@ -264,6 +265,9 @@ class TreeState:
             self.local = (self.local or Local()) + event.local
         self._priced = self._priced and event.cost is not None
         self.cost = (self.cost or 0.0) + (event.cost or 0.0) if self._priced else None
+
+    def _alive(self, path: str) -> bool:
+        return path in self.threads and not self.threads[path].phase.ended
 
     def _look(self, event: Observed) -> None:
         if event.view.strip():
