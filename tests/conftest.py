@@ -49,7 +49,7 @@ class Played:
 
     def y(self, thread: str) -> str:
         """The thread's token sequence Y, put together from the events as their docstring says."""
-        kinds = {"generated", "observed", "joined", "corrected"}
+        kinds = {"generated", "observed", "joined", "spawned", "corrected"}
         return "".join(e.text for e in self.events if e.thread == thread and e.kind in kinds)
 
 

@@ -14,7 +14,7 @@ from rooms import Fork
 from thread_cli.contracts.events import Event
 from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
 from thread_cli.contracts.model import Completion, Piece, Request, StopReason
-from thread_cli.contracts.protocol import Child, End, Move, Result, Segment, Spawn
+from thread_cli.contracts.protocol import Await, Child, End, Move, Result, Segment, Spawn
 from thread_cli.contracts.watcher import Watched
 from thread_cli.contracts.writer import Course, Decided, Turn
 from thread_cli.models.scripted import Role, ScriptedModel
@@ -170,3 +170,49 @@ async def test_a_writer_asks_three_threads_and_returns_the_answer_of_most(play) 
     assert [event.context for event in played.of("thread_started")] == ["How many chairs?"] * 4
     assert [event.writer for event in played.of("generated")] == ["Votes", "", "", "", "Votes"]
     assert {event.generated_tokens for event in played.of("generated", "0")} == {0}
+
+
+# shown: a thread that is awaited later
+class Later:
+    """A wire format: `start a|b =>` starts threads and goes on, `await 1 =>` joins one, `await =>` all that are left."""
+
+    stop = ("=>", "#END#")
+
+    def open(self, context: str) -> str:
+        return f"{context}\n"
+
+    def read(self, y: str, stop: StopReason) -> Move:
+        word, _, rest = y.rpartition("\n")[2].strip().partition(" ")
+        if stop == "end":
+            return End()
+        return Await(tuple(rest.split())) if word == "await" else Spawn(tuple(rest.split("|")), waits=False)
+
+    def body(self, text: str, stop: StopReason) -> str:
+        return text if stop == "end" else text.rpartition("\n")[0]
+
+    def spawned(self, handles: Sequence[str]) -> str:
+        return f"=> {' '.join(handles)}\n"
+
+    def join(self, results: Sequence[Result]) -> str:
+        return "=> " + ", ".join(f"{result.handle}: {result.text}" for result in results) + "\n"
+
+    def answer(self, observation: str) -> str:
+        return observation
+
+
+async def test_a_thread_is_awaited_later(play) -> None:
+    roles = [
+        Role(
+            path="0", text="start count chairs|tell a story|look up =>\nmine = 'x'\nawait 2 =>\nawait =>\nprint(both)"
+        ),
+        Role(path="0.1", text="both = mine = 'bound in 0.1'\nprint('a story')"),
+        Role(path="0.*", text="both = 'bound below'\nprint('done')"),
+    ]
+    played = await play(roles, protocol=Later())
+    assert played.y("0").splitlines()[:2] == ["start count chairs|tell a story|look up => 0 1 2", ""]
+    assert [event.text for event in played.of("joined")] == ["=> 2: done\n", "=> 0: done, 1: a story\n"]
+    assert [(event.children, event.which) for event in played.of("awaiting")] == [
+        (("0.2",), "all"),
+        (("0.0", "0.1"), "all"),
+    ]
+    assert played.episode.answer == "bound in 0.1"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from later import Later
 from processes import thread
 
 from thread_cli import Config
@@ -78,6 +80,22 @@ async def test_pairs_are_what_the_model_was_sent_and_what_it_wrote(play) -> None
     told = threads_of(recording(), played.events, examples=True)
     assert {each.thread: pairs(each) for each in told} == model.pairs
     assert [each.thread for each in told] == ["0", "0.0", "0.0.0"]
+
+
+async def test_what_a_thread_reads_of_children_in_the_background_is_read_and_not_learned(play) -> None:
+    roles = [
+        Role(path="0", text="start a|b =>\nx = 1\nany =>\nprint('end')"),
+        Role(path="0.*", text="print('ok')"),
+    ]
+    model = Witness(roles)
+    played = await play(model, protocol=Later())
+    found = threads_of(replace(recording(), protocol=Later()), played.events, examples=True)
+    assert {found.thread: pairs(found) for found in found} == model.pairs
+    assert [segment.text for segment in found[0].segments if not segment.learned][1:] == [
+        "\nDo it.\n",
+        " 0 1\n",
+        " 0:ok\n",
+    ]
 
 
 async def test_without_examples_a_trajectory_begins_with_its_context(play) -> None:

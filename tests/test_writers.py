@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from rooms import Fork, Walls
 
 from thread_cli.contracts.errors import MalformedOutput, ModelError
 from thread_cli.contracts.model import Completion, Piece, Request
-from thread_cli.contracts.protocol import Act, Child, End, Spawn
+from thread_cli.contracts.protocol import Act, Await, Child, End, Spawn
 from thread_cli.contracts.writer import Course, Decided, Exchange, Feedback, Turn
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import ScriptedModel
@@ -53,6 +53,26 @@ class Follows:
         for turn in self.turns:
             self.told.append((yield turn))
         return self.last
+
+
+async def test_a_writer_spawns_in_the_background_and_awaits_what_it_has_spawned(play) -> None:
+    class Later(Fork):
+        def spawned(self, handles: Sequence[str]) -> str:
+            return f"=>{len(handles)} begun<=\n"
+
+    writer = Follows(
+        Decided("start", Spawn((Child(context="a"), Child(context="b")), waits=False)),
+        Decided("the second", Await(("1",))),
+        Decided("the rest", Await()),
+    )
+    played = await play(Written(writer, ScriptedModel(lambda request: f"print({request.thread!r})")), protocol=Later())
+    assert [(feedback.kind, feedback.text) for feedback in writer.told] == [
+        ("spawned", "0 1"),
+        ("joined", "0.1"),
+        ("joined", "0.0"),
+    ]
+    assert [result.handle for feedback in writer.told for result in feedback.results] == ["1", "0"]
+    assert played.y("0").startswith("start=>2 begun<=\nthe second=>")
 
 
 def no_model() -> ScriptedModel:

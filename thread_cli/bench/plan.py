@@ -26,6 +26,7 @@ from thread_cli.assembly.models import innermost
 from thread_cli.bench.suite import Part, Suite, Variant
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.protocol import Orphans
 from thread_cli.interpreters.variables import described
 from thread_cli.models.embedded import specialist_digest
 from thread_cli.record.folder import versions, without_none
@@ -214,6 +215,8 @@ def key_of(
 def prompt_hash(prompt: Prompt, keys: int) -> str:
     """What tells prompts apart: their text and their rules, as `Plan.keys` says."""
     rules = prompt.rules.model_dump(mode="json", exclude=_NOT_OF_THE_PROMPT)
+    if prompt.rules.orphans is Orphans.awaited:
+        del rules["orphans"]  # earlier versions knew no others
     return _digest([prompt.q, _told(type(prompt.rules), rules, keys)])[:16]
 
 

@@ -3,7 +3,7 @@
 Every text is told once, where it came to be: a thread's context when it starts, generated text when it was generated,
 what the engine appended when it was appended (only a ϕ that hands a parent's whole Y to its child repeats that Y in the
 child's context). A thread's token sequence Y is the concatenation of its `Generated.text`
-and of the `text` of its `Observed`, `Joined` and `Corrected` events, in order.
+and of the `text` of its `Observed`, `Joined`, `Spawned` and `Corrected` events, in order.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from thread_cli.contracts.errors import Boundary, Ending, Status
 from thread_cli.contracts.model import Local, StopReason
+from thread_cli.contracts.protocol import Which
 
 __all__ = [
     "Acted",
+    "Awaiting",
     "CodeRan",
     "Corrected",
     "EpisodeEnded",
@@ -165,10 +167,26 @@ class Observed(_Event):
 class Spawned(_Event):
     kind: Literal["spawned"] = "spawned"
     children: tuple[str, ...]
+    waits: bool = True
+    """False: the thread goes on at once, and has read `text`."""
+    text: str = ""
+    """What was appended to Y at once: the handles of children in the background."""
+
+
+class Awaiting(_Event):
+    """The thread waits for children in the background: until `joined` says which, or until it ends after all of them.
+
+    A child that could not be born, and has a handle, is named like any other.
+    """
+
+    kind: Literal["awaiting"] = "awaiting"
+    children: tuple[str, ...]
+    """Empty where it waits for any of all that it has not awaited yet."""
+    which: Which
 
 
 class Joined(_Event):
-    """All children ended, and their results were appended to the thread's Y as `text`."""
+    """The children ended, and their results were appended to the thread's Y as `text`."""
 
     kind: Literal["joined"] = "joined"
     children: tuple[str, ...]
@@ -215,7 +233,7 @@ class ThreadEnded(_Event):
     how: Ending | None = None
     """None in logs of earlier versions. What was `stopped` counts as `failed` too where an error ended the episode."""
     reason: str = ""
-    """Why a watcher pruned it."""
+    """Why a watcher pruned it, or why it was stopped where its parent ended first."""
 
 
 class EpisodeEnded(_Event):
@@ -238,6 +256,7 @@ Event = Annotated[
     | Acted
     | Observed
     | Spawned
+    | Awaiting
     | Joined
     | Corrected
     | Repaired

@@ -11,7 +11,7 @@ from operator import add
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from thread_cli.contracts.protocol import Move
     from thread_cli.contracts.writer import Turn
@@ -24,6 +24,7 @@ __all__ = [
     "Model",
     "Opens",
     "Piece",
+    "Recorded",
     "Request",
     "StopReason",
     "Streams",
@@ -232,6 +233,14 @@ class Streams(Protocol):
             asyncio.CancelledError: the call was cancelled before anything was spent.
         """
         ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A model that repeats a recorded episode, and knows what was decided by time in it."""
+
+    choices: Mapping[str, Sequence[str]]
+    """For each thread that waited for any one of several children, by path: the paths of those it came to, in order."""
 
 
 @runtime_checkable

@@ -6,7 +6,8 @@ The THREAD protocol spawns one child at a time; the engine takes a list, so that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, runtime_checkable
 from typing import Protocol as TypingProtocol
 
 from thread_cli.contracts.errors import Ending
@@ -16,7 +17,38 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.model import StopReason
 
-__all__ = ["Act", "Child", "End", "Move", "Protocol", "Result", "Segment", "Spawn"]
+__all__ = [
+    "Act",
+    "Await",
+    "Child",
+    "End",
+    "Handles",
+    "Move",
+    "Orphans",
+    "Protocol",
+    "Result",
+    "Segment",
+    "Spawn",
+    "Which",
+]
+
+Which = Literal["all", "any"]
+"""Whether a thread waits until all of its children have ended, or until one has."""
+
+
+class Orphans(StrEnum):
+    """What becomes of the children that are alive when their parent returns without having awaited them.
+
+    Where the parent fails, is pruned or is stopped, they are stopped, whatever the rule.
+    """
+
+    awaited = "awaited"
+    """The parent ends after them. Their results and names go nowhere."""
+    detached = "detached"
+    """They go on below the nearest ancestor that is alive, and the rule holds for them again when that one returns.
+    When the main thread returns, they are stopped."""
+    stopped = "stopped"
+    """They end with their parent, and with them all below them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +80,23 @@ class Spawn:
 
     lines: tuple[str | Child, ...]
     repaired: bool = False
+    waits: bool = True
+    """False: the thread goes on at once, and may await the children later. Its wire format has to have `Handles`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Wait for children in the background, those that were spawned by `Spawn(…, waits=False)`, and join their results.
+
+    The thread reads an error where a handle is unknown or was awaited already, or where there is nothing to await.
+    """
+
+    handles: tuple[str, ...] = ()
+    """Of the children; none: all that were not awaited yet. Results join in the order of spawning."""
+    which: Which = "all"
+    """With `any`, one child is joined, and the others can still be awaited: the one that ended first; of several that
+    had ended by then, the one that was spawned first."""
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +112,7 @@ class End:
     """The thread ends."""
 
 
-Move = Spawn | Act | End
+Move = Spawn | Await | Act | End
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +128,8 @@ class Result:
     how: Ending = Ending.returned
     y: str = ""
     """All that the child has written and read."""
+    handle: str = ""
+    """The child's handle, where it ran in the background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +168,18 @@ class Protocol(TypingProtocol):
 
     def answer(self, observation: str) -> str:
         """The text appended to Y once an action was answered."""
+        ...
+
+
+@runtime_checkable
+class Handles(TypingProtocol):
+    """A wire format whose threads may have children in the background, besides what `Protocol` says."""
+
+    def spawned(self, handles: Sequence[str]) -> str:
+        """The text appended to Y once children were started that the thread does not wait for.
+
+        A handle is the place of a child among all children of its parent, from 0, in decimal digits: the last part of
+        the child's path. It never changes. A child that could not be born has one too, and awaiting it gives the
+        account of why. `handles` are in the order of `Spawn.lines`.
+        """
         ...

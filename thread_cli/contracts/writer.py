@@ -19,11 +19,11 @@ __all__ = ["Course", "Decided", "Exchange", "Feedback", "Turn", "Writer"]
 class Feedback:
     """What a thread reads after it has listened.
 
-    `observed`: the environment's answer. `joined`: results of children. `corrected`: the engine's error, in place of
-    either.
+    `observed`: the environment's answer. `joined`: results of children. `spawned`: the handles of children in the
+    background, separated by spaces. `corrected`: the engine's error, in place of any of these.
     """
 
-    kind: Literal["observed", "joined", "corrected"]
+    kind: Literal["observed", "joined", "spawned", "corrected"]
     text: str
     """What it reads, without what the wire format puts around it; several results stand on lines of their own."""
     results: tuple[Result, ...] = ()

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from thread_cli.contracts.errors import Ending
 from thread_cli.contracts.events import (
+    Awaiting,
     CodeRan,
     Corrected,
     EpisodeEnded,
@@ -21,7 +22,7 @@ from thread_cli.contracts.events import (
 )
 from thread_cli.display.base import Display, LineWriter
 from thread_cli.display.render import render_footer
-from thread_cli.display.state import TreeState
+from thread_cli.display.state import TreeState, waits_for
 from thread_cli.display.text import clean, cut, headline
 
 __all__ = ["PlainDisplay"]
@@ -72,6 +73,8 @@ class PlainDisplay(Display):
                 return f"= {how}" if event.result is None else f"= {how}: {event.result}"
             case ThreadEnded():
                 return f"= {event.result or ''}"
+            case Awaiting():
+                return f"< {waits_for(event)}"
             case Joined() if len(event.children) > 1:
                 return f"< joined {len(event.children):,} threads"
             case _:

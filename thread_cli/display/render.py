@@ -287,12 +287,14 @@ def _thread_line(row: ThreadRow, width: int, now: float | None, glyphs: Glyphs) 
 
 
 def _detail(thread: ThreadState, cells: int, glyphs: Glyphs) -> Text | None:
-    """What a thread did last, or what it ended with."""
+    """What a thread did last, whom it waits for, or what it ended with."""
     if thread.phase in {Phase.failed, Phase.stopped}:
         how = "pruned" if thread.how is Ending.pruned else str(thread.phase)
         why = thread.failure or thread.reason
         words = f"{how}: {why}" if why else how
         return Text(_safe(words, cells, glyphs), "not dim red" if thread.failure else "not dim")
+    if thread.phase is Phase.waiting and thread.awaits:
+        return Text(_safe(thread.awaits, cells, glyphs), "not dim blue")
     if thread.action is not None:
         seen = "" if thread.observation is None else _safe(thread.observation, cells, glyphs)
         room = max(cells - cell_len(seen) - 4, cells * 11 // 20) if seen else cells

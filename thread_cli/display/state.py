@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from thread_cli.contracts.errors import Ending
 from thread_cli.contracts.events import (
     Acted,
+    Awaiting,
     CodeRan,
     Corrected,
     EpisodeEnded,
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.errors import Status
 
-__all__ = ["Phase", "ThreadState", "TreeState", "ended_as"]
+__all__ = ["Phase", "ThreadState", "TreeState", "ended_as", "waits_for"]
+
+_NAMED = 8
+"""How many threads are told by name."""
 
 
 class Phase(StrEnum):
@@ -57,6 +61,15 @@ class Phase(StrEnum):
     @property
     def ended(self) -> bool:
         return self in {Phase.done, Phase.failed, Phase.stopped}
+
+
+def waits_for(event: Awaiting) -> str:
+    """Whom a thread waits for, in words."""
+    if len(event.children) == 1:
+        return f"waits for {event.children[0]}"
+    many = "its threads" if not event.children else f"{len(event.children):,} threads"
+    named = ", ".join(event.children) if 0 < len(event.children) <= _NAMED else many
+    return f"waits for {event.which} of {named}"
 
 
 def ended_as(event: ThreadEnded) -> Phase:
@@ -85,6 +98,8 @@ class ThreadState:
     observation: str | None = None
     line: str = ""
     spawn_line: str | None = None
+    awaits: str = ""
+    """Which children in the background it waits for, in words."""
     generated_tokens: int = 0
     ended: float | None = None
     result: str | None = None
@@ -185,8 +200,14 @@ class TreeState:
                 self._enter(thread, Phase.generating)
             case Spawned():
                 thread.spawn_line = thread.line
+                if event.waits:
+                    self._enter(thread, Phase.waiting)
+            case Awaiting():
+                alive = tuple(path for path in event.children if self._alive(path))
+                thread.awaits = waits_for(event.model_copy(update={"children": alive or event.children}))
                 self._enter(thread, Phase.waiting)
             case Joined():
+                thread.awaits = ""
                 self._enter(thread, Phase.generating)
             case Corrected():
                 thread.error = event.text
@@ -244,6 +265,9 @@ class TreeState:
             self.local = (self.local or Local()) + event.local
         self._priced = self._priced and event.cost is not None
         self.cost = (self.cost or 0.0) + (event.cost or 0.0) if self._priced else None
+
+    def _alive(self, path: str) -> bool:
+        return path in self.threads and not self.threads[path].phase.ended
 
     def _look(self, event: Observed) -> None:
         if event.view.strip():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.text import Text
 
 from thread_cli.contracts.events import (
+    Awaiting,
     CodeRan,
     Corrected,
     Event,
@@ -14,12 +15,13 @@ from thread_cli.contracts.events import (
     Generated,
     Joined,
     Observed,
+    Spawned,
     ThreadEnded,
     ThreadStarted,
 )
 from thread_cli.display.layout import UNICODE, Glyphs
 from thread_cli.display.render import PHASE_STYLES
-from thread_cli.display.state import Phase, ended_as
+from thread_cli.display.state import Phase, ended_as, waits_for
 from thread_cli.display.text import clean, clean_lines
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def part_of(event: Event) -> tuple[Hand, str] | None:
     match event:
         case Generated():
             return "model", event.text
-        case Observed() | Joined() | Corrected():
+        case Observed() | Joined() | Corrected() | Spawned(waits=False):
             return "engine", event.text
         case CodeRan(error=str(error)):
             return "wrong", error
@@ -72,6 +74,8 @@ def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICOD
                 transcript.note("Y", "bold")
             case Failed():
                 transcript.note(f"! {event.boundary}: {event.failure}: {clean(event.message)}", "bold red")
+            case Awaiting():
+                transcript.note(f"{glyphs.phases[Phase.waiting]} {waits_for(event)}", PHASE_STYLES[Phase.waiting])
             case ThreadEnded():
                 phase = ended_as(event)
                 result = "nothing" if event.result is None else clean(event.result)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from thread_cli.contracts.environment import Step
 from thread_cli.contracts.errors import (
-    ChildFailed,
     Ending,
     MalformedOutput,
     ModelError,
@@ -28,7 +27,6 @@ from thread_cli.contracts.events import (
     Corrected,
     EpisodeStarted,
     Generating,
-    Joined,
     Observed,
     Repaired,
 )
@@ -37,10 +35,11 @@ from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.contracts.writer import Feedback
+from thread_cli.engine.background import Background
 from thread_cli.engine.boundary import blaming, go_on
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
-from thread_cli.engine.joining import joined, said
+from thread_cli.engine.joining import join, joined, lines_of, refuse_failed, said
 from thread_cli.engine.limits import before, time_is_up
 from thread_cli.engine.stage import EpisodeOver, Stage, as_read
 from thread_cli.engine.unfinished import refuse_cut_off, refuse_reasoning
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.limits import Budgets
     from thread_cli.contracts.model import Completion, Model
-    from thread_cli.contracts.protocol import Child, Protocol
+    from thread_cli.contracts.protocol import Await, Child, Protocol
     from thread_cli.contracts.watcher import Watcher
     from thread_cli.engine.thread import Thread
     from thread_cli.protocols.prompt import Prompt
@@ -136,7 +135,10 @@ class Executor:
             protocol=self._protocol,
             limits=self._limits,
             child_limits=self._child_limits,
+            orphans=self._prompt.rules.orphans,
         )
+        abort = self._on_failure == "abort"
+        self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
         self._watching.begin(self._family)
         self._stage = Stage(self._environment)
         root = self._family.root()
@@ -205,11 +207,13 @@ class Executor:
             except MalformedOutput as failure:
                 self._correct(thread, written.text, failure.message)
 
-    async def _carry_out(self, thread: Thread, written: str, move: Spawn | Act) -> None:
-        if isinstance(move, Spawn):
+    async def _carry_out(self, thread: Thread, written: str, move: Spawn | Await | Act) -> None:
+        if isinstance(move, Act):
+            await self._act(thread, written, move.line)
+        elif isinstance(move, Spawn) and move.waits:
             await self._spawn(thread, written, move.lines)
         else:
-            await self._act(thread, written, move.line)
+            await self._background.carry_out(thread, written, move)
 
     async def _generate(self, thread: Thread) -> Completion:
         """One call of the model, appended to the thread's Y."""
@@ -303,13 +307,8 @@ class Executor:
         carried = [thread.names.substitute(said(line)) for line in lines]
         step = thread.step(written, *carried, repeats=self._limits.repeats)
         born, results = await self._fork(thread, lines)
-        children = [child for child in born if child is not None]
-        thread.names.join(child.names for child in children)
-        text, segments = joined(thread.protocol.join(results), [child and child.path for child in born])
-        thread.read(written, text, Feedback("joined", "\n".join(result.text for result in results), tuple(results)))
-        paths = tuple(child.path for child in children)
-        self._recorder.emit(Joined, thread, children=paths, text=text, segments=segments)
-        thread.stepped(step, text)
+        paths = [None if isinstance(child, Result) else child.path for child in born]
+        thread.stepped(step, join(self._recorder, thread, written, [*zip(born, results, paths, strict=True)]))
 
     async def _act(self, thread: Thread, written: str, line: str) -> None:
         """Carry out an action, and append the observation."""
@@ -368,13 +367,12 @@ class Executor:
 
     # --- steps of a thread, in more detail
 
-    def _code_failed(self, thread: Thread, written: str, move: Spawn | Act) -> bool:
+    def _code_failed(self, thread: Thread, written: str, move: Spawn | Await | Act) -> bool:
         """Answer a move with an error, where code before it failed that it may have needed."""
         if self._prompt.rules.code_errors == "hide":
             return False
-        lines = [said(line) for line in move.lines] if isinstance(move, Spawn) else [move.line]
         computes = isinstance(move, Act) and self._prompt.rules.actions == "code"
-        unbound = [] if computes else [name for line in lines for name in thread.names.unbound(line)]
+        unbound = [] if computes else [name for line in lines_of(move) for name in thread.names.unbound(line)]
         if thread.error is None and not unbound:
             return False
         self._correct(thread, written, thread.error or f"NameError: name {unbound[0]!r} is not defined")
@@ -389,16 +387,14 @@ class Executor:
         self._recorder.emit(Corrected, thread, text=text)
         thread.stepped(step, text)
 
-    async def _fork(self, thread: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
+    async def _fork(self, thread: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | Result], list[Result]]:
         """Children, run to their ends; with `retry`, a failed only child gets a second try."""
         retry = self._on_failure == "retry" and len(lines) == 1
         rewind = await self._stage.checkpoint(thread.deadline) if retry else None
         children, results = await self._family.fork(thread, lines)
-        if rewind and children[0] is not None and results[0].how is Ending.failed:
+        if rewind and not isinstance(children[0], Result) and results[0].how is Ending.failed:
             await rewind()
             children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
-            for result in results:
-                if result.how is Ending.failed:
-                    raise ChildFailed(result.text)
+            refuse_failed(results)
         return children, results

@@ -1,7 +1,8 @@
 """The threads of one episode: how they are born, run and end.
 
 Every thread is an asyncio task of its own, and a parent waits for its children on futures. So depth costs no stack, and
-stopping an episode is cancelling its tasks one by one, whatever they wait for.
+stopping an episode is cancelling its tasks one by one, whatever they wait for. Below a thread that has ended nothing is
+alive but children that were detached to the next one above.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
-from thread_cli.contracts.events import Spawned, ThreadEnded, ThreadStarted
-from thread_cli.contracts.protocol import Child, Result
+from thread_cli.contracts.events import Awaiting, Spawned, ThreadEnded, ThreadStarted
+from thread_cli.contracts.protocol import Child, Orphans, Result
+from thread_cli.contracts.writer import Feedback
 from thread_cli.engine.boundary import asked_to_stop, go_on
 from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import EPISODE, Budget, Deadline
@@ -41,6 +43,7 @@ class Family:
         protocol: the wire format of the main thread.
         limits: of the episode.
         child_limits: what each child with all below it may spend.
+        orphans: what becomes of children that are alive when their parent returns.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Family:
         protocol: Protocol,
         limits: Limits,
         child_limits: ChildLimits | None,
+        orphans: Orphans = Orphans.awaited,
     ) -> None:
         self._recorder = recorder
         self._course = course
@@ -61,6 +65,7 @@ class Family:
         self._protocol = protocol
         self._limits = limits
         self._child_limits = child_limits
+        self._orphans = orphans
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._live: dict[str, Thread] = {}
         self._stopping = False
@@ -103,18 +108,50 @@ class Family:
         self._tasks[thread.path] = task
         task.add_done_callback(lambda _: self._tasks.pop(thread.path, None))
 
-    async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
-        """Children run to their ends: for each, the thread, None where it could not be born; and its result."""
-        wanted = [Child(line) if isinstance(line, str) else line for line in lines]
-        born = [self._child(parent, child, place, len(lines)) for place, child in enumerate(wanted)]
+    async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | Result], list[Result]]:
+        """Children run to their ends: for each, the thread, or why it could not be born; and its result."""
+        born, _ = self.spawn(parent, lines)
+        return born, await self.results(parent, born)
+
+    def spawn(
+        self,
+        parent: Thread,
+        lines: Sequence[str | Child],
+        written: str = "",
+        *,
+        told: Callable[[Sequence[str]], str] | None = None,
+    ) -> tuple[list[Thread | Result], str]:
+        """Children are born and begin: for each, the thread, or the account of why it could not be born.
+
+        `told` is for children in the background: it makes of their handles the text that the parent reads at once,
+        behind what it has `written` until it listened; this text is returned too. Each of them has a place among its
+        siblings then, whether or not it was born.
+        """
+        born: list[Thread | Result] = []
+        handles: list[str] = []
+        for place, line in enumerate(lines):
+            child = self._child(parent, Child(line) if isinstance(line, str) else line, place, len(lines))
+            born.append(child)
+            parent.children += told is not None and isinstance(child, Result)
+            handles.append(str(parent.children - 1))
+        text = plain(told(handles)) if told else ""
         children = [child for child in born if isinstance(child, Thread)]
-        self._recorder.emit(Spawned, parent, children=tuple(child.path for child in children))
+        paths = tuple(child.path for child in children)
+        self._recorder.emit(Spawned, parent, children=paths, waits=told is None, text=text)
+        if told:
+            parent.read(written, text, Feedback("spawned", " ".join(handles)))
+            parent.background.update(zip(handles, born, strict=True))
         for child in children:
             child.cause = parent.cause
             self.start(child)
-        results = [child if isinstance(child, Result) else await child.ended for child in born]
-        parent.cause = max((child.cause or 0 for child in children), default=parent.cause)
-        return [child if isinstance(child, Thread) else None for child in born], results
+        return born, text
+
+    async def results(self, parent: Thread, children: Sequence[Thread | Result]) -> list[Result]:
+        """The results of children, once all have ended. What their parent does next was caused by the last of them."""
+        results = [child if isinstance(child, Result) else await child.ended for child in children]
+        causes = [child.cause or 0 for child in children if isinstance(child, Thread)]
+        parent.cause = max([parent.cause or 0, *causes])
+        return results
 
     def finish(self, outcome: Result | BaseException | None) -> None:
         """End the episode: with the main thread's result, by the environment (None), or by an error."""
@@ -224,6 +261,8 @@ class Family:
         thread.begun = True
         try:
             result = await self._course(thread) if thread.how is None else Result("")
+            if (thread.alive or thread.background) and thread.how is None:
+                await self._leave(thread)
         except asyncio.CancelledError:
             if thread.how is None or self._stopping:
                 raise
@@ -235,32 +274,62 @@ class Family:
                 self._recorder.failed(thread, failure)
                 raise
             result = self._failed(thread, failure)
+            await self._stop_below(thread, "its parent failed")
         if thread.how is not None:
             result = await self._ended_from_outside(thread, thread.how)
         del self._live[thread.path]
+        thread.background.clear()
         self._recorder.emit(
             ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
         )
         result = Result(result.text, result.failed, result.how, thread.y)
-        if thread.parent is not None:
-            del thread.parent.alive[thread.path]
-        if thread.parent is None:
+        above = self._above(thread)
+        if above is None:
             self.finish(result)
-        elif not thread.ended.done():
+            return
+        del above.alive[thread.path]
+        if not thread.ended.done():
             thread.ended.set_result(result)
+
+    async def _leave(self, thread: Thread) -> None:
+        """Carry out the rule for the children that are alive when a thread returns."""
+        above = self._above(thread)
+        if self._orphans is Orphans.awaited:
+            # All that it has not awaited are told: which of them have ended by now is a matter of time.
+            left = [child for child in thread.background.values() if isinstance(child, Thread)]
+            if left:
+                self._recorder.emit(Awaiting, thread, children=tuple(child.path for child in left), which="all")
+                await self.results(thread, left)
+        elif self._orphans is Orphans.detached and above is not None:
+            above.alive |= thread.alive
+            thread.alive = {}
+        else:
+            await self._stop_below(thread, "its parent returned")
+
+    def _above(self, thread: Thread) -> Thread | None:
+        """The nearest thread above that is alive: the parent, but for a thread that was detached."""
+        above = thread.parent
+        while above is not None and above.path not in self._live:
+            above = above.parent
+        return above
 
     async def _ended_from_outside(self, thread: Thread, how: Ending) -> Result:
         """Stop all below a thread that was pruned or stopped; then what its parent reads."""
+        await self._stop_below(thread)
+        so_far = self._so_far(thread)
+        why = f"{how}: {thread.reason}" if thread.reason else str(how)
+        return Result(plain(f"error: {why}{f'. So far: {so_far}' if so_far else ''}"), failed=True, how=how)
+
+    async def _stop_below(self, thread: Thread, reason: str = "") -> None:
+        """Stop all below a thread, and wait until it has ended."""
         for child in [*thread.alive.values()]:
-            child.how = child.how or Ending.stopped
+            if child.how is None:
+                child.how, child.reason = Ending.stopped, reason
             self._interrupt(child)
         while tasks := [self._tasks[path] for path in thread.alive if path in self._tasks]:
             go_on(stopping=self._stopping)
             with suppress(asyncio.CancelledError):  # it ends after what is below it, unless the episode ends
                 await asyncio.wait(tasks)
-        so_far = self._so_far(thread)
-        why = f"{how}: {thread.reason}" if thread.reason else str(how)
-        return Result(plain(f"error: {why}{f'. So far: {so_far}' if so_far else ''}"), failed=True, how=how)
 
     def _interrupt(self, thread: Thread) -> None:
         task = self._tasks.get(thread.path)

@@ -1,20 +1,61 @@
-"""What children are spawned with, and the text in which their results join."""
+"""What children are spawned with, and how their results join."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from thread_cli.contracts.errors import ChildFailed, Ending
+from thread_cli.contracts.events import Joined
+from thread_cli.contracts.protocol import Act, Result, Spawn
+from thread_cli.contracts.writer import Feedback
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from thread_cli.contracts.protocol import Child, Segment
+    from thread_cli.contracts.protocol import Await, Child, Segment
+    from thread_cli.engine.episode import Recorder
+    from thread_cli.engine.thread import Thread
 
-__all__ = ["joined", "said"]
+__all__ = ["join", "joined", "lines_of", "refuse_failed", "said"]
 
 
 def said(line: str | Child) -> str:
     """What a parent wrote to spawn a child."""
     return line if isinstance(line, str) else line.line
+
+
+def lines_of(move: Spawn | Await | Act) -> list[str]:
+    """The lines that a move carries out."""
+    if isinstance(move, Spawn):
+        return [said(line) for line in move.lines]
+    return [move.line] if isinstance(move, Act) else []
+
+
+def refuse_failed(results: Iterable[Result]) -> None:
+    """Raises ChildFailed where one of the children has failed."""
+    for result in results:
+        if result.how is Ending.failed:
+            raise ChildFailed(result.text)
+
+
+def join(
+    recorder: Recorder,
+    thread: Thread,
+    written: str,
+    joining: Sequence[tuple[Thread | Result, Result, str | None]],
+) -> str:
+    """Merge the names of children into those of their parent, and append their results to its Y; returns the text.
+
+    `written` is what the parent wrote until it listened. For each child, `joining` has the thread, or the account of
+    why it could not be born; its result; and its path, where it has one.
+    """
+    thread.names.join(child.names for child, _, _ in joining if not isinstance(child, Result))
+    results = [result for _, result, _ in joining]
+    text, segments = joined(thread.protocol.join(results), [path for _, _, path in joining])
+    thread.read(written, text, Feedback("joined", "\n".join(result.text for result in results), tuple(results)))
+    born = tuple(path for _, _, path in joining if path is not None)
+    recorder.emit(Joined, thread, children=born, text=text, segments=segments)
+    return text
 
 
 def joined(

@@ -1,10 +1,12 @@
 """The variables of one thread, and how they travel.
 
 A child starts with a copy of its parent's names. At a join, the children's names fill in those that the parent has not
-bound itself, in spawn order; names that the parent's own code bound keep the parent's values.
+bound itself, in spawn order; names that the parent's own code bound keep the parent's values, also those that it bound
+while a child in the background ran.
 
 The engine's own names (`task`, `observation`) are known to every thread. Code may bind them like any other name, for
 the rest of its own thread; neither its children nor its parent ever see such a value, only what the engine last told.
+What a parent was told itself while a child ran stays.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ _LONGEST_TEXT = 50_000  # characters
 class Namespace:
     """Names and values of one thread."""
 
-    __slots__ = ("_changed", "_news", "_own", "_told", "values")
+    __slots__ = ("_changed", "_news", "_own", "_since", "_tellings", "_told", "values")
 
-    def __init__(self, values: Mapping[str, Any] | None = None, told: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, values: Mapping[str, Any] | None = None, told: Mapping[str, Any] | None = None, since: int = 0
+    ) -> None:
         self._told: dict[str, Any] = dict(told or {})
         """What the engine says, whatever the thread's code has made of it."""
         self.values = Names(values, values.kept if isinstance(values, Names) else None)
@@ -42,10 +46,14 @@ class Namespace:
         """Bound by code, here or below: what the parent gets at the join."""
         self._news: dict[str, None] = {}
         """Told by the engine, here or below."""
+        self._tellings = 0
+        """How often the engine has told this thread something."""
+        self._since = since
+        """How often it had told its parent something when this thread began."""
 
     def child(self) -> Namespace:
         """A child's namespace: a copy, of which nothing is the child's own yet."""
-        return Namespace(self.values, self._told)
+        return Namespace(self.values, self._told, self._tellings)
 
     def bind(self, names: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
         """Take over what the thread's own code bound, and which names it deleted."""
@@ -63,6 +71,7 @@ class Namespace:
         self._told[name] = value
         self._put(name, value)
         self._news[name] = None
+        self._tellings += 1
 
     def told(self, name: str) -> Any:
         """What the engine last told under a name; None where it has told nothing."""
@@ -76,7 +85,7 @@ class Namespace:
                     self._adopt(name, child.values[name])
                     if name in child.values.kept:
                         self.values.kept[name] = child.values.kept[name]
-            for name in child._news:
+            for name in child._news if child._since == self._tellings else ():
                 self._told[name] = child._told[name]
                 self._news[name] = None
                 if name not in self._own:

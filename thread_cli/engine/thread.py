@@ -54,7 +54,10 @@ class Thread:
     begun: bool = False
     """Whether it runs; until then it is enough to say how it ends."""
     alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
-    """Its children that have not ended."""
+    """Its children that have not ended, and those detached to it."""
+    background: dict[str, Thread | Result | None] = field(default_factory=dict[str, "Thread | Result | None"])
+    """Its children in the background by handle, in the order of spawning: the account of why, where one could not be
+    born; None once it was awaited."""
     cause: int | None = None
     """`n` of the thread's newest event."""
     children: int = 0

@@ -20,6 +20,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.protocol import Orphans
 from thread_cli.protocols.code import parse
 from thread_cli.protocols.context import phi, psi
 from thread_cli.protocols.thread import CLOSE, LISTEN, ThreadProtocol
@@ -100,6 +101,8 @@ class Rules(BaseModel):
     """Python that runs before the main thread begins; it finds `task`, and all threads know what it binds."""
     chat: Literal["text", "turns"] = "text"
     """What a server that knows chat alone is told: a text to be continued, or a conversation with its examples."""
+    orphans: Orphans = Orphans.awaited
+    """What becomes of children that are alive when their parent returns: `awaited`, `detached` or `stopped`."""
     observation: ObservationRules = Field(default_factory=ObservationRules)
 
 

@@ -1,7 +1,8 @@
 """The critical path of an episode, from the graph of its events: the tokens that no parallelism could spare.
 
 Each thread has a clock, the tokens generated one after the other up to where it is. A child's begins where its parent's
-stood when it was spawned; a thread that joins children goes on no earlier than the last of them ended.
+stood when it was spawned, and moves no clock but its own until somebody waits for it; a thread that joins children goes
+on no earlier than the last of them ended, and one that ends after children that it has not joined ends no earlier.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.events import Generated, Joined, Spawned, ThreadEnded, ThreadStarted
+from thread_cli.contracts.errors import Ending
+from thread_cli.contracts.events import Awaiting, Generated, Joined, Spawned, ThreadEnded, ThreadStarted
 
 if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
@@ -25,6 +27,8 @@ class CriticalPath:
         self._clocks = defaultdict[str, int](int)
         self._ends: dict[int, int] = {}
         """The clock at the end of each thread, by the number of that event."""
+        self._awaited: dict[str, tuple[str, ...]] = {}
+        """For each thread that waits for children in the background, those."""
 
     def add(self, event: Event) -> None:
         """Take in one more event, in order."""
@@ -38,9 +42,14 @@ class CriticalPath:
             case Spawned():
                 # A child that is tried once more begins where the first try has ended.
                 clocks[event.thread] = max(clocks[event.thread], self._ends.get(event.cause or 0, 0))
+            case Awaiting():
+                self._awaited[event.thread] = event.children
             case Joined():
+                self._awaited.pop(event.thread, None)
                 clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in event.children), 0)
             case ThreadEnded():
+                left = self._awaited.pop(event.thread, ()) if event.how is Ending.returned else ()
+                clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in left), 0)
                 self._ends[event.n] = clocks[event.thread]
             case _:
                 pass

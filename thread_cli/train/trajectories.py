@@ -157,13 +157,13 @@ class _Thread:
                 self._written, self._repaired, self._listens = event, False, event.stop == "listen"
             case Repaired():
                 self._repaired = self.malformed = True
-            case Acted() | Spawned():
-                self._listens = True
-            case Observed() | Joined() | Corrected():
+            case Observed() | Joined() | Corrected() | Spawned(waits=False):
                 self._listens = True
                 self.malformed |= isinstance(event, Corrected)
                 self._write(learned=not (self._repaired or isinstance(event, Corrected)))
                 self._segments.append(Segment(event.text.removeprefix(LISTEN), learned=False))
+            case Acted() | Spawned():
+                self._listens = True
             case ThreadEnded():
                 if event.failed:
                     self.wrong = "failed"

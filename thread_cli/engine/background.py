@@ -1,0 +1,126 @@
+"""Children in the background: spawned without waiting, and awaited later by their handles, one, any or all.
+
+Which child an `any` comes to depends on time. It is recorded, and a model that repeats a recorded episode says it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from thread_cli.contracts.errors import ChildFailed, Ending, MalformedOutput, UserError
+from thread_cli.contracts.events import Awaiting
+from thread_cli.contracts.model import Recorded
+from thread_cli.contracts.protocol import Handles, Result, Spawn
+from thread_cli.engine.joining import join, refuse_failed, said
+from thread_cli.engine.thread import Thread
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from thread_cli.contracts.limits import Limits
+    from thread_cli.contracts.model import Model
+    from thread_cli.contracts.protocol import Await, Child
+    from thread_cli.engine.episode import Recorder
+    from thread_cli.engine.family import Family
+
+__all__ = ["Background"]
+
+
+class Background:
+    """Spawns and awaits the background children of one episode.
+
+    Args:
+        recorder: is told who waits for whom, and what was joined.
+        family: the threads of the episode.
+        model: the episode's; one that repeats a recorded episode decides what an `any` comes to.
+        limits: of the episode.
+        abort: the episode ends as soon as a child fails, whether or not anybody awaits it.
+    """
+
+    def __init__(self, recorder: Recorder, family: Family, model: Model, limits: Limits, *, abort: bool) -> None:
+        self._recorder = recorder
+        self._family = family
+        self._limits = limits
+        self._abort = abort
+        recorded: Mapping[str, Sequence[str]] = model.choices if isinstance(model, Recorded) else {}
+        self._choices = {thread: iter(children) for thread, children in recorded.items()}
+
+    async def carry_out(self, thread: Thread, written: str, move: Spawn | Await) -> None:
+        """Carry out a move, and append what the thread reads next.
+
+        Raises:
+            MalformedOutput: there is no such child to await.
+            Repetition: the thread takes the same step again and again.
+            ChildFailed: a child failed, and that ends the episode.
+            UserError: the wire format cannot name children in the background.
+        """
+        if isinstance(move, Spawn):
+            self._spawn(thread, written, move.lines)
+        else:
+            await self._await(thread, written, move)
+
+    def _spawn(self, thread: Thread, written: str, lines: Sequence[str | Child]) -> None:
+        protocol = thread.protocol
+        if not isinstance(protocol, Handles):
+            name = type(protocol).__name__
+            raise UserError(f"the wire format {name} cannot spawn without waiting: it has no method `spawned`")
+        carried = [thread.names.substitute(said(line)) for line in lines]
+        step = thread.step(written, *carried, repeats=self._limits.repeats)
+        born, text = self._family.spawn(thread, lines, written, told=protocol.spawned)
+        for child in born:
+            if self._abort and isinstance(child, Thread):
+                child.ended.add_done_callback(self._heed)
+        if self._abort:
+            refuse_failed(child for child in born if isinstance(child, Result))
+        thread.stepped(step, text)
+
+    async def _await(self, thread: Thread, written: str, move: Await) -> None:
+        asked = _asked(thread, move.handles)
+        step = thread.step(written, move.which, *asked, repeats=self._limits.repeats)
+        # A thread may wait for any of many again and again: the log is not to grow with the square of their number.
+        told = asked if move.handles or move.which == "all" else ()
+        paths = tuple(f"{thread.path}.{handle}" for handle in told)
+        self._recorder.emit(Awaiting, thread, children=paths, which=move.which)
+        chosen = [await self._first(thread, asked)] if move.which == "any" else [*asked]
+        children = [asked[handle] for handle in chosen]
+        results = await self._family.results(thread, children)
+        if self._abort:
+            refuse_failed(results)
+        thread.background.update(dict.fromkeys(chosen))
+        results = [replace(result, handle=handle) for handle, result in zip(chosen, results, strict=True)]
+        paths = [f"{thread.path}.{handle}" for handle in chosen]
+        thread.stepped(step, join(self._recorder, thread, written, [*zip(children, results, paths, strict=True)]))
+
+    async def _first(self, thread: Thread, asked: dict[str, Thread | Result]) -> str:
+        """The handle of the child that ended first, or that did when the episode was recorded."""
+        recorded = next(self._choices.get(thread.path, iter(())), "").rpartition(".")[2]
+        if recorded in asked:
+            return recorded
+        while True:
+            for handle, child in asked.items():
+                if isinstance(child, Result) or child.ended.done():
+                    return handle
+            ends = [child.ended for child in asked.values() if isinstance(child, Thread)]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+
+    def _heed(self, ended: asyncio.Future[Result]) -> None:
+        """End the episode where a child has failed."""
+        if not ended.cancelled() and ended.result().how is Ending.failed:
+            self._family.finish(ChildFailed(ended.result().text))
+
+
+def _asked(thread: Thread, handles: Sequence[str]) -> dict[str, Thread | Result]:
+    """The children that a thread asks for, in the order of spawning; raises MalformedOutput where there are none."""
+    background = thread.background
+    for handle in handles:
+        if handle not in background:
+            raise MalformedOutput(f"there is no thread {handle!r} to await")
+        if background[handle] is None:
+            raise MalformedOutput(f"thread {handle!r} was awaited already")
+    wanted = set(handles or background)
+    asked = {handle: child for handle, child in background.items() if child is not None and handle in wanted}
+    if not asked:
+        raise MalformedOutput("there is no thread left to be awaited")
+    return asked
