@@ -34,6 +34,7 @@ __all__ = [
     "ThreadEnded",
     "ThreadStarted",
     "Totals",
+    "json_of",
     "parse_event",
 ]
 
@@ -249,6 +250,11 @@ Sink = Callable[[Event], None]
 """A consumer of the stream. It is called in order, on the engine's event loop, and must return quickly."""
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def json_of(event: Event) -> bytes:
+    """The JSON of an event, in UTF-8, on one line: as `model_dump_json` makes it, which takes twice as long."""
+    return event.__pydantic_serializer__.to_json(event)
 
 
 def parse_event(line: str | bytes) -> Event:

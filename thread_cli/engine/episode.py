@@ -57,14 +57,16 @@ class Recorder:
 
     def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> None:
         """Emit an event of `thread`; it is the cause of the thread's next event."""
-        event: Event = kind(
-            episode=self._episode,
-            n=self._n,
-            thread=thread.path,
-            parent=thread.parent.path if thread.parent else None,
-            cause=thread.cause,
-            time=round(time.monotonic() - self._began, 6),
-            **fields,
+        event = kind.model_validate(
+            {
+                "episode": self._episode,
+                "n": self._n,
+                "thread": thread.path,
+                "parent": thread.parent.path if thread.parent else None,
+                "cause": thread.cause,
+                "time": round(time.monotonic() - self._began, 6),
+                **fields,
+            }
         )
         self._sums.add(event)
         thread.cause = self._n

@@ -63,6 +63,8 @@ class Family:
         self._child_limits = child_limits
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._live: dict[str, Thread] = {}
+        self._contexts: set[int] = set()
+        """Hashes of the contexts of all threads so far: whose is new, no ancestor has."""
         self._stopping = False
         self.stopped_because = ""
         """Why a watcher ended the episode."""
@@ -89,6 +91,7 @@ class Family:
     def start(self, thread: Thread) -> None:
         """Let a thread run."""
         self._live[thread.path] = thread
+        self._contexts.add(hash(thread.context))
         if thread.parent is not None:
             thread.parent.alive[thread.path] = thread
         self._recorder.emit(
@@ -178,7 +181,8 @@ class Family:
             context = wanted.context
             if context is None:
                 context = self._phi(parent, wanted.line) if wanted.line or not wanted.inherits else ""
-            if not wanted.inherits and parent.ancestors_with(context) >= self._limits.repeats:
+            known = not wanted.inherits and hash(context) in self._contexts
+            if known and parent.ancestors_with(context) >= self._limits.repeats:
                 raise EndlessSpawning("this thread's ancestors already work on exactly this")
         except ThreadFailure as failure:
             return self._failed(parent, failure)

@@ -10,15 +10,12 @@ the levels that may still come, so that a hung child always leaves its parent ti
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import LimitReached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
-
     from thread_cli.contracts.limits import Budgets, ChildLimits
     from thread_cli.contracts.model import Usage
 
@@ -36,17 +33,20 @@ _COUNTED: Final = {
     "working_time": "seconds of work",
 }
 _DIVISIBLE: Final = ("cost", "working_time")
+_BOUNDLESS: Final = (float("inf"), float("inf"), EPISODE)
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
 
 class Budget:
     """What one thread and those below it have spent and may spend. `owner` is the thread's path, or `episode`."""
 
-    __slots__ = ("_caps", "_parent", "_spent", "owner")
+    __slots__ = ("_capped", "_caps", "_parent", "_spent", "owner")
 
     def __init__(self, limits: Budgets, parent: Budget | None = None, owner: str = EPISODE) -> None:
         self._caps: dict[str, float] = {kind: cap for kind in _COUNTED if (cap := getattr(limits, kind)) is not None}
         self._parent = parent
+        self._capped = {*self._caps, *(parent._capped if parent is not None else ())}
+        """Kinds that have a cap, here or above."""
         self._spent: dict[str, float] = dict.fromkeys(_COUNTED, 0)
         self.owner = owner
 
@@ -64,8 +64,10 @@ class Budget:
 
     def charge(self, kind: str, amount: float) -> None:
         """Note what was spent, here and above."""
-        for budget in self._upwards():
+        budget: Budget | None = self
+        while budget is not None:
             budget._spent[kind] += amount
+            budget = budget._parent
 
     def charge_call(self, usage: Usage, prompt_tokens: int) -> None:
         """Note what a call of the model took; of its prompt, so many tokens count."""
@@ -95,21 +97,18 @@ class Budget:
     def demand_call(self) -> None:
         """Make sure that the model may be called; raises as `demand` does."""
         for kind in _OF_CALLS:
-            self.demand(kind)
-
-    def _upwards(self) -> Iterator[Budget]:
-        budget: Budget | None = self
-        while budget is not None:
-            yield budget
-            budget = budget._parent
+            if kind in self._capped:
+                self.demand(kind)
 
     def _tightest(self, kind: str) -> tuple[float, float, str]:
         """Of the caps that apply, the one of which least is left: what is left, the cap itself, and whose it is."""
-        tightest = (float("inf"), float("inf"), EPISODE)
-        for budget in self._upwards():
+        tightest = _BOUNDLESS
+        budget = self if kind in self._capped else None
+        while budget is not None:
             cap = budget._caps.get(kind)
             if cap is not None:
                 tightest = min(tightest, (cap - budget._spent[kind], cap, budget.owner))
+            budget = budget._parent
         return tightest
 
 
@@ -135,21 +134,39 @@ class Deadline:
         return min(found, key=lambda deadline: deadline.at, default=None)
 
 
-@asynccontextmanager
-async def before(deadline: Deadline | None) -> AsyncGenerator[None]:
-    """Let what is awaited inside take no longer than until `deadline`.
+class before:  # noqa: N801 - read as a statement, like the classes of contextlib
+    """Let what is awaited inside take no longer than until `deadline`. None is no deadline.
+
+    It works like `asyncio.timeout_at`, whose timer takes several times as long to set and to stop.
 
     Raises:
         LimitReached: it took longer, and was cancelled.
     """
-    timeout = asyncio.timeout_at(deadline and deadline.at)
-    try:
-        async with timeout:
-            yield
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise time_is_up(deadline) from None
+
+    __slots__ = ("_cancelling", "_deadline", "_expired", "_task", "_timer")
+
+    def __init__(self, deadline: Deadline | None) -> None:
+        self._deadline = deadline
+
+    async def __aenter__(self) -> None:
+        if self._deadline is None:
+            return
+        self._expired = False
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._cancelling = self._task.cancelling()
+        self._timer = asyncio.get_running_loop().call_at(self._deadline.at, self._expire)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._deadline is None:
+            return
+        self._timer.cancel()
+        # A cancellation that somebody else asked for goes on, as does what was raised in spite of this one.
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise time_is_up(self._deadline) from None
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
 
 
 def time_is_up(deadline: Deadline | None) -> LimitReached:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.events import Generated, Joined, Spawned, ThreadEnded, ThreadStarted
-
 if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
 
@@ -29,18 +27,18 @@ class CriticalPath:
     def add(self, event: Event) -> None:
         """Take in one more event, in order."""
         clocks = self._clocks
-        match event:
-            case ThreadStarted():
+        match event.kind:
+            case "thread_started":
                 clocks[event.thread] = clocks[event.parent] if event.parent is not None else 0
-            case Generated():
+            case "generated":
                 clocks[event.thread] += event.generated_tokens
                 self.tokens = max(self.tokens, clocks[event.thread])
-            case Spawned():
+            case "spawned":
                 # A child that is tried once more begins where the first try has ended.
                 clocks[event.thread] = max(clocks[event.thread], self._ends.get(event.cause or 0, 0))
-            case Joined():
+            case "joined":
                 clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in event.children), 0)
-            case ThreadEnded():
+            case "thread_ended":
                 self._ends[event.n] = clocks[event.thread]
             case _:
                 pass
