@@ -57,17 +57,13 @@ class Recorder:
 
     def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> None:
         """Emit an event of `thread`; it is the cause of the thread's next event."""
-        event = kind.model_validate(
-            {
-                "episode": self._episode,
-                "n": self._n,
-                "thread": thread.path,
-                "parent": thread.parent.path if thread.parent else None,
-                "cause": thread.cause,
-                "time": round(time.monotonic() - self._began, 6),
-                **fields,
-            }
-        )
+        fields["episode"] = self._episode
+        fields["n"] = self._n
+        fields["thread"] = thread.path
+        fields["parent"] = thread.parent.path if thread.parent else None
+        fields["cause"] = thread.cause
+        fields["time"] = round(time.monotonic() - self._began, 6)
+        event = kind.model_validate(fields)
         self._sums.add(event)
         thread.cause = self._n
         self._n += 1

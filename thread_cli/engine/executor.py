@@ -230,7 +230,7 @@ class Executor:
         thread.write(text)
         unknown = bool(usage.generated) and not usage.prompt
         prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
-        thread.counted = (len(request.prompt), prompt_tokens)
+        thread.counted = (len(request.q) + len(request.c) + len(request.y), prompt_tokens)
         thread.budget.charge_call(usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
         self._recorder.generated(thread, written, prompt_tokens, seconds)

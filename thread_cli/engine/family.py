@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
@@ -15,7 +16,7 @@ from thread_cli.contracts.events import Spawned, ThreadEnded, ThreadStarted
 from thread_cli.contracts.protocol import Child, Result
 from thread_cli.engine.boundary import asked_to_stop, go_on
 from thread_cli.engine.episode import plain
-from thread_cli.engine.limits import EPISODE, Budget, Deadline
+from thread_cli.engine.limits import EPISODE, Budget, Clock, Deadline
 from thread_cli.engine.namespace import Namespace
 from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
@@ -66,6 +67,7 @@ class Family:
         self._contexts: set[int] = set()
         """Hashes of the contexts of all threads so far: whose is new, no ancestor has."""
         self._stopping = False
+        self._clock = Clock()
         self.stopped_because = ""
         """Why a watcher ended the episode."""
         self.over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
@@ -83,7 +85,9 @@ class Family:
             context="",
             names=Namespace(),
             budget=budget,
-            deadline=None if self._limits.wall_time is None else Deadline(now + self._limits.wall_time, now),
+            deadline=None
+            if self._limits.wall_time is None
+            else Deadline(now + self._limits.wall_time, now, self._clock),
             ended=asyncio.get_running_loop().create_future(),
             protocol=self._protocol,
         )
@@ -104,7 +108,7 @@ class Family:
         )
         task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
         self._tasks[thread.path] = task
-        task.add_done_callback(lambda _: self._tasks.pop(thread.path, None))
+        task.add_done_callback(partial(self._tasks.pop, thread.path))
 
     async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
         """Children run to their ends: for each, the thread, None where it could not be born; and its result."""
@@ -157,6 +161,7 @@ class Family:
                 await asyncio.wait([*self._tasks.values()])
             except asyncio.CancelledError as cancelled:
                 error = error or cancelled
+        self._clock.stop()
         for thread in reversed(self._live.values()):
             so_far = error.partial if isinstance(error, ThreadFailure) and thread.parent is None else None
             try:
@@ -199,7 +204,7 @@ class Family:
             context=context,
             names=parent.names.child(),
             budget=parent.budget.child(self._child_limits, path),
-            deadline=Deadline.of_child(path, parent.deadline, self._child_limits, levels),
+            deadline=Deadline.of_child(path, parent.deadline, self._child_limits, levels, self._clock),
             ended=asyncio.get_running_loop().create_future(),
             protocol=protocol,
             opening=opening,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.limits import Budgets, ChildLimits
     from thread_cli.contracts.model import Usage
 
-__all__ = ["EPISODE", "Budget", "Deadline", "before", "time_is_up"]
+__all__ = ["EPISODE", "Budget", "Clock", "Deadline", "before", "time_is_up"]
 
 EPISODE: Final = "episode"
 """The owner of the limits of a whole episode."""
@@ -112,41 +112,84 @@ class Budget:
         return tightest
 
 
+class Clock:
+    """Keeps all deadlines of an episode by one timer of the event loop: one for each call would cost more."""
+
+    __slots__ = ("_inside", "_timer")
+
+    def __init__(self) -> None:
+        self._inside: set[before] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self, block: before, at: float) -> None:
+        """Let a block's time be up then, unless it is left before."""
+        self._inside.add(block)
+        if self._timer is None or at < self._timer.when():
+            self._set(at)
+
+    def leave(self, block: before) -> None:
+        """A block has ended. The timer stays: another block is about to be entered, most likely."""
+        self._inside.discard(block)
+
+    def stop(self) -> None:
+        """The episode has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, at: float) -> None:
+        self.stop()
+        self._timer = asyncio.get_running_loop().call_at(at, self._ring, at)
+
+    def _ring(self, now: float) -> None:
+        self._timer = None
+        for block in [block for block in self._inside if block.at <= now]:
+            self._inside.discard(block)
+            block.expire()
+        if self._inside:
+            self._set(min(block.at for block in self._inside))
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """When a thread's time is up, in the event loop's time. `since` is when it began, `owner` whose limit it is of."""
 
     at: float
     since: float
+    clock: Clock
+    """What keeps it: one clock for all of an episode."""
     owner: str = EPISODE
 
     @classmethod
-    def of_child(cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int) -> Deadline | None:
+    def of_child(
+        cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int, clock: Clock
+    ) -> Deadline | None:
         """The deadline of a new child, below which there may be `levels` less one more; `above` is its parent's."""
         now = asyncio.get_running_loop().time()
-        found: list[Deadline] = []
-        if above is not None:
-            found.append(cls(now + (above.at - now) * levels / (levels + 1), now, above.owner))
+        own: list[float] = []
         if limits is not None and limits.wall_time is not None:
-            found.append(cls(now + limits.wall_time, now, path))
+            own.append(now + limits.wall_time)
         if limits is not None and limits.share is not None and above is not None:
-            found.append(cls(now + (above.at - now) * limits.share, now, path))
-        return min(found, key=lambda deadline: deadline.at, default=None)
+            own.append(now + (above.at - now) * limits.share)
+        at = float("inf") if above is None else now + (above.at - now) * levels / (levels + 1)
+        if own and min(own) < at:
+            return cls(min(own), now, clock, path)
+        return None if above is None else cls(at, now, clock, above.owner)
 
 
 class before:  # noqa: N801 - read as a statement, like the classes of contextlib
-    """Let what is awaited inside take no longer than until `deadline`. None is no deadline.
-
-    It works like `asyncio.timeout_at`, whose timer takes several times as long to set and to stop.
+    """Let what is awaited inside take no longer than until `deadline`; None is no deadline.
 
     Raises:
         LimitReached: it took longer, and was cancelled.
     """
 
-    __slots__ = ("_cancelling", "_deadline", "_expired", "_task", "_timer")
+    __slots__ = ("_cancelling", "_deadline", "_expired", "_task", "at")
 
     def __init__(self, deadline: Deadline | None) -> None:
         self._deadline = deadline
+        self.at = float("inf") if deadline is None else deadline.at
+        """When its time is up."""
 
     async def __aenter__(self) -> None:
         if self._deadline is None:
@@ -154,17 +197,18 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
         self._expired = False
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._cancelling = self._task.cancelling()
-        self._timer = asyncio.get_running_loop().call_at(self._deadline.at, self._expire)
+        self._deadline.clock.enter(self, self.at)
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._deadline is None:
             return
-        self._timer.cancel()
+        self._deadline.clock.leave(self)
         # A cancellation that somebody else asked for goes on, as does what was raised in spite of this one.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise time_is_up(self._deadline) from None
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Its time is up."""
         self._expired = True
         self._task.cancel()
 
