@@ -298,8 +298,7 @@ class Executor:
 
     async def _spawn(self, thread: Thread, written: str, lines: Sequence[str | Child]) -> None:
         """Start children, wait for all, and append what they return."""
-        carried = [thread.names.substitute(said(line)) for line in lines]
-        step = thread.step(written, *carried, repeats=self._limits.repeats)
+        step = thread.step(written, *map(thread.names.substitute, map(said, lines)), repeats=self._limits.repeats)
         born, results = await self._fork(thread, lines)
         children = [child for child in born if child is not None]
         thread.names.join(child.names for child in children)

@@ -112,14 +112,19 @@ class Family:
 
     async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | None], list[Result]]:
         """Children run to their ends: for each, the thread, None where it could not be born; and its result."""
-        wanted = [Child(line) if isinstance(line, str) else line for line in lines]
-        born = [self._child(parent, child, place, len(lines)) for place, child in enumerate(wanted)]
+        # Loops here, since what a comprehension closes over would live as long as the children.
+        born: list[Thread | Result] = []
+        for place, line in enumerate(lines):
+            child = Child(line) if isinstance(line, str) else line
+            born.append(self._child(parent, child, place, len(lines)))
         children = [child for child in born if isinstance(child, Thread)]
         self._recorder.emit(Spawned, parent, children=tuple(child.path for child in children))
         for child in children:
             child.cause = parent.cause
             self.start(child)
-        results = [child if isinstance(child, Result) else await child.ended for child in born]
+        results: list[Result] = []
+        for child in born:
+            results.append(child if isinstance(child, Result) else await child.ended)  # noqa: PERF401
         parent.cause = max((child.cause or 0 for child in children), default=parent.cause)
         return [child if isinstance(child, Thread) else None for child in born], results
 
