@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.model import Piece
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter
@@ -32,7 +33,7 @@ from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.model import Completion, Request, StopReason
@@ -66,6 +67,11 @@ class TimedModel(ScriptedModel):
         answer = await super().complete(request)
         self.seconds += time.perf_counter() - started
         return answer
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        completion = await self.complete(request)
+        yield Piece(completion.text)
+        yield completion
 
 
 class Fork:

@@ -218,9 +218,8 @@ class Executor:
         thread.budget.charge("calls", 1)
         started = time.monotonic()
         try:
-            async with before(thread.deadline):
-                with blaming(ModelError):
-                    written = await completed(self._model, request, self._watching.hearing(thread.path))
+            with before(thread.deadline), blaming(ModelError):
+                written = await completed(self._model, request, self._watching.hearing(thread.path))
         except ThreadFailure as failure:
             if failure.usage is not None:
                 thread.budget.charge_call(failure.usage, failure.usage.prompt)
@@ -291,7 +290,7 @@ class Executor:
 
     async def _interpreted(self, thread: Thread, code: Code) -> Outcome:
         try:
-            async with before(thread.deadline):
+            with before(thread.deadline):
                 return await self._interpreter.run(code.source, thread.names.values, thread=thread.path)
         except SessionDead as death:
             return Outcome(error=str(death))

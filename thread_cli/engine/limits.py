@@ -77,7 +77,7 @@ class Budget:
 
     def left(self, kind: str) -> float:
         """What may still be spent: the least that this budget and those above it have left."""
-        return self._tightest(kind)[0]
+        return self._tightest(kind)[0] if kind in self._capped else float("inf")
 
     def demand(self, kind: str, amount: float = 0) -> None:
         """Make sure that `amount` may still be spent; with 0, that anything may.
@@ -191,7 +191,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
         self.at = float("inf") if deadline is None else deadline.at
         """When its time is up."""
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         if self._deadline is None:
             return
         self._expired = False
@@ -199,7 +199,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
         self._cancelling = self._task.cancelling()
         self._deadline.clock.enter(self, self.at)
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._deadline is None:
             return
         self._deadline.clock.leave(self)
