@@ -2,13 +2,20 @@
 
 Run it with `make perf`. Everything that the engine does is on: variables in the sandbox, events, the log on disk. The
 model is a script, and the time spent in it is taken off; the environment answers at once.
+
+`python benchmarks/perf/engine.py --beside /OTHER/.venv/bin/python` compares this tree with another one, which may be an
+older commit: both trees' own copies of this script run in turn, ROUNDS times each. The times then are processor time,
+so that other work on the machine disturbs them less; the figures are the least of all rounds.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
+import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.model import Piece
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter
@@ -25,7 +33,7 @@ from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.model import Completion, Request, StopReason
@@ -34,6 +42,12 @@ if TYPE_CHECKING:
 
 FREE = Limits(depth=2000, threads=None, calls=None)
 THREADS, ACTIONS, DEPTH, FAN_OUT = 1000, 1000, 1000, 100
+_IN_PROCESSOR_TIME = """
+import runpy, sys, time
+time.perf_counter = time.process_time
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+_FIGURE = re.compile(r"\s*([\d.]+) ms per (.+?)  +(.*?)(?:, ([\d.]+) kB .*)?$")
 
 
 class TimedModel(ScriptedModel):
@@ -53,6 +67,11 @@ class TimedModel(ScriptedModel):
         answer = await super().complete(request)
         self.seconds += time.perf_counter() - started
         return answer
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        completion = await self.complete(request)
+        yield Piece(completion.text)
+        yield completion
 
 
 class Fork:
@@ -180,5 +199,38 @@ def report(what: str, seconds: float, count: int, about: str) -> None:
     print(f"{1000 * seconds / count:6.3f} ms per {what:22}  {about}")
 
 
+def figures(python: Path | str, script: Path) -> dict[str, float]:
+    """What that tree's own copy of this script prints: ms, or kB, by name."""
+    command = [python, "-P", "-c", _IN_PROCESSOR_TIME, script]
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = {}
+    for figure in filter(None, map(_FIGURE.match, ran.stdout.splitlines())):
+        name = f"{figure[2].strip()}: {figure[3]}"
+        found[f"ms per {name}"] = float(figure[1])
+        if figure[4]:
+            found[f"kB per {name}"] = float(figure[4])
+    return found
+
+
+def compare(other: Path, rounds: int) -> None:
+    """Print the least of each figure here and in the other tree, and the ratio of the two."""
+    ours: list[dict[str, float]] = []
+    theirs: list[dict[str, float]] = []
+    for _ in range(rounds):
+        theirs.append(figures(other, other.parents[2] / "benchmarks/perf/engine.py"))
+        ours.append(figures(sys.executable, Path(__file__)))
+    print(f"{'here':>8} {'beside':>8} {'ratio':>6}")
+    for name in ours[0]:
+        mine, its = (min(each[name] for each in found) for found in (ours, theirs))
+        print(f"{mine:8.3f} {its:8.3f} {mine / its:6.2f}  {name}")
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--beside", type=Path, metavar="PYTHON", help="compare with another tree: its .venv/bin/python")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each runs (default: 5)")
+    options = parser.parse_args()
+    if options.beside is None:
+        asyncio.run(main())
+    else:
+        compare(options.beside.absolute(), options.rounds)

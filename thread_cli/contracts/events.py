@@ -9,7 +9,7 @@ and of the `text` of its `Observed`, `Joined`, `Spawned` and `Corrected` events,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -36,6 +36,8 @@ __all__ = [
     "ThreadEnded",
     "ThreadStarted",
     "Totals",
+    "event_of",
+    "json_of",
     "parse_event",
 ]
 
@@ -270,6 +272,20 @@ Sink = Callable[[Event], None]
 """A consumer of the stream. It is called in order, on the engine's event loop, and must return quickly."""
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def event_of(kind: type[Event], fields: dict[str, Any]) -> Event:
+    """The event of that kind with these fields, as `model_validate` makes it, but with no options to look through.
+
+    Raises:
+        pydantic.ValidationError: a field is missing, unknown, or of another type.
+    """
+    return kind.__pydantic_validator__.validate_python(fields)
+
+
+def json_of(event: Event) -> bytes:
+    """The JSON of an event, in UTF-8, on one line: as `model_dump_json` makes it, with no options to look through."""
+    return event.__pydantic_serializer__.to_json(event)
 
 
 def parse_event(line: str | bytes) -> Event:

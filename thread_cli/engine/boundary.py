@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import ThreadFailure, UserError
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 __all__ = ["asked_to_stop", "blaming", "go_on"]
 
 
-@contextmanager
-def blaming(failure: type[ThreadFailure]) -> Generator[None]:
+class blaming:  # noqa: N801 - read as a statement, like the classes of contextlib
     """Let whatever goes wrong inside be a failure of that kind, but for what is of a kind already.
 
     Raises:
         ThreadFailure: of the kind given, for any exception, and for a cancellation that nobody outside asked for.
     """
-    try:
-        yield
-    except (ThreadFailure, UserError):
-        raise
-    except Exception as error:
-        raise failure(f"{type(error).__name__}: {error}") from error
-    except asyncio.CancelledError as error:
-        if asked_to_stop():
-            raise
-        raise failure(f"a call was cancelled from within the {failure.boundary}") from error
+
+    __slots__ = ("_failure",)
+
+    def __init__(self, failure: type[ThreadFailure]) -> None:
+        self._failure = failure
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, asyncio.CancelledError) and not asked_to_stop():
+            raise self._failure(f"a call was cancelled from within the {self._failure.boundary}") from error
+        if isinstance(error, Exception) and not isinstance(error, ThreadFailure | UserError):
+            raise self._failure(f"{type(error).__name__}: {error}") from error
 
 
 def go_on(*, stopping: bool | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.environment import Scores
 from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
-from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals
+from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals, event_of
 from thread_cli.record.sums import Sums
 
 if TYPE_CHECKING:
@@ -52,20 +52,18 @@ class Recorder:
         self._episode = episode
         self._sinks = sinks
         self._n = 0
-        self._began = time.monotonic()
+        self._began = time.monotonic_ns()
         self._sums = Sums()
 
     def emit(self, kind: type[Event], thread: Thread, **fields: Any) -> None:
         """Emit an event of `thread`; it is the cause of the thread's next event."""
-        event: Event = kind(
-            episode=self._episode,
-            n=self._n,
-            thread=thread.path,
-            parent=thread.parent.path if thread.parent else None,
-            cause=thread.cause,
-            time=round(time.monotonic() - self._began, 6),
-            **fields,
-        )
+        fields["episode"] = self._episode
+        fields["n"] = self._n
+        fields["thread"] = thread.path
+        fields["parent"] = thread.parent.path if thread.parent else None
+        fields["cause"] = thread.cause
+        fields["time"] = (time.monotonic_ns() - self._began) // 1000 / 1e6
+        event = event_of(kind, fields)
         self._sums.add(event)
         thread.cause = self._n
         self._n += 1
@@ -174,4 +172,4 @@ def _verdict(reward: float | None, error: BaseException | None) -> tuple[Status,
 
 def plain(text: str) -> str:
     """Text that can be written anywhere as UTF-8: lone surrogates replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -223,9 +223,8 @@ class Executor:
         thread.budget.charge("calls", 1)
         started = time.monotonic()
         try:
-            async with before(thread.deadline):
-                with blaming(ModelError):
-                    written = await completed(self._model, request, self._watching.hearing(thread.path))
+            with before(thread.deadline), blaming(ModelError):
+                written = await completed(self._model, request, self._watching.hearing(thread.path))
         except ThreadFailure as failure:
             if failure.usage is not None:
                 thread.budget.charge_call(failure.usage, failure.usage.prompt)
@@ -235,7 +234,7 @@ class Executor:
         thread.write(text)
         unknown = bool(usage.generated) and not usage.prompt
         prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
-        thread.counted = (len(request.prompt), prompt_tokens)
+        thread.counted = (len(request.q) + len(request.c) + len(request.y), prompt_tokens)
         thread.budget.charge_call(usage, prompt_tokens)
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
         self._recorder.generated(thread, written, prompt_tokens, seconds)
@@ -297,15 +296,14 @@ class Executor:
 
     async def _interpreted(self, thread: Thread, code: Code) -> Outcome:
         try:
-            async with before(thread.deadline):
+            with before(thread.deadline):
                 return await self._interpreter.run(code.source, thread.names.values, thread=thread.path)
         except SessionDead as death:
             return Outcome(error=str(death))
 
     async def _spawn(self, thread: Thread, written: str, lines: Sequence[str | Child]) -> None:
         """Start children, wait for all, and append what they return."""
-        carried = [thread.names.substitute(said(line)) for line in lines]
-        step = thread.step(written, *carried, repeats=self._limits.repeats)
+        step = thread.step(written, *map(thread.names.substitute, map(said, lines)), repeats=self._limits.repeats)
         born, results = await self._fork(thread, lines)
         paths = [None if isinstance(child, Result) else child.path for child in born]
         thread.stepped(step, join(self._recorder, thread, written, [*zip(born, results, paths, strict=True)]))

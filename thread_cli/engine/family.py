@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
@@ -17,7 +18,7 @@ from thread_cli.contracts.protocol import Child, Orphans, Result
 from thread_cli.contracts.writer import Feedback
 from thread_cli.engine.boundary import asked_to_stop, go_on
 from thread_cli.engine.episode import plain
-from thread_cli.engine.limits import EPISODE, Budget, Deadline
+from thread_cli.engine.limits import EPISODE, Budget, Clock, Deadline
 from thread_cli.engine.namespace import Namespace
 from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
@@ -68,7 +69,10 @@ class Family:
         self._orphans = orphans
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._live: dict[str, Thread] = {}
+        self._contexts: set[int] = set()
+        """Hashes of the contexts of all threads so far: whose is new, no ancestor has."""
         self._stopping = False
+        self._clock = Clock()
         self.stopped_because = ""
         """Why a watcher ended the episode."""
         self.over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
@@ -86,7 +90,9 @@ class Family:
             context="",
             names=Namespace(),
             budget=budget,
-            deadline=None if self._limits.wall_time is None else Deadline(now + self._limits.wall_time, now),
+            deadline=None
+            if self._limits.wall_time is None
+            else Deadline(now + self._limits.wall_time, now, self._clock),
             ended=asyncio.get_running_loop().create_future(),
             protocol=self._protocol,
         )
@@ -94,6 +100,7 @@ class Family:
     def start(self, thread: Thread) -> None:
         """Let a thread run."""
         self._live[thread.path] = thread
+        self._contexts.add(hash(thread.context))
         if thread.parent is not None:
             thread.parent.alive[thread.path] = thread
         self._recorder.emit(
@@ -106,7 +113,7 @@ class Family:
         )
         task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
         self._tasks[thread.path] = task
-        task.add_done_callback(lambda _: self._tasks.pop(thread.path, None))
+        task.add_done_callback(partial(self._tasks.pop, thread.path))
 
     async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | Result], list[Result]]:
         """Children run to their ends: for each, the thread, or why it could not be born; and its result."""
@@ -148,7 +155,10 @@ class Family:
 
     async def results(self, parent: Thread, children: Sequence[Thread | Result]) -> list[Result]:
         """The results of children, once all have ended. What their parent does next was caused by the last of them."""
-        results = [child if isinstance(child, Result) else await child.ended for child in children]
+        # A loop, since the frame of a comprehension would live as long as the children.
+        results: list[Result] = []
+        for child in children:
+            results.append(child if isinstance(child, Result) else await child.ended)  # noqa: PERF401
         causes = [child.cause or 0 for child in children if isinstance(child, Thread)]
         parent.cause = max([parent.cause or 0, *causes])
         return results
@@ -191,6 +201,7 @@ class Family:
                 await asyncio.wait([*self._tasks.values()])
             except asyncio.CancelledError as cancelled:
                 error = error or cancelled
+        self._clock.stop()
         for thread in reversed(self._live.values()):
             so_far = error.partial if isinstance(error, ThreadFailure) and thread.parent is None else None
             try:
@@ -215,7 +226,8 @@ class Family:
             context = wanted.context
             if context is None:
                 context = self._phi(parent, wanted.line) if wanted.line or not wanted.inherits else ""
-            if not wanted.inherits and parent.ancestors_with(context) >= self._limits.repeats:
+            known = not wanted.inherits and hash(context) in self._contexts
+            if known and parent.ancestors_with(context) >= self._limits.repeats:
                 raise EndlessSpawning("this thread's ancestors already work on exactly this")
         except ThreadFailure as failure:
             return self._failed(parent, failure)
@@ -232,7 +244,7 @@ class Family:
             context=context,
             names=parent.names.child(),
             budget=parent.budget.child(self._child_limits, path),
-            deadline=Deadline.of_child(path, parent.deadline, self._child_limits, levels),
+            deadline=Deadline.of_child(path, parent.deadline, self._child_limits, levels, self._clock),
             ended=asyncio.get_running_loop().create_future(),
             protocol=protocol,
             opening=opening,

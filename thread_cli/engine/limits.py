@@ -10,19 +10,16 @@ the levels that may still come, so that a hung child always leaves its parent ti
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import LimitReached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
-
     from thread_cli.contracts.limits import Budgets, ChildLimits
     from thread_cli.contracts.model import Usage
 
-__all__ = ["EPISODE", "Budget", "Deadline", "before", "time_is_up"]
+__all__ = ["EPISODE", "Budget", "Clock", "Deadline", "before", "time_is_up"]
 
 EPISODE: Final = "episode"
 """The owner of the limits of a whole episode."""
@@ -36,17 +33,20 @@ _COUNTED: Final = {
     "working_time": "seconds of work",
 }
 _DIVISIBLE: Final = ("cost", "working_time")
+_BOUNDLESS: Final = (float("inf"), float("inf"), EPISODE)
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
 
 class Budget:
     """What one thread and those below it have spent and may spend. `owner` is the thread's path, or `episode`."""
 
-    __slots__ = ("_caps", "_parent", "_spent", "owner")
+    __slots__ = ("_capped", "_caps", "_parent", "_spent", "owner")
 
     def __init__(self, limits: Budgets, parent: Budget | None = None, owner: str = EPISODE) -> None:
         self._caps: dict[str, float] = {kind: cap for kind in _COUNTED if (cap := getattr(limits, kind)) is not None}
         self._parent = parent
+        self._capped = {*self._caps, *(parent._capped if parent is not None else ())}
+        """Kinds that have a cap, here or above."""
         self._spent: dict[str, float] = dict.fromkeys(_COUNTED, 0)
         self.owner = owner
 
@@ -64,8 +64,10 @@ class Budget:
 
     def charge(self, kind: str, amount: float) -> None:
         """Note what was spent, here and above."""
-        for budget in self._upwards():
+        budget: Budget | None = self
+        while budget is not None:
             budget._spent[kind] += amount
+            budget = budget._parent
 
     def charge_call(self, usage: Usage, prompt_tokens: int) -> None:
         """Note what a call of the model took; of its prompt, so many tokens count."""
@@ -75,7 +77,7 @@ class Budget:
 
     def left(self, kind: str) -> float:
         """What may still be spent: the least that this budget and those above it have left."""
-        return self._tightest(kind)[0]
+        return self._tightest(kind)[0] if kind in self._capped else float("inf")
 
     def demand(self, kind: str, amount: float = 0) -> None:
         """Make sure that `amount` may still be spent; with 0, that anything may.
@@ -95,22 +97,57 @@ class Budget:
     def demand_call(self) -> None:
         """Make sure that the model may be called; raises as `demand` does."""
         for kind in _OF_CALLS:
-            self.demand(kind)
-
-    def _upwards(self) -> Iterator[Budget]:
-        budget: Budget | None = self
-        while budget is not None:
-            yield budget
-            budget = budget._parent
+            if kind in self._capped:
+                self.demand(kind)
 
     def _tightest(self, kind: str) -> tuple[float, float, str]:
         """Of the caps that apply, the one of which least is left: what is left, the cap itself, and whose it is."""
-        tightest = (float("inf"), float("inf"), EPISODE)
-        for budget in self._upwards():
+        tightest = _BOUNDLESS
+        budget = self if kind in self._capped else None
+        while budget is not None:
             cap = budget._caps.get(kind)
             if cap is not None:
                 tightest = min(tightest, (cap - budget._spent[kind], cap, budget.owner))
+            budget = budget._parent
         return tightest
+
+
+class Clock:
+    """Keeps all deadlines of an episode by one timer of the event loop: one for each call would cost more."""
+
+    __slots__ = ("_inside", "_timer")
+
+    def __init__(self) -> None:
+        self._inside: set[before] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self, block: before, at: float) -> None:
+        """Let a block's time be up then, unless it is left before."""
+        self._inside.add(block)
+        if self._timer is None or at < self._timer.when():
+            self._set(at)
+
+    def leave(self, block: before) -> None:
+        """A block has ended. The timer stays: another block is about to be entered, most likely."""
+        self._inside.discard(block)
+
+    def stop(self) -> None:
+        """The episode has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, at: float) -> None:
+        self.stop()
+        self._timer = asyncio.get_running_loop().call_at(at, self._ring, at)
+
+    def _ring(self, now: float) -> None:
+        self._timer = None
+        for block in [block for block in self._inside if block.at <= now]:
+            self._inside.discard(block)
+            block.expire()
+        if self._inside:
+            self._set(min(block.at for block in self._inside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,37 +156,61 @@ class Deadline:
 
     at: float
     since: float
+    clock: Clock
+    """What keeps it: one clock for all of an episode."""
     owner: str = EPISODE
 
     @classmethod
-    def of_child(cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int) -> Deadline | None:
+    def of_child(
+        cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int, clock: Clock
+    ) -> Deadline | None:
         """The deadline of a new child, below which there may be `levels` less one more; `above` is its parent's."""
         now = asyncio.get_running_loop().time()
-        found: list[Deadline] = []
-        if above is not None:
-            found.append(cls(now + (above.at - now) * levels / (levels + 1), now, above.owner))
+        own: list[float] = []
         if limits is not None and limits.wall_time is not None:
-            found.append(cls(now + limits.wall_time, now, path))
+            own.append(now + limits.wall_time)
         if limits is not None and limits.share is not None and above is not None:
-            found.append(cls(now + (above.at - now) * limits.share, now, path))
-        return min(found, key=lambda deadline: deadline.at, default=None)
+            own.append(now + (above.at - now) * limits.share)
+        at = float("inf") if above is None else now + (above.at - now) * levels / (levels + 1)
+        if own and min(own) < at:
+            return cls(min(own), now, clock, path)
+        return None if above is None else cls(at, now, clock, above.owner)
 
 
-@asynccontextmanager
-async def before(deadline: Deadline | None) -> AsyncGenerator[None]:
-    """Let what is awaited inside take no longer than until `deadline`.
+class before:  # noqa: N801 - read as a statement, like the classes of contextlib
+    """Let what is awaited inside take no longer than until `deadline`; None is no deadline.
 
     Raises:
         LimitReached: it took longer, and was cancelled.
     """
-    timeout = asyncio.timeout_at(deadline and deadline.at)
-    try:
-        async with timeout:
-            yield
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise time_is_up(deadline) from None
+
+    __slots__ = ("_cancelling", "_deadline", "_expired", "_task", "at")
+
+    def __init__(self, deadline: Deadline | None) -> None:
+        self._deadline = deadline
+        self.at = float("inf") if deadline is None else deadline.at
+        """When its time is up."""
+
+    def __enter__(self) -> None:
+        if self._deadline is None:
+            return
+        self._expired = False
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._cancelling = self._task.cancelling()
+        self._deadline.clock.enter(self, self.at)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._deadline is None:
+            return
+        self._deadline.clock.leave(self)
+        # A cancellation that somebody else asked for goes on, as does what was raised in spite of this one.
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise time_is_up(self._deadline) from None
+
+    def expire(self) -> None:
+        """Its time is up."""
+        self._expired = True
+        self._task.cancel()
 
 
 def time_is_up(deadline: Deadline | None) -> LimitReached:

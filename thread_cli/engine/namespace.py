@@ -111,6 +111,8 @@ class Namespace:
         Raises:
             MalformedOutput: the result would be longer than any text should be.
         """
+        if "{" not in text:
+            return text
         names = [name for name in _REFERENCE.findall(text) if name in self.values]
         try:
             texts = {name: as_text(self.values[name]) for name in dict.fromkeys(names)}

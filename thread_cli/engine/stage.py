@@ -88,9 +88,10 @@ class Stage:
 
     @asynccontextmanager
     async def _within(self, deadline: Deadline | None) -> AsyncGenerator[None]:
-        async with before(deadline), self._acting:
-            with blaming(EnvironmentFailed):
-                yield
+        with before(deadline):
+            async with self._acting:
+                with blaming(EnvironmentFailed):
+                    yield
 
 
 def as_read(observation: str, rules: ObservationRules, names: Namespace) -> str:

@@ -78,6 +78,8 @@ class Thread:
 
     def prompt(self) -> tuple[str, str]:
         """What it reads behind the few-shot prompt: c, and its Y, behind that of those from whom it inherits."""
+        if self.inherited is None:
+            return self._opened(), self.y
         thread, parts = self, [self.y]
         while thread.inherited is not None and thread.parent is not None:
             parts += [thread._opened(), thread.parent.y[: thread.inherited]]

@@ -119,12 +119,12 @@ def _block(lines: list[str], start: int) -> tuple[Code, int] | None:
     for end in range(start + 1, min(len(lines), start + _LONGEST_BLOCK) + 1):
         source = "\n".join(lines[start:end])
         try:
-            statements = tuple(parse(source))
+            statements = _acting(source)
         except _IncompleteError:
             continue
         except SyntaxError:
             break
-        if not any(map(_does_something, statements)):
+        if not statements:
             break
         if lines[end - 1].strip():
             best = Code(source, statements), end
@@ -136,6 +136,13 @@ def _block(lines: list[str], start: int) -> tuple[Code, int] | None:
 
 
 _COMPOUND = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.FunctionDef, ast.ClassDef, ast.Match)
+
+
+@lru_cache(maxsize=64)
+def _acting(source: str) -> tuple[ast.stmt, ...]:
+    """The statements of `source`, or none where none of them would do anything; raises as `parse` does."""
+    statements = tuple(parse(source))
+    return statements if any(map(_does_something, statements)) else ()
 
 
 def _does_something(statement: ast.stmt) -> bool:

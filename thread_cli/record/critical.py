@@ -11,7 +11,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending
-from thread_cli.contracts.events import Awaiting, Generated, Joined, Spawned, ThreadEnded, ThreadStarted
 
 if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
@@ -33,21 +32,21 @@ class CriticalPath:
     def add(self, event: Event) -> None:
         """Take in one more event, in order."""
         clocks = self._clocks
-        match event:
-            case ThreadStarted():
+        match event.kind:
+            case "thread_started":
                 clocks[event.thread] = clocks[event.parent] if event.parent is not None else 0
-            case Generated():
+            case "generated":
                 clocks[event.thread] += event.generated_tokens
                 self.tokens = max(self.tokens, clocks[event.thread])
-            case Spawned():
+            case "spawned":
                 # A child that is tried once more begins where the first try has ended.
                 clocks[event.thread] = max(clocks[event.thread], self._ends.get(event.cause or 0, 0))
-            case Awaiting():
+            case "awaiting":
                 self._awaited[event.thread] = event.children
-            case Joined():
+            case "joined":
                 self._awaited.pop(event.thread, None)
                 clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in event.children), 0)
-            case ThreadEnded():
+            case "thread_ended":
                 left = self._awaited.pop(event.thread, ()) if event.how is Ending.returned else ()
                 clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in left), 0)
                 self._ends[event.n] = clocks[event.thread]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from thread_cli.contracts.events import Acted, Failed, Generated, Repaired, ThreadStarted, Totals
+from thread_cli.contracts.events import Totals
 from thread_cli.contracts.model import Local
 from thread_cli.record.critical import CriticalPath
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
 
 __all__ = ["Sums"]
-
-_TOKENS: Final = ("prompt_tokens", "cached_tokens", "repeated_tokens", "generated_tokens", "reasoning_tokens")
 
 
 class Sums:
@@ -45,27 +43,30 @@ class Sums:
         """Count one more event."""
         sums = self._sums
         self._critical.add(event)
-        match event:
-            case ThreadStarted():
+        match event.kind:
+            case "thread_started":
                 sums["threads"] += 1
                 sums["depth"] = max(sums["depth"], event.depth)
-            case Generated():
+            case "generated":
                 sums["calls"] += 1
                 sums["retries"] += event.retries
-                for kind in _TOKENS:
-                    sums[kind] += getattr(event, kind)
+                sums["prompt_tokens"] += event.prompt_tokens
+                sums["cached_tokens"] += event.cached_tokens
+                sums["repeated_tokens"] += event.repeated_tokens
+                sums["generated_tokens"] += event.generated_tokens
+                sums["reasoning_tokens"] += event.reasoning_tokens
                 self._estimated = self._estimated or event.estimated
                 self._cached_known = self._cached_known and event.cached_known
                 if event.local is not None:
                     self._local = (self._local or Local()) + event.local
                 self._pay(event.cost)
-            case Failed() if event.prompt_tokens or event.generated_tokens:
+            case "failed" if event.prompt_tokens or event.generated_tokens:
                 sums["prompt_tokens"] += event.prompt_tokens
                 sums["generated_tokens"] += event.generated_tokens
                 self._pay(event.cost)
-            case Acted():
+            case "acted":
                 sums["actions"] += 1
-            case Repaired():
+            case "repaired":
                 sums["repairs"] += 1
             case _:
                 pass
