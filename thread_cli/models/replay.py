@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import ModelError
 from thread_cli.contracts.events import Corrected, Generated, Joined, Observed, ThreadStarted
-from thread_cli.contracts.model import Completion, Usage
+from thread_cli.contracts.model import Completion, Piece, Usage
+from thread_cli.models.recorded_ends import RecordedEnds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
     from thread_cli.contracts.events import Event
     from thread_cli.contracts.model import Request
@@ -31,15 +33,46 @@ class _Recording:
 
 
 class ReplayModel:
-    """Answers each call of each thread as it was answered in the recorded events of one episode."""
+    """Answers each call of each thread as it was answered in the recorded events of one episode.
+
+    Where watchers ended threads or the episode, the watcher `ends` does so again. In an episode that it watches, the
+    call in which a thread was ended goes on until then.
+    """
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._threads: defaultdict[str, _Recording] = defaultdict(_Recording)
+        events = list(events)
         for event in events:
             self._read(event)
         self._calls: defaultdict[str, int] = defaultdict(int)
+        self.ends = RecordedEnds(events)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """The recorded answer in one piece; of a call in which the thread was ended, once it is cancelled."""
+        held = self.ends.holds(request.thread, self._calls[request.thread])
+        answers = self._answers(request, held=held)
+        for answer in answers:
+            yield Piece(answer.text, answer.reasoning, answer.usage.generated)
+        if held:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                if not answers:
+                    raise
+        for answer in answers:
+            yield answer
 
     async def complete(self, request: Request) -> Completion:
+        """The recorded answer.
+
+        Raises:
+            ModelError: the request is not the recorded one.
+        """
+        (answer,) = self._answers(request)
+        return answer
+
+    def _answers(self, request: Request, *, held: bool = False) -> list[Completion]:
+        """The recorded answer to a request; none where it was `held` until its thread ended, before there was one."""
         number = self._calls[request.thread]
         recording = self._threads.get(request.thread)
         where = f"the run diverges from its recording in thread {request.thread}, call {number + 1}"
@@ -47,17 +80,17 @@ class ReplayModel:
             raise ModelError(f"{where}: no such thread was recorded")
         if recording.context not in request.c and not recording.inherited:
             raise ModelError(f"{where}: its context was recorded as {_tail(recording.context)}, now {_tail(request.c)}")
-        if number >= len(recording.calls):
+        if number >= len(recording.calls) and not held:
             raise ModelError(f"{where}: the recording ends here, after {_tail(request.y)}")
-        y, completion = recording.calls[number]
-        y = recording.inherited + y
+        recorded = recording.calls[number : number + 1]
+        y = recording.inherited + (recorded[0][0] if recorded else recording.y)
         if y != request.y:
             at = next(
                 (i for i, (a, b) in enumerate(zip(y, request.y, strict=False)) if a != b), min(len(y), len(request.y))
             )
             raise ModelError(f"{where}: recorded {_around(y, at)}, now {_around(request.y, at)}")
         self._calls[request.thread] += 1
-        return completion
+        return [completion for _, completion in recorded]
 
     async def close(self) -> None:
         pass
