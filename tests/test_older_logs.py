@@ -32,6 +32,7 @@ ADDED = {
     "reasoning_tokens": "what a model thinks before it writes is counted apart",
     "estimated": "tokens that are estimates are shown as such",
     "cached_known": "what servers do not tell of their cache is shown as unknown",
+    **dict.fromkeys(("pruned_threads", "stopped_episodes", "pruned", "stopped"), "what watchers end is counted"),
 }
 """Fields that reports for programs have besides those of then, and why."""
 
