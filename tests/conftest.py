@@ -32,6 +32,34 @@ if TYPE_CHECKING:
     from thread_cli.engine.episode import Episode
 
 
+WATCHERS = """\
+class Stops:
+    def begin(self, episode):
+        self.episode = episode
+    def see(self, event):
+        if event.kind == 'thread_started':
+            self.episode.stop('seen', 'early')
+    def hear(self, thread, piece): ...
+
+class Prunes:
+    episode = None
+    def begin(self, episode):
+        assert self.episode is None, 'it has watched another episode'
+        self.episode = episode
+    def see(self, event):
+        if event.kind == 'generating' and event.thread != '0':
+            self.episode.prune(event.thread, 'enough')
+    def hear(self, thread, piece): ...
+"""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: some tests wait for processes, clocks or disks, and others compute meanwhile."""
+    asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
+    return int(asked) if asked else len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Watch.of(config))
@@ -69,6 +97,18 @@ def script(tmp_path: Path) -> str:
     path = tmp_path / "script.toml"
     path.write_text(SCRIPT)
     return f"scripted:{path}"
+
+
+@pytest.fixture
+def own_watchers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watchers of an installed package: one ends each episode, one prunes all children, one is broken."""
+    (tmp_path / "own_watcher.py").write_text(WATCHERS)
+    about = tmp_path / "own_watcher-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: own-watcher\nVersion: 1\n")
+    points = ("stops = own_watcher:Stops", "prunes = own_watcher:Prunes", "broken = own_watcher:Nothing")
+    (about / "entry_points.txt").write_text("\n".join(["[thread_cli.watchers]", *points, ""]))
+    monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.fixture

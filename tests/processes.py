@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -22,6 +24,22 @@ def thread(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
         timeout=100,
         check=False,
     )
+
+
+def in_this_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process, for tests that need no other one: starting one takes a second."""
+    from thread_cli.cli.app import main
+
+    told, complained, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(cwd):
+        patch.setattr(sys, "argv", ["thread", *arguments])
+        patch.setenv("THREAD_DEBUG", "")  # which the command sets
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(complained):
+            try:
+                main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, told.getvalue(), complained.getvalue())
 
 
 def demand_plain_llama(model: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import thread
+from processes import in_this_process
 from typer.testing import CliRunner
 
 from thread_cli.assembly.config import Config
@@ -32,6 +32,7 @@ ADDED = {
     "reasoning_tokens": "what a model thinks before it writes is counted apart",
     "estimated": "tokens that are estimates are shown as such",
     "cached_known": "what servers do not tell of their cache is shown as unknown",
+    **dict.fromkeys(("pruned_threads", "stopped_episodes", "pruned", "stopped"), "what watchers end is counted"),
 }
 """Fields that reports for programs have besides those of then, and why."""
 
@@ -95,7 +96,7 @@ def test_an_event_of_an_older_log_is_read_with_all_its_fields(file: Path) -> Non
 @pytest.mark.parametrize("name", PLAYED)
 def test_the_recording_of_an_older_run_plays_to_the_same_events(name: str, tmp_path: Path) -> None:
     log = tmp_path / "again"
-    replayed = thread(
+    replayed = in_this_process(
         "run", *PLAYED[name], "--model", f"replay:{LOGS / name}", "--display", "none", "--log", str(log), cwd=tmp_path
     )
     if name in DIFFERENT:

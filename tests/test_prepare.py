@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 import pytest
 from gguf.quants import quantize
-from processes import thread
+from processes import in_this_process, thread
 from weights import WIDTH, adapter, distance, logits, matrices, write
 
 from thread_cli.contracts.errors import UserError
@@ -159,8 +159,9 @@ def test_the_command_prints_the_path_and_makes_a_file_once(
     again = run("--quant", "q8_0", "--adapter", str(lora))
     assert (again.stdout, made.stat().st_mtime_ns) == (first.stdout, when)
     assert "merging" not in again.stderr
-    assert run("--quant", "f16").stdout.strip() == str(small), "it is in that format"
-    assert "llama:FILE.gguf" in thread("models", cwd=tmp_path).stdout
+    format_ = in_this_process("models", "prepare", str(small), "--quant", "f16", cwd=tmp_path)
+    assert format_.stdout.strip() == str(small), "it is in that format"
+    assert "llama:FILE.gguf" in in_this_process("models", cwd=tmp_path).stdout
 
 
 def test_each_wrong_input_ends_in_one_line(small: Path, tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_each_wrong_input_ends_in_one_line(small: Path, tmp_path: Path) -> None:
         ((str(small), "--adapter", "none.gguf"), "does not exist"),
         ((str(small), "--adapter", str(small)), "not a LoRA adapter"),
     ):
-        done = thread("models", "prepare", *arguments, cwd=tmp_path)
+        done = in_this_process("models", "prepare", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("thread: ")
         assert words in done.stderr

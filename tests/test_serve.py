@@ -16,6 +16,10 @@ import openai
 import pytest
 from processes import thread
 
+from thread_cli.assembly.config import ModelConfig
+from thread_cli.assembly.models import open_model
+from thread_cli.conformance.model_streams import STREAMS
+from thread_cli.conformance.models import check
 from thread_cli.contracts.errors import LimitReached
 from thread_cli.contracts.model import Request
 from thread_cli.models.llama.call import Description
@@ -294,3 +298,12 @@ def played(log: Path) -> tuple[list[str], int]:
     """What a run's model wrote, and how many prompt tokens were evaluated for it."""
     written = [event for event in read_events(log) if event.kind == "generated"]
     return [event.text for event in written], sum(event.prompt_tokens - event.cached_tokens for event in written)
+
+
+async def test_our_own_client_holds_the_rules_of_streams_before_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THREAD_API_KEY", KEY)
+    model = f"openai:embedded@{url}"
+    checked = check(lambda: open_model(ModelConfig(spec=model), None, None), only=STREAMS)
+    verdicts = {each.check: each.outcome async for each in checked}
+    assert verdicts.pop("tells reasoning in pieces") == "does not apply"
+    assert set(verdicts.values()) == {"passed"}

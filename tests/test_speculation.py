@@ -141,7 +141,7 @@ async def play(path: Path, *, speculate: bool, context: int) -> list[Completion]
         done.append(await model.complete(Request(SHOTS, c, y, ("=>",), 24, thread=thread)))
         return done[-1].text
 
-    for number in range(12, 18):
+    for number in range(12, 16):
         parent, child = f"Q: {number} and {number + 1}?\nA:", f"Q: {number} and {number}?\nA:"
         y = await call(parent, "", "0")
         y += "=> " + await call(child, "", "0.0") + "\n"

@@ -16,7 +16,7 @@ import pytest
 import torch
 import weights
 from gguf.quants import dequantize
-from processes import thread as run_thread
+from processes import in_this_process
 from typer.testing import CliRunner
 
 from thread_cli.assembly.config import Config
@@ -45,7 +45,7 @@ SUITE = 'description = "worlds"\n[[parts]]\nenvironment = "textcraft"\nsplit = "
 
 
 def thread(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return run_thread(*map(str, arguments), cwd=Path())
+    return in_this_process(*map(str, arguments), cwd=Path())
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a_training_that_was_killed_arrives_at_the_same_adapter(model, threads, 
             "--base",
             model,
             "--epochs",
-            40,
+            24,
             *LEARNING,
         ]
         return subprocess.Popen(
@@ -155,7 +155,7 @@ def test_a_training_that_was_killed_arrives_at_the_same_adapter(model, threads, 
     assert begin(tmp_path / "whole").wait(100) == 0
     killed = begin(tmp_path / "killed")
     losses = tmp_path / "killed" / "losses.csv"
-    while not losses.exists() or losses.read_text().count("\n") < 12:
+    while not losses.exists() or losses.read_text().count("\n") < 8:
         assert killed.poll() is None
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)

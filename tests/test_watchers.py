@@ -10,12 +10,11 @@ from rooms import Fork, Walls
 
 from thread_cli.assembly.config import Config
 from thread_cli.assembly.playing import play as play_config
-from thread_cli.bench.plan import Plan
-from thread_cli.bench.suite import load
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.model import Request
 from thread_cli.display import TreeState, render_tree
 from thread_cli.models.scripted import Role, ScriptedModel
+from thread_cli.record import first_difference, read_events
 
 WORDS = " ".join(f"word{n}" for n in range(300))
 
@@ -213,27 +212,24 @@ async def test_a_watcher_that_cannot_begin_is_the_users_to_mend(play) -> None:
         await play(["print('end')"], watchers=[Broken(None, None)])
 
 
-async def test_watchers_are_found_by_their_entry_points(tmp_path, monkeypatch) -> None:
-    (tmp_path / "own_watcher.py").write_text(
-        "class Stops:\n"
-        "    def begin(self, episode): self.episode = episode\n"
-        "    def see(self, event): event.kind == 'thread_started' and self.episode.stop('seen', 'early')\n"
-        "    def hear(self, thread, piece): ...\n"
-    )
-    about = tmp_path / "own_watcher-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Name: own-watcher\nVersion: 1\n")
-    points = "[thread_cli.watchers]\nstops = own_watcher:Stops\nbroken = own_watcher:Nothing\n"
-    (about / "entry_points.txt").write_text(points)
-    monkeypatch.syspath_prepend(tmp_path)
+async def test_watchers_are_found_by_their_entry_points(tmp_path, own_watchers) -> None:
     script = tmp_path / "script.txt"
     script.write_text("print('late')")
     config = {"task": "Do it.", "model": f"scripted:{script}", "log": tmp_path / "run"}
     played = await play_config(Config.of(**config, watch="stops"))
     assert played.episode.answer == "early"
-    with pytest.raises(UserError, match="there is no watcher 'x'; there are broken, stops"):
+    with pytest.raises(UserError, match="there is no watcher 'x'; there are broken, prunes, stops"):
         await play_config(Config.of(**config, watch="x"))
     with pytest.raises(UserError, match="the watcher broken cannot be used: AttributeError"):
         await play_config(Config.of(**config, watch="broken"))
-    with pytest.raises(UserError, match="no watchers yet"):
-        Plan.of(load("textcraft-200"), Config.of(model="teacher", watch="stops"))
+
+
+async def test_a_run_that_watchers_ended_is_replayed_without_naming_them(tmp_path, own_watchers) -> None:
+    script = tmp_path / "script.txt"
+    script.write_text("print('late')")
+    config = {"task": "Do it."}
+    first = await play_config(Config.of(**config, model=f"scripted:{script}", log=tmp_path / "run", watch="stops"))
+    again = await play_config(Config.of(**config, model=f"replay:{tmp_path / 'run'}", log=tmp_path / "again"))
+    assert (again.episode.answer, again.episode.message) == ("early", first.episode.message)
+    recorded, now = (read_events(played.folder.episode(None)) for played in (first, again))
+    assert first_difference(recorded, now) is None

@@ -12,7 +12,7 @@ from watching import Watch
 
 def pytest_configure(config):
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Watch({quiet}))
+        config.pluginmanager.register(Watch({quiet}, ["test_long.py", "test_none.py"]))
 """
 DIES = """
 import os, signal, pytest
@@ -57,3 +57,16 @@ def test_a_run_in_which_nothing_moves_ends_and_names_what_was_under_way(tmp_path
     ran = run(tmp_path, 6, a=hangs, b="def test_fine():\n    pass\n")
     assert ran.returncode == 2
     assert "No test has begun or ended for 6 s. Under way:\n  test_a.py::test_hangs, for " in ran.stderr
+
+
+def test_files_that_take_long_are_begun_first_though_they_have_few_tests(tmp_path: Path) -> None:
+    note = "import time, pathlib\n\ndef test_{n}():\n    with open('order', 'a') as file:\n        print('{name}', file=file)\n    time.sleep(0.1)\n"
+    files = {
+        name: "".join(note.format(n=n, name=name) for n in range(many))
+        for name, many in zip(("a", "b", "c", "long"), (4, 4, 4, 1), strict=True)
+    }
+    ran = run(tmp_path, 40, **files)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    order = (tmp_path / "order").read_text().split()
+    assert len(order) == 13
+    assert "long" in order[:2]

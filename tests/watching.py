@@ -1,4 +1,7 @@
-"""A run of tests comes to an end, and names the test at fault, though a worker dies or nothing moves any more."""
+"""A run of tests comes to an end, and names the test at fault, though a worker dies or nothing moves any more.
+
+Files that take longest are begun first, so that all workers are busy to the end.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,34 @@ import os
 import sys
 import threading
 import time
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import psutil
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["Watch"]
 
+_LONGEST: Final = (
+    "prepare",
+    "training",
+    "bench_crash",
+    "speculation",
+    "alfworld_teacher",
+    "train_weights",
+    "older_logs",
+    "supervision",
+    "cli",
+    "session_machine",
+    "embedded",
+    "environments",
+    "general_prompts",
+    "watching",
+    "llama",
+)
+"""Files that take longest for the tests they have: begun last, one of them would keep a single worker busy at the end."""
 _GRACE: Final = 60.0
 """Seconds beyond two tests' time-outs after which a run in which no test ends is given up."""
 
@@ -20,8 +44,9 @@ _GRACE: Final = 60.0
 class Watch:
     """To be registered as a plug-in of the process that hands tests to workers."""
 
-    def __init__(self, quiet: float) -> None:
+    def __init__(self, quiet: float, first: Sequence[str] = ()) -> None:
         self._quiet = quiet
+        self._first = first
         self._under_way: dict[str, float] = {}
         self._moved = time.monotonic()
         self._over = threading.Event()
@@ -30,7 +55,7 @@ class Watch:
     def of(cls, config: pytest.Config) -> Watch:
         """For the time-out of one test that is set."""
         timeout = config.getoption("timeout", None) or config.getini("timeout") or 0
-        return cls(2 * float(timeout) + _GRACE)
+        return cls(2 * float(timeout) + _GRACE, [f"tests/test_{name}.py" for name in _LONGEST])
 
     def pytest_sessionstart(self) -> None:
         threading.Thread(target=self._watch, daemon=True).start()
@@ -55,7 +80,17 @@ class Watch:
         """Files to workers as `--dist loadfile` has it, and as one would expect when workers die."""
         from xdist.scheduler import LoadFileScheduling
 
+        first = self._first
+
         class Scheduling(LoadFileScheduling):
+            def schedule(self) -> None:
+                collected = [*self.registered_collections.values()]
+                if self.collection is None and all(tests == collected[0] for tests in collected):
+                    files = {self._split_scope(test) for test in collected[0]}
+                    # All files get their tests, and those behind these their places, by their number of tests.
+                    self.workqueue.update({file: {} for file in first if file in files})
+                super().schedule()
+
             def _reschedule(self, node: Any) -> None:
                 # A worker that replaces another has yet to tell its tests; given some before, the whole run breaks off.
                 if node not in self.registered_collections:

@@ -118,8 +118,8 @@ class Config(_Section):
     limits: Annotated[Limits, Bearing.result] = Field(default_factory=Limits)
     child_limits: Annotated[ChildLimits | None, Bearing.result] = None
     """What each spawned thread with all below it may spend."""
-    watch: Annotated[tuple[str, ...], BeforeValidator(_listed), Bearing.part] = ()
-    """Watchers of the episode, by name; bench runs have none."""
+    watch: Annotated[tuple[str, ...], BeforeValidator(_listed), Bearing.result] = ()
+    """Watchers of each episode, by name."""
     options: Annotated[dict[str, Any], Bearing.part] = Field(default_factory=dict)
     """Options of the environment."""
     unsafe_python: Annotated[bool, Bearing.result] = False

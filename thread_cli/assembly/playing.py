@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.assembly.environments import open_environment, task_of
 from thread_cli.assembly.models import innermost, open_model, parameters, priced
-from thread_cli.assembly.watchers import open_watcher
+from thread_cli.assembly.watchers import of_replay, open_watcher
 from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
@@ -108,7 +108,7 @@ async def play(
             interpreter=interpreter,
             environment=environment,
             sinks=[log, *sinks],
-            watchers=watchers,
+            watchers=[*of_replay(model), *watchers],
         )
         return Played(await executor.run(task, config.environment), folder, task)
 

@@ -1,4 +1,4 @@
-"""Finding watchers: the entry-point group `thread_cli.watchers`."""
+"""The watchers of an episode: of the entry-point group `thread_cli.watchers`, and of a replay."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, cast
 from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
+    from thread_cli.contracts.model import Model
     from thread_cli.contracts.watcher import Watcher
 
-__all__ = ["open_watcher"]
+__all__ = ["of_replay", "open_watcher"]
 
 _GROUP: Final = "thread_cli.watchers"
 
@@ -29,3 +30,10 @@ def open_watcher(name: str) -> Watcher:
         return cast("Watcher", points[name].load()())
     except Exception as error:
         raise UserError(f"the watcher {name} cannot be used: {type(error).__name__}: {error}") from error
+
+
+def of_replay(model: Model) -> list[Watcher]:
+    """The watcher with which a replayed run's watchers end what they ended; none where they ended nothing."""
+    from thread_cli.models.replay import ReplayModel
+
+    return [model.ends] if isinstance(model, ReplayModel) and model.ends.any else []

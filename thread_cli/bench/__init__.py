@@ -52,6 +52,10 @@ class Result(BaseModel):
     failure: FailureClass | None
     """None for an episode that was solved or answered."""
     totals: Totals
+    pruned: int = 0
+    """Threads that watchers pruned."""
+    stopped: bool = False
+    """Whether a watcher ended the episode."""
     attempts: int
     """1 and the retries of the whole episode after failures of the infrastructure."""
     seconds: float

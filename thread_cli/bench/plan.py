@@ -43,6 +43,8 @@ _DIGITS: Final = 20
 _OF_FILES: Final = ("llama", "scripted", "replay")
 _NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reserved", "method", "limits")
 """What only tells of results, and what stands elsewhere in the plan."""
+_KEPT: Final = ("on_failure", "child_limits", "watch", "unsafe_python", "seed")
+"""Settings that all episodes share."""
 _LATER: Final = {"extra", "max_reasoning_tokens", "setup", "chat"}
 """Settings that came later than keys did."""
 _NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model", "max_parameters"}
@@ -91,8 +93,6 @@ class Plan(BaseModel):
         shuffle: bool = False,
     ) -> Self:
         """The plan of a suite under a configuration. What the user has set wins over the suite's parts and limits."""
-        if config.watch:
-            raise UserError("bench runs have no watchers yet: leave out `watch`")
         limits = Limits.model_validate(_given(suite.limits) | _given(config.limits))
         own = {name: value for name in ("prompt", "phi", "psi") if (value := getattr(config, name)) is not None}
         parts = [part.model_copy(update={**own, "options": {**part.options, **config.options}}) for part in suite.parts]
@@ -109,8 +109,7 @@ class Plan(BaseModel):
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions() | {"variables": described(unsafe=config.unsafe_python)},
             config=Config.model_validate(
-                {"limits": limits, "model": model}
-                | {name: getattr(config, name) for name in ("on_failure", "child_limits", "unsafe_python", "seed")}
+                {"limits": limits, "model": model} | {name: getattr(config, name) for name in _KEPT}
             ),
             suite=suite.model_copy(
                 update={
@@ -239,10 +238,12 @@ def _plain(task: Task) -> Any:
 
 
 def _decisions(config: Config) -> dict[str, Any]:
-    """What of a configuration decides results. A share that is not set is left out: earlier versions knew none."""
+    """What of a configuration decides results. Earlier versions knew no shares and no watchers: none are left out."""
     told = config.model_dump(mode="json", include=deciding(Config))
     if config.child_limits is not None and config.child_limits.share is None:
         del told["child_limits"]["share"]
+    if not config.watch:
+        del told["watch"]
     return told
 
 

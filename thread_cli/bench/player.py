@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from thread_cli.assembly.models import innermost, model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
+from thread_cli.assembly.watchers import of_replay, open_watcher
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.classes import Signs
 from thread_cli.bench.methods import method, with_examples, without_variables
 from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, selected
 from thread_cli.bench.suite import tasks_of
-from thread_cli.contracts.errors import Status, ThreadFailure, UserError
-from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals
+from thread_cli.contracts.errors import Ending, Status, ThreadFailure, UserError
+from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, ThreadEnded, Totals
 from thread_cli.models.embedded import unfamiliar
 from thread_cli.record import EpisodeLog
 
@@ -59,6 +60,10 @@ class Attempt:
     totals: Totals
     failure: FailureClass | None
     seconds: float
+    pruned: int = 0
+    """Threads that watchers pruned."""
+    stopped: bool = False
+    """Whether a watcher ended the episode."""
 
     def result(self, plan: Plan, item: Item, attempts: int) -> Result:
         """The result of the episode, where this is the attempt that counts."""
@@ -80,6 +85,8 @@ class Attempt:
             message=self.message,
             failure=self.failure,
             totals=self.totals,
+            pruned=self.pruned,
+            stopped=self.stopped,
             attempts=attempts,
             seconds=round(self.seconds, 3),
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -116,8 +123,10 @@ class Player:
         """The plan with its identity, its episodes in the order of playing, and its few-shot prompts by hash.
 
         Raises:
-            UserError: tasks or prompts are not there, or not such as the suite says.
+            UserError: tasks, prompts or watchers are not there, or not such as the suite says.
         """
+        for watcher in self._plan.config.watch:
+            open_watcher(watcher)
         require_price(self._plan.config)
         self._warn()
         # A model on a hub is fetched first, with lines for people: which prompt is its own depends on its size.
@@ -184,6 +193,7 @@ class Player:
                 interpreter=interpreter,
                 environment=environment,
                 sinks=sinks,
+                watchers=[*of_replay(model), *map(open_watcher, config.watch)],
             )
             episode = await executor.run(item.task, config.environment)
             if episode.status in _UNKNOWN_STATE:
@@ -250,14 +260,17 @@ class _Unusable(Exception):
 
 
 class _Ended:
-    """A sink that keeps how the episode ended."""
+    """A sink that keeps how the episode ended, and counts the threads that watchers pruned."""
 
     def __init__(self) -> None:
         self._event: EpisodeEnded | None = None
+        self._pruned = 0
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, EpisodeEnded):
             self._event = event
+        elif isinstance(event, ThreadEnded):
+            self._pruned += event.how is Ending.pruned
 
     def attempt(self, error: Exception | None, signs: Signs, seconds: float) -> Attempt:
         """How the attempt went, where `error` is what came out of it."""
@@ -273,7 +286,9 @@ class _Ended:
                 status = Status.__members__.get(f"{error.boundary}_error", status)
             message = " ".join(f"{type(error).__name__}: {error}".split())
             reward, marks, totals = None, {}, event.totals if event else Totals()
-        return Attempt(status, reward, marks, message, totals, signs.failure(status), seconds)
+        stopped = event is not None and bool(event.reason)
+        failure = signs.failure(status)
+        return Attempt(status, reward, marks, message, totals, failure, seconds, self._pruned, stopped)
 
 
 class _Meter:

@@ -159,6 +159,10 @@ class Summary(_Figures):
     retried_calls: int
     retried_episodes: int
     """How often an episode was begun again after a failure of the infrastructure."""
+    pruned_threads: int
+    """Threads that watchers pruned."""
+    stopped_episodes: int
+    """Episodes that watchers ended."""
     seconds: float | None
     """Sum of the wall times of all episodes; None where times are left out."""
     published: tuple[Published, ...]
@@ -221,6 +225,8 @@ def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
         failures={kind: sum(result.failure is kind for result in results) for kind in FailureClass},
         retried_calls=sum(result.totals.retries for result in results),
         retried_episodes=sum(result.attempts - 1 for result in results),
+        pruned_threads=sum(result.pruned for result in results),
+        stopped_episodes=sum(result.stopped for result in results),
         seconds=math.fsum(result.seconds for result in results) if times else None,
         published=run.suite.published,
     )

@@ -257,8 +257,12 @@ def _failures(arms: Sequence[Arm]) -> Table:
         )
         for arm in arms
     ]
-    note = "Failures of the infrastructure are in no rate and no mean."
-    return Table("Failures by class", headings, tuple(rows), (note,))
+    notes = ["Failures of the infrastructure are in no rate and no mean."]
+    for arm in arms:
+        pruned, stopped = arm.summary.pruned_threads, arm.summary.stopped_episodes
+        if pruned or stopped:
+            notes.append(f"{arm.label}: threads pruned by watchers: {pruned:,}; episodes ended by them: {stopped:,}.")
+    return Table("Failures by class", headings, tuple(rows), tuple(notes))
 
 
 def _compared(arms: Sequence[Arm]) -> Table:

@@ -12,30 +12,21 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.conformance.model_case import ASKED, MARK
+from thread_cli.conformance.model_streams import STREAMS
 from thread_cli.conformance.verdicts import Failure, NotApplicable, Verdict, judged, require
 from thread_cli.contracts.errors import LimitReached, ModelError, ThreadFailure, UserError
-from thread_cli.contracts.model import Completion, Request
+from thread_cli.contracts.model import Completion
 from thread_cli.models.retry import Transient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
-    from thread_cli.contracts.model import Model
+    from thread_cli.contracts.model import Model, Request
 
 __all__ = ["CHECKS", "Failure", "NotApplicable", "Verdict", "check"]
 
-_MARK: Final = "\n#END#"
-"""A stop string that no list of numbers holds."""
 _PATIENCE: Final = 120.0
-_ASKED: Final = Request(
-    q="Numbers in order, one line each list.\n1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12\n",
-    c="21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32\n",
-    y="41, 42, 43,",
-    stop=("=>", _MARK),
-    max_tokens=24,
-    seed=1,
-    max_reasoning=1000,
-)
 
 
 async def check(
@@ -67,9 +58,9 @@ async def check(
             await opened.close()
 
 
-async def _text(model: Model, request: Request = _ASKED) -> Completion:
+async def _text(model: Model, request: Request = ASKED) -> Completion:
     done = await model.complete(request)
-    require(not (_MARK in done.text or "=>" in done.text), f"a stop string is part of the text {done.text!r:.80}")
+    require(not (MARK in done.text or "=>" in done.text), f"a stop string is part of the text {done.text!r:.80}")
     return done
 
 
@@ -85,8 +76,8 @@ async def _stops(model: Model, _longest: int | None) -> None:
     word = next((part for part in text.split() if len(part) > 1 and text.find(part) > 0), "")
     if not word:
         raise NotApplicable(f"it wrote nothing to stop at: {text!r:.60}")
-    for place, stops in ((0, (word, _MARK)), (1, (_MARK, word))):
-        done = await model.complete(replace(_ASKED, stop=stops))
+    for place, stops in ((0, (word, MARK)), (1, (MARK, word))):
+        done = await model.complete(replace(ASKED, stop=stops))
         require(word not in done.text, f"the stop string {word!r} is part of the text {done.text!r:.80}")
         require(
             done.stop in (("listen", "stop"), ("end", "stop"))[place], f"stopped at {word!r}, it says {done.stop!r}"
@@ -98,12 +89,12 @@ async def _many_stops(model: Model, _longest: int | None) -> None:
     word = next((part for part in text.split() if len(part) > 1 and text.find(part) > 0), "")
     if not word:
         raise NotApplicable(f"it wrote nothing to stop at: {text!r:.60}")
-    done = await model.complete(replace(_ASKED, stop=(_MARK, "=>", "###", "§§", "@@@", word)))
+    done = await model.complete(replace(ASKED, stop=(MARK, "=>", "###", "§§", "@@@", word)))
     require(word not in done.text, f"the sixth stop string {word!r} is part of the text {done.text!r:.80}")
 
 
 async def _length(model: Model, _longest: int | None) -> None:
-    done = await model.complete(replace(_ASKED, max_tokens=6))
+    done = await model.complete(replace(ASKED, max_tokens=6))
     require(done.stop == "length", f"after 6 tokens it says {done.stop!r}")
     text = done.usage.generated - done.usage.reasoning
     require(text <= 8, f"it wrote {text} tokens of 6")  # a special token or two may be counted
@@ -126,7 +117,7 @@ async def _too_long(model: Model, longest: int | None) -> None:
     # Numbers have at least a token each, so that this is too long, and not so long as to be refused unseen.
     numbers = " ".join(str(number % 10) for number in range(longest + longest // 4))
     try:
-        done = await model.complete(replace(_ASKED, c=f"{numbers}\n"))
+        done = await model.complete(replace(ASKED, c=f"{numbers}\n"))
     except LimitReached as reached:
         require(reached.limit == "context", f"the limit is called {reached.limit!r}")
         return
@@ -136,7 +127,7 @@ async def _too_long(model: Model, longest: int | None) -> None:
 
 
 async def _cancelled(model: Model, _longest: int | None) -> None:
-    endless = replace(_ASKED, stop=("\x00",), max_tokens=2000)
+    endless = replace(ASKED, stop=("\x00",), max_tokens=2000)
     for _ in range(3):
         call = asyncio.ensure_future(model.complete(endless))
         await asyncio.sleep(0.3)
@@ -146,7 +137,7 @@ async def _cancelled(model: Model, _longest: int | None) -> None:
 
 
 async def _at_once(model: Model, _longest: int | None) -> None:
-    requests = [replace(_ASKED, c=f"{n}1, {n}2, {n}3\n", thread=f"0.{n}") for n in range(16)]
+    requests = [replace(ASKED, c=f"{n}1, {n}2, {n}3\n", thread=f"0.{n}") for n in range(16)]
     done = await asyncio.gather(*map(model.complete, requests), return_exceptions=True)
     failed = [each for each in done if isinstance(each, BaseException)]
     require(not failed, f"{len(failed)} of 16 calls at once failed: {failed[:1]}")
@@ -157,7 +148,7 @@ async def _at_once(model: Model, _longest: int | None) -> None:
 async def _odd_texts(model: Model, _longest: int | None) -> None:
     for text in ("naïve 漢字 😀\n", "lone \udc80 half\n", "\x00\x1b[31m\x7f\n", "<|im_end|></s>{{ x }}\n"):
         try:
-            done = await model.complete(replace(_ASKED, c=text))
+            done = await model.complete(replace(ASKED, c=text))
         except ThreadFailure as failure:
             require(failure.message == " ".join(failure.message.split("\n")), "a failure is told in several lines")
             require(not failure.fatal, f"the prompt {text!r} fails: {failure.message}")
@@ -181,5 +172,6 @@ CHECKS: Final[dict[str, Callable[[Model, int | None], Awaitable[None]]]] = {
     "survives cancelled calls": _cancelled,
     "takes 16 calls at once": _at_once,
     "takes any text": _odd_texts,
+    **STREAMS,
     "may be closed twice": _closed,
 }

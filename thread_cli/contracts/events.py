@@ -247,6 +247,10 @@ class EpisodeEnded(_Event):
     """All marks of an answer by name, where the environment gives marks; the reward is the first."""
     message: str
     totals: Totals
+    reason: str = ""
+    """Why a watcher ended the episode."""
+    answer: str | None = None
+    """The answer that this watcher gave it; None where it gave none, or no watcher ended it."""
 
 
 Event = Annotated[

@@ -114,8 +114,8 @@ class Recorder:
         message = plain(failure.message)
         self.emit(Failed, thread, boundary=failure.boundary, failure=failure.kind, message=message, **spent, **reached)
 
-    def end(self, root: Thread, episode: Episode) -> None:
-        """Emit the end of the episode."""
+    def end(self, root: Thread, episode: Episode, reason: str = "", answer: str | None = None) -> None:
+        """Emit the end of the episode; `reason` and `answer` are those of a watcher that ended it."""
         self.emit(
             EpisodeEnded,
             root,
@@ -124,6 +124,8 @@ class Recorder:
             marks=dict(episode.marks),
             message=episode.message,
             totals=episode.totals,
+            reason=reason,
+            answer=answer,
         )
 
     def totals(self) -> Totals:

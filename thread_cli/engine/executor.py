@@ -164,7 +164,7 @@ class Executor:
         if self._family.stopped_because:
             episode = replace(episode, message=f"a watcher ended the episode: {self._family.stopped_because}")
         try:
-            self._recorder.end(root, episode)
+            self._recorder.end(root, episode, self._family.stopped_because, self._family.stopped_with)
         except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
             raise (untold if error is None or isinstance(error, ThreadFailure) else error) from None
         if error is not None and not isinstance(error, ThreadFailure):

@@ -75,6 +75,8 @@ class Family:
         self._clock = Clock()
         self.stopped_because = ""
         """Why a watcher ended the episode."""
+        self.stopped_with: str | None = None
+        """The answer that it gave the episode, if it gave one."""
         self.over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
         """The main thread's result; None where the environment ended the episode; or the error that ended it."""
 
@@ -185,7 +187,7 @@ class Family:
     def stop(self, reason: str, answer: str | None = None) -> None:
         """End the episode on behalf of a watcher; see `Watched.stop`."""
         if not self.over.done():
-            self.stopped_because = plain(reason)
+            self.stopped_because, self.stopped_with = plain(reason), None if answer is None else plain(answer)
             self.finish(Result(self._so_far(self._live["0"]) if answer is None else plain(answer)))
 
     async def close(self, error: BaseException | None) -> BaseException | None:

@@ -143,7 +143,9 @@ class FaultyModel:
             case "garbage":
                 return _garbage(request, chance)
             case "cut":
-                await asked(self.inner, request, tell)
+                written = await asked(self.inner, request, tell)
+                if written.stop == "cut":
+                    return written
                 raise Transient("cut_stream", "injected fault: the stream broke off")
             case _:
                 return await asked(self.inner, request, tell)

@@ -20,10 +20,11 @@ from thread_cli.contracts.events import (
     ThreadEnded,
     ThreadStarted,
 )
-from thread_cli.contracts.model import Completion, Usage
+from thread_cli.contracts.model import Completion, Piece, Usage
+from thread_cli.models.recorded_ends import RecordedEnds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
     from thread_cli.contracts.events import Event
     from thread_cli.contracts.model import Request
@@ -54,17 +55,47 @@ class ReplayModel:
     """Answers each call of each thread as it was answered in the recorded events of one episode.
 
     `choices` are the children that waits for any one of several came to, by the path of the thread that waited. A call
-    in which a thread was stopped takes as long as it did, and then is cut.
+    in which a thread was stopped takes as long as it did, and then is cut. Where watchers ended threads or the episode,
+    the watcher `ends` does so again; in an episode that it watches, the call in which a thread was ended goes on until
+    then.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.choices: dict[str, list[str]] = {}
         self._threads: defaultdict[str, _Recording] = defaultdict(_Recording)
+        events = list(events)
         for event in events:
             self._read(event)
         self._calls: defaultdict[str, int] = defaultdict(int)
+        self.ends = RecordedEnds(events)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
+        """The recorded answer in one piece; of a call in which the thread was ended, once it is cancelled."""
+        held = self.ends.holds(request.thread, self._calls[request.thread])
+        answer = self._answer(request, held=held)
+        if answer is not None:
+            yield Piece(answer.text, answer.reasoning, answer.usage.generated)
+        if not held:
+            answer = await self._until_stopped(request.thread, answer)
+        else:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                if answer is None:
+                    raise
+        if answer is not None:
+            yield answer
 
     async def complete(self, request: Request) -> Completion:
+        """The recorded answer.
+
+        Raises:
+            ModelError: the request is not the recorded one.
+        """
+        return await self._until_stopped(request.thread, self._answer(request))
+
+    def _answer(self, request: Request, *, held: bool = False) -> Completion | None:
+        """The recorded answer; None where the thread was ended before there was one."""
         number = self._calls[request.thread]
         recording = self._threads.get(request.thread)
         where = f"the run diverges from its recording in thread {request.thread}, call {number + 1}"
@@ -72,12 +103,12 @@ class ReplayModel:
             raise ModelError(f"{where}: no such thread was recorded")
         if recording.context not in request.c and not recording.inherited:
             raise ModelError(f"{where}: its context was recorded as {_tail(recording.context)}, now {_tail(request.c)}")
-        if number >= len(recording.calls) and recording.stopped is not None:
-            await asyncio.sleep(recording.stopped)
-            return Completion("", "cut", Usage())
-        if number >= len(recording.calls):
+        over = number >= len(recording.calls)
+        if over and not held:
+            if recording.stopped is not None:
+                return None
             raise ModelError(f"{where}: the recording ends here, after {_tail(request.y)}")
-        y, completion = recording.calls[number]
+        y, answer = (recording.y, None) if over else recording.calls[number]
         y = recording.inherited + y
         if y != request.y:
             at = next(
@@ -85,10 +116,19 @@ class ReplayModel:
             )
             raise ModelError(f"{where}: recorded {_around(y, at)}, now {_around(request.y, at)}")
         self._calls[request.thread] += 1
-        if completion.stop == "cut" and recording.stopped is not None:
-            with suppress(asyncio.CancelledError):  # what was written until then is recorded, as it was
-                await asyncio.sleep(recording.stopped)
-        return completion
+        return answer
+
+    async def _until_stopped(self, thread: str, answer: Completion | None) -> Completion:
+        """An answer; that to the call in which a thread was stopped once it is, or after as long as it took."""
+        if answer is not None and (answer.stop != "cut" or self._threads[thread].stopped is None):
+            return answer
+        seconds = self._threads[thread].stopped or 0.0
+        if answer is None:
+            await asyncio.sleep(seconds)
+            return Completion("", "cut", Usage())
+        with suppress(asyncio.CancelledError):  # what was written until then is recorded, as it was
+            await asyncio.sleep(seconds)
+        return answer
 
     async def close(self) -> None:
         pass

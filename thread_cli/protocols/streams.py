@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
@@ -57,13 +57,17 @@ def _streams(kind: type[Model]) -> bool:
 
 
 async def poured(call: Callable[[Tell], Coroutine[None, None, Completion]]) -> AsyncGenerator[Piece | Completion]:
-    """The stream of a call that tells its pieces, and that returns what was written where it is cancelled."""
+    """The stream of a call that tells its pieces, and that returns what was written where it is cancelled.
+
+    What the call does not tell of its text is told at its end, so that the pieces join to the text all the same.
+    """
     pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+    told = _Told()
     task = asyncio.get_running_loop().create_task(call(pieces.put_nowait))
     task.add_done_callback(lambda _: pieces.put_nowait(None))
     try:
         while (piece := await pieces.get()) is not None:
-            yield piece
+            yield told.add(piece)
         completion = await task
     except asyncio.CancelledError:
         task.cancel()
@@ -72,7 +76,40 @@ async def poured(call: Callable[[Tell], Coroutine[None, None, Completion]]) -> A
         if not task.done():  # nobody listens any more
             task.cancel()
             await asyncio.wait([task])
+    while not pieces.empty():
+        if (piece := pieces.get_nowait()) is not None:
+            yield told.add(piece)
+    if (rest := told.rest(completion)) is not None:
+        yield rest
     yield completion
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the pieces of a stream have told so far."""
+
+    texts: list[str] = field(default_factory=list[str])
+    thoughts: list[str] = field(default_factory=list[str])
+    tokens: int = 0
+    """Of all pieces, what was lost included."""
+
+    def add(self, piece: Piece) -> Piece:
+        if piece.anew:
+            self.texts, self.thoughts = [], []
+        self.texts.append(piece.text)
+        self.thoughts.append(piece.reasoning)
+        self.tokens += piece.tokens
+        return piece
+
+    def rest(self, completion: Completion) -> Piece | None:
+        """What is left to tell of a completion; None where all was told."""
+        text, thought = "".join(self.texts), "".join(self.thoughts)
+        if (text, thought) == (completion.text, completion.reasoning):
+            return None
+        tokens = max(0, completion.usage.generated - self.tokens)
+        if completion.text.startswith(text) and completion.reasoning.startswith(thought):
+            return Piece(completion.text[len(text) :], completion.reasoning[len(thought) :], tokens)
+        return Piece(completion.text, completion.reasoning, tokens, anew=True)
 
 
 async def _given_up(task: asyncio.Task[Completion]) -> Completion:

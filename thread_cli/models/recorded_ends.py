@@ -1,0 +1,113 @@
+"""The part of watchers in a recorded run, played again: threads are pruned and the episode is ended where they were."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from thread_cli.contracts.errors import Ending
+from thread_cli.contracts.events import EpisodeEnded, EpisodeStarted, Generated, ThreadEnded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from thread_cli.contracts.events import Event
+    from thread_cli.contracts.model import Piece
+    from thread_cli.contracts.watcher import Watched
+
+__all__ = ["RecordedEnds"]
+
+_NO_STEPS: Final = (EpisodeStarted, EpisodeEnded, ThreadEnded)
+
+
+class RecordedEnds:
+    """A watcher that ends what watchers ended in the recorded events of an episode.
+
+    It prunes a thread when that thread, and each thread below it that was stopped with it, has come to the last event
+    before its end, and all others below it have ended; the episode is ended likewise. The answer to a thread's last
+    call of the model is not given until then (`holds`).
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._ends: dict[str, ThreadEnded] = {}
+        self._steps: Counter[str] = Counter()
+        """Events of each thread up to the one at which it is ended from outside."""
+        self._calls: Counter[str] = Counter()
+        self._last: dict[str, Event] = {}
+        self._stop: EpisodeEnded | None = None
+        for event in events:
+            self._read(event)
+        for thread, event in self._last.items():
+            if isinstance(event, Generated):
+                # It was ended before it could make anything of that answer: perhaps in the middle of it.
+                self._steps[thread] -= 1
+            self._calls[thread] -= isinstance(event, Generated)
+        self._left = [thread for thread, end in self._ends.items() if end.how is Ending.pruned]
+        self.any = bool(self._left or self._stop)
+        """Whether watchers have ended anything."""
+        self._held = {thread for thread in self._ends if self.any and self._from_outside(thread)}
+        self._seen: Counter[str] = Counter()
+        self._gone: set[str] = set()
+        self._episode: Watched | None = None
+
+    def begin(self, episode: Watched) -> None:
+        """An episode begins that is to go as recorded."""
+        self._episode = episode
+
+    def see(self, event: Event) -> None:
+        """Count an event, and end what has come to its recorded end."""
+        if isinstance(event, ThreadEnded):
+            self._gone.add(event.thread)
+        elif not isinstance(event, _NO_STEPS):
+            self._seen[event.thread] += 1
+        if self._episode is None:
+            return
+        for thread in [thread for thread in self._left if self._all_are_there(thread)]:
+            self._left.remove(thread)
+            self._episode.prune(thread, self._ends[thread].reason)
+        if self._stop is not None and self._all_are_there(""):
+            stop, self._stop = self._stop, None
+            self._episode.stop(stop.reason, stop.answer)
+
+    def hear(self, thread: str, piece: Piece) -> None:
+        """Pieces tell nothing that the recording does not."""
+
+    def holds(self, thread: str, call: int) -> bool:
+        """Whether a thread was ended from outside in its call number `call` (from 0), or right after it."""
+        return self._episode is not None and thread in self._held and call >= self._calls[thread]
+
+    def _read(self, event: Event) -> None:
+        if isinstance(event, ThreadEnded):
+            self._ends[event.thread] = event
+        elif isinstance(event, EpisodeEnded):
+            self._stop = event if event.reason else None
+        elif not isinstance(event, EpisodeStarted):
+            self._steps[event.thread] += 1
+            self._calls[event.thread] += isinstance(event, Generated)
+            self._last[event.thread] = event
+
+    def _from_outside(self, thread: str) -> bool:
+        """Whether a watcher ended a thread: it alone, a thread above it, or all of the episode."""
+        how = self._ends[thread].how
+        return how is Ending.pruned or (how is Ending.stopped and (self._stop is not None or self._root(thread) != ""))
+
+    def _root(self, thread: str) -> str:
+        """The thread with which this one was ended: itself or the nearest pruned one above it; else nothing."""
+        while thread and not ((end := self._ends.get(thread)) and end.how is Ending.pruned):
+            thread = thread.rpartition(".")[0]
+        return thread
+
+    def _all_are_there(self, root: str) -> bool:
+        """Whether all threads at and below `root` (nothing: all of them) have come to where they were when it ended."""
+        return all(
+            self._is_there(thread, root)
+            for thread in self._ends
+            if not root or thread == root or thread.startswith(f"{root}.")
+        )
+
+    def _is_there(self, thread: str, root: str) -> bool:
+        if any(ended == thread or thread.startswith(f"{ended}.") for ended in self._gone):
+            return True
+        # What ends as the episode does has no result: nobody is there any more to read one.
+        with_it = self._ends[thread].result is None if not root else self._root(thread) == root
+        return with_it and self._from_outside(thread) and self._seen[thread] >= self._steps[thread]
