@@ -22,6 +22,7 @@ from thread_cli.models.llama.cache import CacheFull, PrefixTree, Sequence, commo
 from thread_cli.models.llama.ceilings import Ceilings
 from thread_cli.models.llama.drafts import PHRASES, Drafts, read_phrases
 from thread_cli.models.llama.grammar import Grammar
+from thread_cli.models.llama.policy import Policy
 from thread_cli.models.llama.sampling import Sampler, Text
 from thread_cli.models.llama.speculation import MOST, Speculation
 from thread_cli.models.llama.transcript import Prompt, Transcripts
@@ -61,8 +62,7 @@ class _Live:
     @property
     def greedy(self) -> bool:
         """Whether the text depends on nothing but the prompt."""
-        request = self.call.request
-        return request.temperature <= 0 and request.grammar is None and not request.logprobs
+        return Policy.reuses(self.call.request)
 
     @property
     def evaluated(self) -> int:
@@ -98,8 +98,7 @@ class Scheduler:
     ) -> None:
         sequences = min(sequences, backend.sequences)
         self.tree = PrefixTree(backend, sequences=sequences, cells=backend.context, whole=backend.whole)
-        # What a recurrent model has read cannot be taken back, so that nothing may be tried.
-        self.speculation = Speculation(on=speculate and not backend.whole)
+        self.speculation = Speculation(on=speculate and backend.policy.drafts)
         self.work = work or Work()
         self._drafts = Drafts()
         for lead, phrase in read_phrases(backend.told(PHRASES)) if self.speculation.on else ():
@@ -109,7 +108,7 @@ class Scheduler:
         self._ceilings = ceilings or Ceilings()
         self._vocabulary = backend.vocabulary
         self._transcripts = Transcripts(backend.vocabulary)
-        self._size = backend.alike
+        self._size = backend.policy.mixed
         self._top_p = top_p
         self._longest = min(backend.context, backend.trained or backend.context)
         self._waiting: list[_Live] = []
@@ -236,8 +235,8 @@ class Scheduler:
         """
         slices: dict[_Live, Slice] = {}
         for live in self._live:
-            count = min(self._backend.batch, min(live.prompt.shared, len(live.tokens) - 1) - live.evaluated)
-            if count > self._size and live.sequence is not None:
+            count = self._backend.policy.piece(min(live.prompt.shared, len(live.tokens) - 1) - live.evaluated)
+            if count and live.sequence is not None:
                 start = live.evaluated
                 slices[live] = Slice(live.sequence.id, start, live.tokens[start : start + count], wanted=0)
                 return self._fit(slices)
