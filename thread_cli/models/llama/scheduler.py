@@ -228,11 +228,11 @@ class Scheduler:
             Local(
                 drafted=part.drafted,
                 steps=int(part.draws),
-                company=drawing if part.draws else 0,
-                reading=each * read,
-                writing=each * (part.size - read),
-                least_reading=least * read,
-                least_writing=least * (part.size - read),
+                batch_sizes=drawing if part.draws else 0,
+                prefill_seconds=each * read,
+                decode_seconds=each * (part.size - read),
+                prefill_floor=least * read,
+                decode_floor=least * (part.size - read),
             )
             for part, read in zip(parts, prefill, strict=True)
         ]
