@@ -6,8 +6,7 @@ a thread lives, and the thread's path.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field, replace
-from operator import add
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import AliasChoices, Field
@@ -117,7 +116,7 @@ class Local:
     """`decode_seconds` at these speeds."""
 
     def __add__(self, other: Local) -> Local:
-        return Local(*map(add, astuple(self), astuple(other)))
+        return Local(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class State(Enum):
     """Answered; holds no sequence."""
 
 
-_UNDER_WAY: Final = frozenset({State.prefill, State.decode})
+_UNDER_WAY: Final = (State.prefill, State.decode)
 
 
 @dataclass(eq=False, repr=False, slots=True)

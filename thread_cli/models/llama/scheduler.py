@@ -248,7 +248,7 @@ class Scheduler:
         if call.draft is not None and drafted:
             self.speculation.learn(call.draft, len(drafted), accepted)
         kept = part.count + accepted
-        repeated = call.advance(tokens[:kept], replace(local, accepted=accepted))
+        repeated = call.advance(tokens[:kept], replace(local, accepted=accepted) if accepted else local)
         self._reuse.note(call, sequence, drawn)
         if kept < len(tokens):
             self._backend.clear(sequence.id, part.start + kept)
