@@ -70,10 +70,10 @@ def test_what_follows_a_token_does_not_depend_on_how_many_are_evaluated_with_it(
     backend = Backend(rounded, context=1024, sequences=2, batch=128, threads=2, flash_attention=flash, kernels=kernels)
     tokens = array("i", range(1000, 1500))
     try:
-        for start in range(0, 300, backend.alike):
-            backend.evaluate([Slice(0, start, tokens[start : min(300, start + backend.alike)], 0)])
+        for start in range(0, 300, backend.policy.mixed):
+            backend.evaluate([Slice(0, start, tokens[start : min(300, start + backend.policy.mixed)], 0)])
         found: list[bytes] = []
-        for own, others in ((1, 0), (1, 1), (1, 7), (1, backend.alike - 1), (9, 0), (backend.alike, 0)):
+        for own, others in ((1, 0), (1, 1), (1, 7), (1, backend.policy.mixed - 1), (9, 0), (backend.policy.mixed, 0)):
             slices = [Slice(0, 300, tokens[300 : 300 + own], own)]
             slices += [Slice(1, 0, tokens[:others], 1)] if others else []
             logits = backend.evaluate(slices)

@@ -135,7 +135,7 @@ def test_a_model_of_which_llama_cpp_computes_a_part_is_guarded_as_without_kernel
     quantise(path, tmp_path / "q3.gguf", "q3_k_m", threads=2)
     made = Backend(tmp_path / "q3.gguf", context=256, sequences=1, batch=128, threads=2)
     try:
-        assert (made.own, made.alike) == (False, 63)
+        assert (made.own, made.policy.mixed) == (False, 63)
     finally:
         made.close()
 

@@ -24,7 +24,7 @@ from thread_cli.bench.runner import Ending
 from thread_cli.bench.suite import load
 from thread_cli.cli.app import app
 from thread_cli.contracts.errors import UserError
-from thread_cli.contracts.events import parse_event
+from thread_cli.contracts.events import Totals, parse_event
 from thread_cli.record import RunFolder
 
 LOGS = Path(__file__).parent / "logs"
@@ -41,6 +41,15 @@ RENAMED = {
     r"drafts (\d+%) of ([\d,]+) right · batch ": r"acceptance rate \1 of \2 drafts · batch size ",
 }
 """What is shown by the field's words now: patterns of what was shown then, and what has become of it."""
+
+RENAMED_FIELDS = {
+    "company": "batch_sizes",
+    "reading": "prefill_seconds",
+    "writing": "decode_seconds",
+    "least_reading": "prefill_floor",
+    "least_writing": "decode_floor",
+}
+"""Fields of events that have other names now."""
 
 PLAYED = {
     "teacher-textcraft": ("textcraft", "--task", "131"),
@@ -123,7 +132,7 @@ def _within(recorded: Any, read: Any) -> None:
     """Whatever was recorded is read; what is new may stand beside it."""
     if isinstance(recorded, dict):
         for name, value in recorded.items():
-            _within(value, read[name])
+            _within(value, read[RENAMED_FIELDS.get(name, name)])
     else:
         assert recorded == read
 
@@ -131,6 +140,7 @@ def _within(recorded: Any, read: Any) -> None:
 def test_older_results_of_a_local_model_are_reported_by_the_words_of_the_field(tmp_path: Path) -> None:
     run = shutil.copytree(LOGS / "bench-variants", tmp_path / "run")
     recorded = {"drafted": 10, "accepted": 8, "steps": 5, "company": 8, "reading": 2.0, "writing": 4.0}
+    recorded |= {"least_reading": 1.0, "least_writing": 3.0}
     for file in run.glob("results/*.json"):
         result = json.loads(file.read_bytes())
         result["totals"]["local"] = recorded
@@ -139,6 +149,13 @@ def test_older_results_of_a_local_model_are_reported_by_the_words_of_the_field(t
     assert (told["local"]["batch_size"], told["local"]["accepted"]) == (1.6, 32)
     assert told["local"]["prefill_speed"] == told["tokens"]["prompt"] / 8
     assert told["local"]["decode_speed"] == told["tokens"]["generated"] / 16
+    assert (told["local"]["prefill_share"], told["local"]["decode_share"]) == (0.5, 0.75)
+
+
+def test_a_local_models_figures_are_written_by_their_names_of_now_whatever_names_they_were_read_by() -> None:
+    older = {"steps": 5, "company": 8, "reading": 2.0, "writing": 4.0, "least_reading": 1.0, "least_writing": 3.0}
+    written = json.loads(Totals.model_validate({"local": older}).model_dump_json())["local"]
+    assert written == {"drafted": 0, "accepted": 0} | {RENAMED_FIELDS.get(name, name): older[name] for name in older}
 
 
 # --- bench runs are taken up again

@@ -354,11 +354,11 @@ def _local(results: Sequence[Result]) -> LocalWork | None:
         prefilled=tokens.prompt - tokens.cached,
         drafted=local.drafted,
         accepted=local.accepted,
-        batch_size=local.company / local.steps if local.steps else None,
-        prefill_speed=(tokens.prompt - tokens.cached) / local.reading if local.reading else None,
-        decode_speed=tokens.generated / local.writing if local.writing else None,
-        prefill_share=local.least_reading / local.reading if local.least_reading else None,
-        decode_share=local.least_writing / local.writing if local.least_writing else None,
+        batch_size=local.batch_sizes / local.steps if local.steps else None,
+        prefill_speed=(tokens.prompt - tokens.cached) / local.prefill_seconds if local.prefill_seconds else None,
+        decode_speed=tokens.generated / local.decode_seconds if local.decode_seconds else None,
+        prefill_share=local.prefill_floor / local.prefill_seconds if local.prefill_floor else None,
+        decode_share=local.decode_floor / local.decode_seconds if local.decode_floor else None,
     )
 
 

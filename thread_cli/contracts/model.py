@@ -6,9 +6,10 @@ while a thread lives; the thread's path and its structure come with it, for code
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field, replace
-from operator import add
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
+
+from pydantic import AliasChoices, Field
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -96,30 +97,32 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """How a model on this machine has made a completion, or several: what it took of the steps of the machine.
+    """The share that one call, or several, had in the steps of a model on this machine.
 
-    A step is one batch through the model, shared by all calls under way. Its time counts for each by its tokens, so
-    that the seconds of all calls together are those of the machine.
+    A step is one batch through the model, shared by all calls under way. Its time is divided among them by their tokens
+    in it, so that the seconds of all calls add up to the seconds of the machine. Logs recorded before have some of the
+    fields by older names, which are read too.
     """
 
     drafted: int = 0
-    """Tokens that were guessed ahead."""
+    """Tokens drafted for it."""
     accepted: int = 0
-    """Those of them that were right, so that they took no step of their own."""
+    """Drafted tokens that were drawn, so that they took no step of their own."""
     steps: int = 0
-    """Steps in which a token was drawn for the call."""
-    company: int = 0
-    """Calls that a token was drawn for in these steps, this one among them, over all of them."""
-    reading: float = 0.0
-    """Seconds that its prompts took."""
-    writing: float = 0.0
-    """Seconds that its generated tokens and drafts took."""
-    least_reading: float = 0.0
-    """Seconds that its prompts would have taken at the speeds that were measured when the model was loaded."""
-    least_writing: float = 0.0
+    """Decode steps: steps in which a token was drawn for it."""
+    batch_sizes: Annotated[int, Field(validation_alias=AliasChoices("batch_sizes", "company"))] = 0
+    """Sum of the batch sizes of its decode steps; divided by `steps`, the mean batch size."""
+    prefill_seconds: Annotated[float, Field(validation_alias=AliasChoices("prefill_seconds", "reading"))] = 0.0
+    """Seconds of its prompt tokens."""
+    decode_seconds: Annotated[float, Field(validation_alias=AliasChoices("decode_seconds", "writing"))] = 0.0
+    """Seconds of its generated and drafted tokens."""
+    prefill_floor: Annotated[float, Field(validation_alias=AliasChoices("prefill_floor", "least_reading"))] = 0.0
+    """`prefill_seconds` at the speeds with an empty cache, measured when the model was loaded."""
+    decode_floor: Annotated[float, Field(validation_alias=AliasChoices("decode_floor", "least_writing"))] = 0.0
+    """`decode_seconds` at these speeds."""
 
     def __add__(self, other: Local) -> Local:
-        return Local(*map(add, astuple(self), astuple(other)))
+        return Local(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,15 +206,15 @@ def _local(state: TreeState, local: Local) -> list[tuple[str, str]]:
     Beside each speed stands the one that was measured with an empty cache when the model was loaded.
     """
     figures: list[tuple[str, str]] = []
-    if local.reading:
+    if local.prefill_seconds:
         read = state.prompt_tokens - state.cached_tokens
-        figures.append(("prefill", _speed(read, local.reading, local.least_reading)))
-    if local.writing:
-        figures.append(("decode", _speed(state.generated_tokens, local.writing, local.least_writing)))
+        figures.append(("prefill", _speed(read, local.prefill_seconds, local.prefill_floor)))
+    if local.decode_seconds:
+        figures.append(("decode", _speed(state.generated_tokens, local.decode_seconds, local.decode_floor)))
     if local.drafted:
         figures.append(("acceptance rate", f"{local.accepted / local.drafted:.0%} of {local.drafted:,} drafts"))
     if local.steps:
-        figures.append(("batch size", f"{local.company / local.steps:.1f}"))
+        figures.append(("batch size", f"{local.batch_sizes / local.steps:.1f}"))
     return figures
 
 

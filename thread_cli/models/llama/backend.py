@@ -18,6 +18,7 @@ from thread_cli.models.llama.call import Description
 from thread_cli.models.llama.door import Door, Passage
 from thread_cli.models.llama.kinds import kinds_in
 from thread_cli.models.llama.loading import check_file, last_error, load_model, quiet
+from thread_cli.models.llama.policy import Policy
 from thread_cli.models.llama.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ _KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 _COMPRESSED: Final = {"q8_0", "q4_0"}
 _WORTH: Final = 0.5
 """Share of a model's bytes that our kernels must know for them to do the operations between products as well."""
-_ALIKE: Final = 63
-"""Tokens of a batch up to which a CPU computes flash attention by the same functions, with the same rounding."""
 _IDS: Final = 256
 """Sequence ids that llama.cpp has (`LLAMA_MAX_SEQ`)."""
 
@@ -127,27 +126,29 @@ class Backend:
             with self._offered(loading=False, whole=packed):
                 self._context = self._init(path, context, params)
             self.own = packed and self._accelerator is not None and self._accelerator.complete()
-            """Whether all is computed by our own kernels: then what follows a token never depends on its company."""
+            """True if our own kernels compute the whole model."""
             self._adapt(adapters)
         except BaseException:
             self.close()
             raise
         self._memory: Any = llama.llama_get_memory(self._context)
         self.context = context
-        alike = self.own or gpu_layers > 0 or flash == llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.batch = batch
         """Most tokens to evaluate at once."""
-        self.alike = batch if alike else min(batch, _ALIKE)
-        """Most tokens to evaluate at once, if what follows a token is not to depend on its company."""
+        self.policy = Policy.of(
+            batch,
+            own=self.own,
+            gpu=gpu_layers > 0,
+            flash=flash != llama.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+            recurrent=self.whole,
+        )
+        """Which tokens may be evaluated in one batch. The backend itself only pads batches by it."""
         self.trained = int(llama.llama_model_n_ctx_train(self._model))
         self._spare = self.sequences
         """A sequence that holds nothing between batches."""
         self._filled = _Batch(batch + 1, self._spare if self._twins else 0)
         self._shifts = bool(llama.llama_memory_can_shift(self._memory))
-        bare = self.whole or self.own or gpu_layers > 0
-        self._company = None if bare else Slice(self._spare, 0, array("i", [0]), 0)
-        """Evaluated beside a token that would be alone: on a CPU, llama.cpp computes a single token by other functions,
-        with other rounding, so that what a token is followed by would depend on how much was drafted."""
+        self._padding = Slice(self._spare, 0, array("i", [0]), 0)
 
     def describe(self) -> Description:
         """What the model's file says of it."""
@@ -219,12 +220,11 @@ class Backend:
         Raises:
             ModelError: llama.cpp failed; what the memory holds is unknown.
         """
-        alone = self._company is not None and sum(len(part.tokens) for part in slices) == 1
-        company = [self._company] if alone and self._company is not None else []
-        ends = self._filled.fill([*slices, *company])
+        padding = [self._padding] if self.policy.is_padded(sum(len(part.tokens) for part in slices)) else []
+        ends = self._filled.fill([*slices, *padding])
         self._start_at_the_first_free_cell()
         status = int(llama.llama_decode(self._context, self._filled.struct))
-        for part in company:
+        for part in padding:
             self.clear(part.sequence, 0)
         if status == 1:
             return None

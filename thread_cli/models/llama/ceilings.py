@@ -31,7 +31,7 @@ class Ceilings:
     def of(cls, backend: Backend) -> Ceilings:
         """Measure; the backend must hold nothing, and holds nothing afterwards."""
         first = min(_seconds(backend, 1) for _ in range(_TRIES))
-        many = max(2, min(_READ, backend.alike, backend.context, int(_PATIENCE / first)))
+        many = max(2, min(_READ, backend.policy.mixed, backend.context, int(_PATIENCE / first)))
         return cls(first, max(0.0, min(_seconds(backend, many) for _ in range(2)) - first) / (many - 1))
 
     def of_step(self, tokens: int) -> float:

@@ -253,7 +253,7 @@ class _Worker:
             with self._changed:
                 self._stopping = True
             for call in self._inbox:
-                call.done(failure)
+                call.fail(failure)
         finally:
             backend.close()
 
@@ -267,9 +267,9 @@ class _Worker:
             try:
                 scheduler.submit(call)
             except UserError as error:
-                call.done(error)
+                call.fail(error)
             except Exception as error:  # noqa: BLE001 -- a call that cannot be taken in must not take others along
-                call.done(ModelError(f"the local backend failed: {error!r}"))
+                call.fail(ModelError(f"the local backend failed: {error!r}"))
         return not self._stopping
 
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 from array import array
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -31,10 +32,9 @@ def _run(path: Path, kind: Kind, passage: Passage) -> None:
     try:
         tokens = array("i", range(1, _BATCH + 1))
         backend.evaluate([Slice(0, 0, tokens, _BATCH)])
-        for guarded in (True, False):
-            if not guarded:
-                # llama.cpp multiplies a single token by other functions, which this program otherwise never calls.
-                backend._company = None  # pyright: ignore[reportPrivateUsage]
+        for padded in (backend.policy.pads, False):
+            # llama.cpp multiplies a single token by other functions, which this program otherwise never calls.
+            backend.policy = replace(backend.policy, pads=padded)
             for number in range(_TIMES):
                 backend.clear(0, _BATCH + number)
                 backend.evaluate([Slice(0, _BATCH + number, tokens[:1], 1)])
