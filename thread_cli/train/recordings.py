@@ -18,7 +18,6 @@ from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import EpisodeEnded, EpisodeStarted
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder, read_events
-from thread_cli.train.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.events import Event
     from thread_cli.contracts.protocol import Protocol
-    from thread_cli.train.trajectories import Segment
 
 __all__ = ["Recording", "recordings"]
 
@@ -50,10 +48,6 @@ class Recording:
     def events(self) -> list[Event]:
         """What happened; raises UserError where that cannot be read."""
         return read_events(self.log)
-
-    def trajectory(self, thread: str, segments: tuple[Segment, ...]) -> Trajectory:
-        """A trajectory of the episode."""
-        return Trajectory(self.environment, self.task.id, self.task.category, self.episode, thread, segments)
 
 
 def recordings(path: Path) -> Iterator[Recording]:

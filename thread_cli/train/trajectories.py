@@ -66,6 +66,12 @@ class Trajectory:
     """The thread's path, such as `0.1`."""
     segments: tuple[Segment, ...]
 
+    @classmethod
+    def of(cls, recording: Recording, thread: str, segments: tuple[Segment, ...]) -> Trajectory:
+        """The trajectory of a thread of a recorded episode."""
+        task = recording.task
+        return cls(recording.environment, task.id, task.category, recording.episode, thread, segments)
+
     def tokens(self, *, learned: bool) -> int:
         """Estimated tokens of the segments that are learned, or of those that are not."""
         return sum(estimated_tokens(segment.text) for segment in self.segments if segment.learned is learned)
@@ -130,7 +136,7 @@ def threads_of(
     for path, thread in threads.items():
         segments = thread.segments()
         wrong = thread.wrong or ("malformed" if clean and thread.malformed else "")
-        found.append(wrong or (recording.trajectory(path, segments) if segments else "nothing to learn"))
+        found.append(wrong or (Trajectory.of(recording, path, segments) if segments else "nothing to learn"))
     return found
 
 
