@@ -12,7 +12,7 @@ from pathlib import Path
 HOUSE = Path(__file__).parents[1] / "thread_cli"
 FLOORS = [
     {"contracts"},
-    {"distribution", "supervision"},
+    {"distribution", "files", "supervision"},
     {"protocols", "display", "record"},
     {"engine", "models", "environments", "interpreters"},
     {"assembly"},

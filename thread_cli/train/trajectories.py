@@ -6,7 +6,6 @@ model wrote last. The listen token belongs to what the model writes; what the en
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +23,7 @@ from thread_cli.contracts.events import (
     ThreadEnded,
     ThreadStarted,
 )
+from thread_cli.files import whole
 from thread_cli.protocols.acting import LEAD
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.thread import LISTEN
@@ -105,15 +105,11 @@ def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with unfinished.open("wb") as file:
+        with whole(path) as part, part.open("wb") as file:
             file.writelines(_adapter.dump_json(trajectory) + b"\n" for trajectory in trajectories)
-        unfinished.replace(path)
     except OSError as error:
         raise UserError(f"the data cannot be written: {path}: {error.strerror}", _FAILED) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def threads_of(
