@@ -89,6 +89,8 @@ class EpisodeStarted(_Event):
     category: str = ""
     at: str
     """Wall-clock time, ISO 8601, UTC."""
+    policy: str = ""
+    """The version of the model that writes the threads, by the name that whoever runs it gives it."""
 
 
 class ThreadStarted(_Event):
@@ -130,6 +132,8 @@ class Generated(_Event):
     """Whether the tokens are estimates."""
     cached_known: bool = True
     """Whether the model told how much a cache spared."""
+    tokens: tuple[tuple[str, float], ...] = ()
+    """The tokens of the text, each with the natural logarithm of its probability, where they were asked for."""
 
 
 class CodeRan(_Event):

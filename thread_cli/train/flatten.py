@@ -65,6 +65,8 @@ def flattened(recording: Recording, events: Iterable[Event], *, examples: bool) 
         segments.pop()
     if any(LISTEN in action for action in actions.values()):
         return ["an action holds =>"]
+    if any("\n" in action for action in actions.values()):
+        return ["an action has several lines"]
     return [Trajectory.of(recording, "0", tuple(segments)) if segments else "nothing to learn"]
 
 
