@@ -84,7 +84,14 @@ class ReplayModel:
                     event.cached_known,
                 )
                 completion = Completion(
-                    event.text, event.stop, usage, event.waited, event.retries, reasoning=event.reasoning
+                    event.text,
+                    event.stop,
+                    usage,
+                    event.waited,
+                    event.retries,
+                    logprobs=[number for _, number in event.tokens] or None,
+                    pieces=[piece for piece, _ in event.tokens] or None,
+                    reasoning=event.reasoning,
                 )
                 thread.calls.append((thread.y, completion))
                 thread.y += event.text
