@@ -83,7 +83,6 @@ class ThreadState:
     action: str | None = None
     observation: str | None = None
     line: str = ""
-    spawn_line: str | None = None
     generated_tokens: int = 0
     ended: float | None = None
     result: str | None = None
@@ -179,7 +178,6 @@ class TreeState:
                 self._look(event)
                 self._enter(thread, Phase.generating)
             case Spawned():
-                thread.spawn_line = thread.line
                 self._enter(thread, Phase.waiting)
             case Joined():
                 self._enter(thread, Phase.generating)
