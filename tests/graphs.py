@@ -13,12 +13,12 @@ from thread_cli.models.llama.accelerator import Accelerator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Graph", "computed"]
+__all__ = ["Graph", "call", "computed", "ours"]
 
 _TYPES: Final = {"float32": 0, "float16": 1, "int32": 26, "int64": 27}
 _CPU: Final = 0
 _MEMORY: Final = 2**26
-_pointer = ctypes.c_void_p
+_pointer: Final = ctypes.c_void_p
 _ggml: Any = getattr(llama, "_lib")  # noqa: B009 -- not declared
 
 
@@ -26,7 +26,7 @@ class _Parameters(ctypes.Structure):
     _fields_ = (("size", ctypes.c_size_t), ("memory", _pointer), ("no_alloc", ctypes.c_bool))
 
 
-def _call(name: str, *arguments: Any, result: Any = _pointer) -> Any:
+def call(name: str, *arguments: Any, result: Any = _pointer) -> Any:
     """Call a function of ggml; floats are passed as 32 bits, tensors as pointers, other numbers as int."""
     function = getattr(_ggml, name)
     function.restype = result
@@ -38,47 +38,47 @@ class Graph:
     """Tensors and operations on them. Arrays have the outermost dimension first, tensors the innermost."""
 
     def __init__(self) -> None:
-        self._context = _pointer(_call("ggml_init", _Parameters(_MEMORY, None, False)))
+        self._context = _pointer(call("ggml_init", _Parameters(_MEMORY, None, False)))
 
     def tensor(self, values: np.ndarray) -> Any:
         """A tensor with these values."""
         sizes = (ctypes.c_int64 * values.ndim)(*values.shape[::-1])
-        made = _pointer(_call("ggml_new_tensor", self._context, _TYPES[values.dtype.name], values.ndim, sizes))
-        ctypes.memmove(_call("ggml_get_data", made), np.ascontiguousarray(values).ctypes.data, values.nbytes)
+        made = _pointer(call("ggml_new_tensor", self._context, _TYPES[values.dtype.name], values.ndim, sizes))
+        ctypes.memmove(call("ggml_get_data", made), np.ascontiguousarray(values).ctypes.data, values.nbytes)
         return made
 
     def __call__(self, operation: str, *arguments: Any) -> Any:
         """The tensor that an operation, such as `rms_norm`, gives."""
-        return _pointer(_call(f"ggml_{operation}", self._context, *arguments))
+        return _pointer(call(f"ggml_{operation}", self._context, *arguments))
 
     def compute(self, result: Any, shape: tuple[int, ...], *, kernels: bool) -> np.ndarray:
         """What a tensor of that shape, in F32, comes to."""
-        graph = _pointer(_call("ggml_new_graph", self._context))
-        _call("ggml_build_forward_expand", graph, result, result=None)
+        graph = _pointer(call("ggml_new_graph", self._context))
+        call("ggml_build_forward_expand", graph, result, result=None)
         accelerator = Accelerator("vnni") if kernels else None
         if accelerator is None:
-            backend = _pointer(_call("ggml_backend_init_by_type", _CPU, None))
+            backend = _pointer(call("ggml_backend_init_by_type", _CPU, None))
         else:
-            backend = _ours(accelerator, result)
+            backend = ours(accelerator, result)
         try:
-            assert _call("ggml_backend_graph_compute", backend, graph, result=ctypes.c_int) == 0
-            data = ctypes.string_at(_call("ggml_get_data", result), int(np.prod(shape)) * 4)
+            assert call("ggml_backend_graph_compute", backend, graph, result=ctypes.c_int) == 0
+            data = ctypes.string_at(call("ggml_get_data", result), int(np.prod(shape)) * 4)
         finally:
-            _call("ggml_backend_free", backend, result=None)
+            call("ggml_backend_free", backend, result=None)
             if accelerator is not None:
                 accelerator.close()
-            _call("ggml_free", self._context, result=None)
+            call("ggml_free", self._context, result=None)
         return np.frombuffer(data, np.float32).reshape(shape)
 
 
-def _ours(accelerator: Accelerator, result: Any) -> Any:
+def ours(accelerator: Accelerator, result: Any) -> Any:
     """A backend of our kernels, with two threads, which says that it can compute `result`."""
     registry = accelerator._registry
     accelerator._library.thread_kernels_set(registry, False, True)
-    device = _pointer(_call("ggml_backend_reg_dev_get", registry, ctypes.c_size_t(0)))
-    assert _call("ggml_backend_dev_supports_op", device, result, result=ctypes.c_bool)
-    backend = _pointer(_call("ggml_backend_dev_init", device, None))
-    address = _call("ggml_backend_reg_get_proc_address", registry, b"ggml_backend_set_n_threads")
+    device = _pointer(call("ggml_backend_reg_dev_get", registry, ctypes.c_size_t(0)))
+    assert call("ggml_backend_dev_supports_op", device, result, result=ctypes.c_bool)
+    backend = _pointer(call("ggml_backend_dev_init", device, None))
+    address = call("ggml_backend_reg_get_proc_address", registry, b"ggml_backend_set_n_threads")
     ctypes.CFUNCTYPE(None, _pointer, ctypes.c_int)(address)(backend, 2)
     return backend
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from asyncio import create_subprocess_exec
+from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from math import log
 from pathlib import Path
 
-from rooms import Fork
+from pytest import approx
+from rooms import Fork, Walls
 
-from thread_cli.contracts.events import Event
+from thread_cli.contracts.environment import Action, Step, Task
+from thread_cli.contracts.events import Event, parse_event
 from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
 from thread_cli.contracts.model import Completion, Piece, Request, StopReason
 from thread_cli.contracts.protocol import Await, Child, End, Move, Result, Segment, Spawn
@@ -19,6 +25,7 @@ from thread_cli.contracts.watcher import Watched
 from thread_cli.contracts.writer import Course, Decided, Turn
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.models.written import Written
+from thread_cli.record.tree import tree_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "contracts.md"
 
@@ -216,3 +223,70 @@ async def test_a_thread_is_awaited_later(play) -> None:
         (("0.0", "0.1"), "all"),
     ]
     assert played.episode.answer == "bound in 0.1"
+
+
+# shown: an action of five lines
+class Shell:
+    """An environment that runs scripts in one folder; its mark is what the folder holds at the end."""
+
+    splits, requires, extra, graded, rules = {"all": "one task"}, (), None, True, {}
+
+    def tasks(self, split: str) -> list[Task]:
+        return [Task("0")]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def reset(self, task: Task) -> str:
+        return "Count to three."
+
+    async def act(self, action: Action) -> Step:
+        run = await create_subprocess_exec(
+            "timeout", f"{action.seconds}", "sh", "-c", action.text, cwd=self.folder, stdout=PIPE
+        )
+        return Step((await run.communicate())[0].decode())
+
+    async def marks(self, task: Task, answer: str) -> dict[str, float]:
+        check = await create_subprocess_exec("sh", "-c", "test -f 1 -a -f 2 -a -f 3", cwd=self.folder)
+        return {"counted": float(await check.wait() == 0)}
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_an_action_has_five_lines_where_the_prompt_fences_it(play, tmp_path) -> None:
+    script = "for n in 1 2 3\ndo\n  touch ${n}\n  seq 1000\ndone"
+    roles = [Role(path="0", text=f"Count them.\n```sh\n{script}\n``` =>\nprint('done')")]
+    rules = {"fence": "```", "observation": {"longest": 40}}
+    played = await play(roles, environment=Shell(tmp_path), rules=rules, limits=Limits(wall_time=60))
+
+    (acted,), (observed,) = played.of("acted"), played.of("observed")
+    assert acted.action == script
+    assert len(observed.observation) > 10_000
+    assert re.search(r"``` =>\n1\n2\n.*\[… \d+ characters are left out …\].*1000\n<=", played.y("0"), re.DOTALL)
+    assert (played.episode.reward, played.episode.marks) == (1, {"counted": 1})
+
+
+# shown: a tree for training
+class Certain(ScriptedModel):
+    """A model that gives each character that it writes the probability 1/2."""
+
+    async def complete(self, request: Request) -> Completion:
+        written = await super().complete(request)
+        return replace(written, pieces=[*written.text], logprobs=[log(0.5)] * len(written.text))
+
+
+async def test_events_alone_give_the_tree_that_training_needs(play) -> None:
+    roles = [
+        Role(path="0", text="First, look around =>\nprint('done')"),
+        Role(path="0.0", text="> go 3 =>\nprint('a door')"),
+    ]
+    played = await play(Certain(roles), environment=Walls(), logprobs=True, policy="step-1200")
+    tree = tree_of(parse_event(event.model_dump_json()) for event in played.events)
+
+    main, child = tree.threads.values()
+    assert (tree.policy, tree.reward) == ("step-1200", 1)
+    assert (main.parent, main.children, child.parent, child.inherits) == (None, [child], main, None)
+    assert [(part.writer, part.stop) for part in child.segments] == [("0.0", "listen"), ("", None)]
+    assert sum(number for _, number in child.segments[0].tokens) == approx(log(0.5) * len("> go 3 "))
+    assert [main.y, child.y] == [played.y("0"), played.y("0.0")]

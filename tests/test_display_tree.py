@@ -26,17 +26,18 @@ def test_running_totals_agree_with_the_fork_and_join_of_the_story():
     (inner,) = story.fork(second, ["c"])
     story.say(inner, "z", tokens=20)
     state = story.state
-    assert (state.calls, state.generated_tokens, state.prompt_tokens, state.cached_tokens) == (5, 115, 500, 450)
-    assert state.token_latency == 10 + 70 + 10 + 20
-    assert state.depth == 2
-    assert state.cost == 2.5
+    totals = state.totals
+    assert (totals.calls, totals.generated_tokens, totals.prompt_tokens, totals.cached_tokens) == (5, 115, 500, 450)
+    assert totals.token_latency == 10 + 70 + 10 + 20
+    assert totals.depth == 2
+    assert totals.cost == 2.5
     story.end(inner, "z")
     story.join(second, [inner], "z")
     story.end(first, "x")
     story.end(second, "y")
     story.join("0", [first, second], "x y")
     story.say("0", "done", tokens=3)
-    assert story.state.token_latency == 10 + 70 + 10 + 20 + 3
+    assert story.state.totals.token_latency == 10 + 70 + 10 + 20 + 3
 
 
 def test_the_phases_of_a_thread_follow_its_events():

@@ -63,7 +63,7 @@ async def test_the_critical_path_counts_both_tries_of_a_child_and_can_be_had_fro
     path = CriticalPath()
     for event in played.events:
         path.add(event)
-    assert path.tokens == totals.token_latency == TreeState.of(played.events).token_latency
+    assert path.tokens == totals.token_latency == TreeState.of(played.events).totals.token_latency
 
 
 async def test_a_child_starts_with_its_parents_names_and_fills_in_what_the_parent_has_not_bound(play) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rooms import FOREVER, Fork, Walls
 
-from thread_cli.contracts.environment import Step
-from thread_cli.contracts.errors import ModelError, Status, UserError
+from thread_cli.contracts.environment import Step, Task
+from thread_cli.contracts.errors import EnvironmentFailed, ModelError, Status, UserError
 from thread_cli.contracts.interpreter import Names, Outcome, SessionDead
 from thread_cli.contracts.limits import Limits
 from thread_cli.contracts.model import Completion, Local, Request, Usage
@@ -83,9 +83,11 @@ async def test_a_text_that_is_cut_off_tells_how_to_allow_more(play) -> None:
 
 def test_the_usage_of_a_call_includes_its_lost_tries() -> None:
     kept, lost = Usage(10, 4, 5, cost=0.5, note="a"), Usage(20, 1, 6, cost=0.25, note="b", estimated=True)
-    assert kept.and_lost(lost) == Usage(30, 5, 11, cost=0.75, note="a; b", estimated=True)
-    assert Usage(generated=5).and_lost(lost).prompt == 0
-    assert Local(1, 2, 3) + Local(4, 5, 6) == Local(5, 7, 9)
+    assert kept.and_earlier(lost) == Usage(30, 5, 11, cost=0.75, note="a; b", estimated=True)
+    assert Usage(generated=5).and_earlier(lost).prompt == 0
+    assert kept.and_earlier(None) == kept
+    made = Usage(1, local=Local(1, 2, 3)).and_earlier(Usage(local=Local(4, 5, 6))).and_earlier(Usage(repeated=7))
+    assert made == Usage(1, repeated=7, local=Local(5, 7, 9))
 
 
 # --- code
@@ -204,3 +206,54 @@ async def test_a_cancellation_that_nobody_asked_for_is_a_fault_of_the_engine(pla
 async def test_a_time_out_that_is_not_the_deadlines_is_passed_on() -> None:
     with pytest.raises(TimeoutError, match="of a plug-in"), before(None):
         raise TimeoutError("of a plug-in")
+
+
+class Marking(Walls):
+    """An environment that marks the room that the episode has ended in, after a while, or breaks over it."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    async def marks(self, task: Task, answer: str) -> dict[str, float]:
+        await asyncio.sleep(self._seconds)
+        if self.room == 0:
+            raise EnvironmentFailed("there is no such room")
+        return {"room": self.room / 3, "told": float(answer == f"room {self.room}")}
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "marks"),
+    [
+        (["> go 2 =>", "print('room 2')"], Status.failed, {"room": 2 / 3, "told": 1}),
+        (["> go 3 =>"], Status.solved, {"room": 1, "told": 0}),
+        (["> go away =>", "print('gone')"], Status.environment_error, {}),
+    ],
+)
+async def test_marks_look_at_the_state_in_which_an_episode_ended(play, script, status, marks) -> None:
+    played = await play(script, environment=Marking())
+    assert (played.episode.status, dict(played.episode.marks)) == (status, marks)
+    assert played.of("episode_ended")[0].marks == marks
+
+
+async def test_marks_may_take_what_the_episode_has_time_left(play) -> None:
+    played = await play(["print('room 1')"], environment=Marking(FOREVER), limits=Limits(wall_time=0.2))
+    assert (played.episode.status, played.episode.error.limit) == (Status.limited, "wall_time")
+
+
+async def test_an_episode_that_is_cancelled_while_it_is_marked_is_recorded_so(play) -> None:
+    events, ended = [], asyncio.Event()
+    sinks = [events.append, lambda event: ended.set() if event.kind == "thread_ended" else None]
+    playing = asyncio.ensure_future(play(["print('room 1')"], environment=Marking(FOREVER), sinks=sinks))
+    await ended.wait()
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+    assert (events[-1].kind, events[-1].status) == ("episode_ended", Status.cancelled)
+
+
+async def test_the_braces_of_a_fenced_action_are_its_own(play) -> None:
+    walls = Walls()
+    script = ["room = 2\n```\necho {room} {unknown}\n``` =>", "> go {room} =>", "print('there')"]
+    await play(script, environment=walls, rules={"fence": "```"})
+    assert walls.actions == ["echo {room} {unknown}", "go 2"]

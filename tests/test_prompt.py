@@ -241,3 +241,33 @@ def test_a_line_goes_on_behind_feedback_of_several_lines() -> None:
     data = ThreadProtocol(start="#START#", end="#END#", blank_line=False, comment="# ")
     y = "prose\nin A is =>\n1\n2\n<= and in B is "
     assert data.read(y, "listen") == Spawn(("in A is =>\n1\n2\n<= and in B is ",))
+
+
+FENCED = ThreadProtocol(start="#START#", end="#END#", fence="```")
+
+
+@pytest.mark.parametrize(
+    ("text", "move", "code"),
+    [
+        ("Do it.\n```sh\ncd x\nls\n``` ", Act("cd x\nls", verbatim=True), "Do it."),
+        ("```\nls\n```", Act("ls", verbatim=True), ""),
+        ("x = 1\n```\nls\n```\n", Act("ls", repaired=True, verbatim=True), "x = 1"),
+        ("```\na\n```\nThen:\n```\nb\n\nc\n``` ", Act("b\n\nc", verbatim=True), "```\na\n```\nThen:"),
+        ("x = 1\n> look ", Act("look"), "x = 1"),
+        ("x = 1\nNow, look ", Spawn(("Now, look ",)), "x = 1"),
+    ],
+)
+def test_an_action_between_fences_has_all_lines_in_between(text, move, code) -> None:
+    y = "> look =>```\nno action\n```<=\n\n" + text
+    assert FENCED.read(y, "listen") == move
+    assert FENCED.body(text, "listen").rstrip("\n") == code
+
+
+def test_a_fence_that_opens_nothing_is_an_error() -> None:
+    with pytest.raises(MalformedOutput, match="no line before it opens an action"):
+        FENCED.read("Do it.\n```", "listen")
+
+
+def test_a_text_that_ends_is_whole_whatever_it_fences() -> None:
+    assert FENCED.body("```\nls\n```", "end") == "```\nls\n```"
+    assert FENCED.read("```\nls\n```", "end") == End()

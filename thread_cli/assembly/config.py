@@ -70,6 +70,10 @@ class ModelConfig(_Section):
     """The model and how it is called."""
 
     spec: Annotated[str, Bearing.result] = "embedded"
+    version: Annotated[str, Bearing.way] = ""
+    """What this version of the model is called in the log of each episode; nothing for the spec."""
+    logprobs: Annotated[bool, Bearing.way] = False
+    """Whether the tokens that a local model writes are recorded, with their log-probabilities."""
     temperature: Annotated[float, Bearing.result] = Field(default=0.0, ge=0)
     attempts: Annotated[int, Bearing.way] = Field(default=10, ge=1)
     """How often a call is tried, of an API model."""

@@ -183,6 +183,8 @@ def executor_for(
         sinks=sinks,
         protocol=protocol,
         watchers=watchers,
+        logprobs=config.model.logprobs,
+        policy=config.model.version or config.model.spec,
     )
 
 

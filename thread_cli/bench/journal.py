@@ -7,7 +7,6 @@ episodes under way have names that nobody reads; what killed runners leave of th
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 from itertools import count
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.plan import Plan
 from thread_cli.contracts.errors import UserError
+from thread_cli.files import rename, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "unwritable"]
 
 _FAILED: Final = 4
-_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class Journal:
@@ -140,7 +139,7 @@ class Journal:
         """Take the result away that this attempt ended in; False where another runner has done so already."""
         log, file = self.episodes / f"{key}.jsonl", self.results / f"{key}.json"
         with suppress(FileExistsError, FileNotFoundError):
-            _rename(log, self._kept(key, attempt))
+            rename(log, self._kept(key, attempt))
         taken = file.with_name(f".{file.name}.{os.urandom(4).hex()}.part")
         try:
             file.replace(taken)
@@ -151,7 +150,7 @@ class Journal:
             taken.unlink(missing_ok=True)
             return True
         with suppress(FileExistsError, FileNotFoundError):  # it is the next attempt's, which has just come
-            _rename(taken, file)
+            rename(taken, file)
         return False
 
     # --- logs of episodes under way
@@ -168,7 +167,7 @@ class Journal:
         """Keep the log of an attempt that failed."""
         for number in count(self.attempts(key) + 1):
             with suppress(FileExistsError):
-                _rename(log, self._kept(key, number))
+                rename(log, self._kept(key, number))
                 return
 
     def tidy(self) -> None:
@@ -182,29 +181,9 @@ class Journal:
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    """Write a file that is there wholly or not at all; raises FileExistsError where there is one already."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        _rename(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _rename(file: Path, name: Path) -> None:
-    """Give a file another name; raises FileExistsError where that is taken."""
-    try:
-        name.hardlink_to(file)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if name.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(name)) from None
-        file.replace(name)
-    file.unlink(missing_ok=True)
+    """Write a file; raises FileExistsError where there is one already."""
+    with whole(path, new=True) as part:
+        part.write_bytes(content)
 
 
 def _read(file: Path, key: str) -> Result | None:

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import importlib.resources
 import json
-import os
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +22,7 @@ from thread_cli.contracts.events import Failed, Generated, ThreadEnded, ThreadSt
 from thread_cli.display.state import Phase, ended_as
 from thread_cli.display.text import clean, clean_lines, cut, headline
 from thread_cli.display.transcript import part_of
+from thread_cli.files import whole
 from thread_cli.record import read_events
 
 if TYPE_CHECKING:
@@ -49,17 +49,11 @@ def write_page(path: Path, arms: Sequence[Arm], tables: Sequence[Table], *, time
     """
     if not path.name or path.is_dir():
         raise UserError(f"the page cannot be written: {path} is a folder: choose the name of a file")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with part.open("w", encoding="utf-8", newline="\n") as file:
-                _write(file, arms, tables, times)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+            _write(file, arms, tables, times)
     except OSError as error:
-        where = path if error.filename in {None, str(part)} else error.filename
-        raise UserError(f"the page cannot be written: {where}: {error.strerror}") from None
+        raise UserError(f"the page cannot be written: {error.filename or path}: {error.strerror}") from None
     return path.stat().st_size
 
 

@@ -140,6 +140,13 @@ class Plan(BaseModel):
         """The plan as the bytes of its file."""
         return tomli_w.dumps(without_none(self.model_dump(mode="json"))).encode()
 
+    def config_of(self, part: Part, variant: Variant | None = None) -> Config:
+        """What a part is played with: the variant's settings go before the part's, and these before the plan's."""
+        update: dict[str, Any] = {"environment": part.environment, "options": dict(part.options)}
+        for name in ("prompt", "phi", "psi"):
+            update[name] = (variant and getattr(variant, name)) or getattr(part, name)
+        return self.config.model_copy(update=update)
+
     def settled(self, tasks: Mapping[str, str], prompts: Mapping[str, tuple[str, ...]], keys: Iterable[str]) -> Self:
         """The plan with what was found for it: tasks, prompts, and the keys of its episodes."""
         known = sorted(keys)
@@ -216,6 +223,10 @@ def prompt_hash(prompt: Prompt, keys: int) -> str:
     rules = prompt.rules.model_dump(mode="json", exclude=_NOT_OF_THE_PROMPT)
     if prompt.rules.orphans is Orphans.awaited:
         del rules["orphans"]  # earlier versions knew no others
+    # Of what no earlier version knew, only what is set is told: else keys are as they always were.
+    for told, name in ((rules, "fence"), (rules["observation"], "longest")):
+        if not told[name]:
+            del told[name]
     return _digest([prompt.q, _told(type(prompt.rules), rules, keys)])[:16]
 
 

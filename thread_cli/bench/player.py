@@ -13,14 +13,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from thread_cli.assembly.models import innermost, model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.assembly.watchers import of_replay, open_watcher
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.classes import Signs
-from thread_cli.bench.methods import method, with_examples, without_variables
+from thread_cli.bench.methods import method, prompt_of, without_variables
 from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, selected
 from thread_cli.bench.suite import tasks_of
 from thread_cli.contracts.errors import Ending, Status, ThreadFailure, UserError
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from thread_cli.assembly.config import Config
     from thread_cli.bench.suite import Variant
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Event
@@ -176,7 +175,8 @@ class Player:
         await self._models.close()
 
     async def _episode(self, item: Item, sinks: list[Callable[[Event], None]]) -> None:
-        config, way = self._config(item.part, item.variant), method(item.method)
+        part, way = self._plan.suite.parts[item.part], method(item.method)
+        config = self._plan.config_of(part, item.variant)
         async with AsyncExitStack() as stack:
             environment = await stack.enter_async_context(self._environment(item.part))
             prompt = self._prompt(item.part, environment, item.task, item.variant)
@@ -220,7 +220,7 @@ class Player:
                 self._tell(f"thread: {line}")
 
     def _opened(self, part: int) -> Environment:
-        return environment_for(self._config(part, None))
+        return environment_for(self._plan.config_of(self._plan.suite.parts[part]))
 
     def _items(self, part: int, environment: Environment, task: Task) -> list[Item]:
         """The episodes of a task: one for each variant and epoch."""
@@ -240,19 +240,9 @@ class Player:
         """The prompt for a task; all tasks of a category have the same."""
         place = (part, variant.name if variant else "", task.category)
         if place not in self._prompts:
-            way = method(self._method(variant))
-            prompt = way.prompt(self._config(part, variant), environment, task)
-            if variant:
-                prompt = with_examples(prompt, keep=variant.examples.keep, shuffle=variant.examples.shuffle)
-            self._prompts[place] = prompt
+            config = self._plan.config_of(self._plan.suite.parts[part], variant)
+            self._prompts[place] = prompt_of(method(self._method(variant)), config, environment, task, variant)
         return self._prompts[place]
-
-    def _config(self, part: int, variant: Variant | None) -> Config:
-        where = self._plan.suite.parts[part]
-        update: dict[str, Any] = {"environment": where.environment, "options": dict(where.options)}
-        for name in ("prompt", "phi", "psi"):
-            update[name] = (variant and getattr(variant, name)) or getattr(where, name)
-        return self._plan.config.model_copy(update=update)
 
 
 class _Unusable(Exception):

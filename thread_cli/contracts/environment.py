@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from thread_cli.contracts.model import Model
 
 __all__ = [
+    "Action",
     "Apart",
     "Computes",
     "Environment",
     "Finds",
     "InOwnProcess",
+    "Marks",
     "Parallel",
     "ReadsFiles",
     "Scores",
     "SetsUp",
     "Snapshots",
     "Step",
+    "TakesActions",
     "Task",
     "Teaches",
 ]
@@ -59,6 +62,18 @@ class Step:
     reward: float = 0.0
     done: bool = False
     view: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action, and who takes it."""
+
+    text: str
+    """Of several lines where the prompt fences it."""
+    thread: str
+    """Path of the thread that acts."""
+    seconds: float | None = None
+    """Time that the thread has left, after which the action is cancelled; None where there is no limit."""
 
 
 class Environment(Protocol):
@@ -97,6 +112,15 @@ class Environment(Protocol):
 
 
 @runtime_checkable
+class TakesActions(Protocol):
+    """An environment that is told who acts and how much time there is. Its `act` is called in place of `step`."""
+
+    async def act(self, action: Action) -> Step:
+        """Carry out one action; raises as `step` does."""
+        ...
+
+
+@runtime_checkable
 class Snapshots(Protocol):
     """An environment that can be rewound."""
 
@@ -111,6 +135,21 @@ class Scores(Protocol):
 
     def score(self, task: Task, answer: str) -> Mapping[str, float]:
         """Marks by name, each from 0 to 1. The first is the episode's reward, the others stand beside it."""
+        ...
+
+
+@runtime_checkable
+class Marks(Protocol):
+    """An environment that marks the state that an episode has left it in, which may take time: tests are run, say."""
+
+    async def marks(self, task: Task, answer: str) -> Mapping[str, float]:
+        """Marks by name, as those of `Scores`. They may take as long as the episode has time left.
+
+        `answer` is what the main thread returned; nothing where the environment itself ended the episode.
+
+        Raises:
+            EnvironmentFailed: the environment broke.
+        """
         ...
 
 

@@ -93,6 +93,8 @@ class EpisodeStarted(_Event):
     category: str = ""
     at: str
     """Wall-clock time, ISO 8601, UTC."""
+    policy: str = ""
+    """The version of the model that writes the threads, by the name that whoever runs it gives it."""
 
 
 class ThreadStarted(_Event):
@@ -136,6 +138,8 @@ class Generated(_Event):
     """Whether the model told how much a cache spared."""
     writer: str = ""
     """Name of the code that wrote it beside the model; empty: the model, or who stands in for it."""
+    tokens: tuple[tuple[str, float], ...] = ()
+    """The tokens of the text, each with the natural logarithm of its probability, where they were asked for."""
 
 
 class CodeRan(_Event):

@@ -6,7 +6,7 @@ while a thread lives; the thread's path and its structure come with it, for code
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import AliasChoices, Field
@@ -151,19 +151,25 @@ class Usage:
     cached_known: bool = True
     """Whether the backend tells how much a cache spared; `cached` is 0 where it does not."""
 
-    def and_lost(self, lost: Usage) -> Usage:
-        """The usage of a call together with that of its tries whose answers were lost: all of it was paid for."""
-        known = self.cost is not None and lost.cost is not None
-        return replace(
-            self,
-            prompt=self.prompt + lost.prompt if self.prompt else 0,
-            cached=self.cached + lost.cached if self.prompt else 0,
-            generated=self.generated + lost.generated,
-            reasoning=self.reasoning + lost.reasoning,
-            cost=self.cost + lost.cost if known and self.cost is not None and lost.cost is not None else None,
-            note="; ".join(dict.fromkeys(filter(None, (self.note, lost.note)))),
-            estimated=self.estimated or lost.estimated,
-            cached_known=self.cached_known and lost.cached_known,
+    def and_earlier(self, earlier: Usage | None) -> Usage:
+        """The usage of a call together with that of the calls, or tries whose answers were lost, before it; if any.
+
+        Where this prompt is unknown, so is the sum.
+        """
+        if earlier is None:
+            return self
+        known = bool(self.prompt)
+        return Usage(
+            prompt=self.prompt + earlier.prompt if known else 0,
+            cached=self.cached + earlier.cached if known else 0,
+            generated=self.generated + earlier.generated,
+            repeated=self.repeated + earlier.repeated,
+            cost=None if self.cost is None or earlier.cost is None else self.cost + earlier.cost,
+            local=self.local + earlier.local if self.local and earlier.local else self.local or earlier.local,
+            reasoning=self.reasoning + earlier.reasoning,
+            note="; ".join(dict.fromkeys(filter(None, (self.note, earlier.note)))),
+            estimated=self.estimated or earlier.estimated,
+            cached_known=self.cached_known and earlier.cached_known,
         )
 
 

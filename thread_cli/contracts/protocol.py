@@ -101,10 +101,13 @@ class Await:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Act on the environment. `{name}` in the line stands for the variable's value."""
+    """Act on the environment. `{name}` in the line stands for the variable's value, unless it is `verbatim`."""
 
     line: str
+    """The action; of several lines where the wire format fences them."""
     repaired: bool = False
+    verbatim: bool = False
+    """Whether braces are the action's own, as in a program."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from thread_cli.contracts.events import Totals
     from thread_cli.contracts.model import Local
 
 __all__ = [
@@ -167,50 +168,50 @@ def render_footer(
 
     `elapsed` is in seconds; None leaves it out. Tokens are tokens, cost is in US dollars or `unknown`.
     """
-    width = max(width, _NARROWEST)
+    width, totals = max(width, _NARROWEST), state.totals
     lines: list[Text] = []
     if state.status is not None:
         lines += _pack([_status(state, width, glyphs)], width, glyphs)
     threads = [_phase_count(state, phase, glyphs) for phase in Phase if state.phases[phase]]
-    threads += [_figure("depth", f"{state.depth:,}"), _figure("calls", f"{state.calls:,}")]
+    threads += [_figure("depth", f"{totals.depth:,}"), _figure("calls", f"{totals.calls:,}")]
     if elapsed is not None:
         threads.append(_figure("elapsed", duration(elapsed)))
     lines += _pack(threads, width, glyphs)
-    about = "~" if state.estimated else ""
+    about = "~" if totals.estimated else ""
     figures = [
-        ("prompt", f"{about}{state.prompt_tokens:,}"),
-        ("cached", _share_cached(state)),
-        ("repeated", f"{state.repeated_tokens:,}"),
-        ("generated", f"{about}{state.generated_tokens:,}"),
-        ("critical path", f"{about}{state.token_latency:,}"),
-        ("cost", "unknown" if state.cost is None else _dollars(state.cost)),
+        ("prompt", f"{about}{totals.prompt_tokens:,}"),
+        ("cached", _share_cached(totals)),
+        ("repeated", f"{totals.repeated_tokens:,}"),
+        ("generated", f"{about}{totals.generated_tokens:,}"),
+        ("critical path", f"{about}{totals.token_latency:,}"),
+        ("cost", "unknown" if totals.cost is None else _dollars(totals.cost)),
     ]
-    if state.retries:
-        figures.append(("retries", f"{state.retries:,}"))
-    if state.repairs:
-        figures.append(("repairs", f"{state.repairs:,}"))
-    if state.local is not None and elapsed is not None:
-        figures += _local(state, state.local)
+    if totals.retries:
+        figures.append(("retries", f"{totals.retries:,}"))
+    if totals.repairs:
+        figures.append(("repairs", f"{totals.repairs:,}"))
+    if totals.local is not None and elapsed is not None:
+        figures += _local(totals, totals.local)
     return lines + _pack([_figure(name, value) for name, value in figures], width, glyphs)
 
 
-def _share_cached(state: TreeState) -> str:
-    if not state.cached_known:
+def _share_cached(totals: Totals) -> str:
+    if not totals.cached_known:
         return "unknown"
-    return f"{state.cached_tokens / state.prompt_tokens:.0%}" if state.prompt_tokens else "none"
+    return f"{totals.cached_tokens / totals.prompt_tokens:.0%}" if totals.prompt_tokens else "none"
 
 
-def _local(state: TreeState, local: Local) -> list[tuple[str, str]]:
+def _local(totals: Totals, local: Local) -> list[tuple[str, str]]:
     """Prefill and decode speeds in tokens per second, acceptance rate of drafts, and mean batch size of a local model.
 
     Beside each speed stands the one that was measured with an empty cache when the model was loaded.
     """
     figures: list[tuple[str, str]] = []
     if local.prefill_seconds:
-        read = state.prompt_tokens - state.cached_tokens
+        read = totals.prompt_tokens - totals.cached_tokens
         figures.append(("prefill", _speed(read, local.prefill_seconds, local.prefill_floor)))
     if local.decode_seconds:
-        figures.append(("decode", _speed(state.generated_tokens, local.decode_seconds, local.decode_floor)))
+        figures.append(("decode", _speed(totals.generated_tokens, local.decode_seconds, local.decode_floor)))
     if local.drafted:
         figures.append(("acceptance rate", f"{local.accepted / local.drafted:.0%} of {local.drafted:,} drafts"))
     if local.steps:

@@ -30,16 +30,15 @@ from thread_cli.contracts.events import (
     Spawned,
     ThreadEnded,
     ThreadStarted,
-    Totals,
 )
-from thread_cli.contracts.model import Local
 from thread_cli.display.text import headline
-from thread_cli.record.critical import CriticalPath
+from thread_cli.record.sums import Sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from thread_cli.contracts.errors import Status
+    from thread_cli.contracts.events import Totals
 
 __all__ = ["Phase", "ThreadState", "TreeState", "ended_as", "waits_for"]
 
@@ -97,7 +96,6 @@ class ThreadState:
     action: str | None = None
     observation: str | None = None
     line: str = ""
-    spawn_line: str | None = None
     awaits: str = ""
     """Which children in the background it waits for, in words."""
     generated_tokens: int = 0
@@ -146,23 +144,20 @@ class TreeState:
         self.failures: list[ThreadState] = []
         self.phases: Counter[Phase] = Counter()
         self.time = 0.0
-        self.calls = self.retries = self.repairs = self.actions = self.depth = self.token_latency = 0
-        self.prompt_tokens = self.cached_tokens = self.repeated_tokens = self.generated_tokens = 0
-        self.estimated = False
-        """Whether some of the tokens are estimates."""
-        self.cached_known = True
-        self.cost: float | None = None
-        self.local: Local | None = None
-        """What a model on this machine took of it."""
         self.status: Status | None = None
         self.reward: float | None = None
         self.message = ""
         self.view = ""
         """The newest rendering of its state by the environment; without any, its newest answer of several lines."""
-        self._critical = CriticalPath()
+        self._sums = Sums()
+        self._recorded: Totals | None = None
         self._rendered = False
-        self._priced = True
         self._changed: dict[int, dict[str, ThreadState]] = {}
+
+    @property
+    def totals(self) -> Totals:
+        """The sums over the events so far; once the episode has ended, those that it was recorded with."""
+        return self._recorded or self._sums.totals()
 
     def apply(self, event: Event) -> None:
         """Take in the next event of the stream."""
@@ -171,8 +166,7 @@ class TreeState:
             self.environment, self.task, self.category = event.environment, event.task, event.category
             return
         self.time = max(self.time, event.time)
-        self._critical.add(event)
-        self.token_latency = self._critical.tokens
+        self._sums.add(event)
         if isinstance(event, EpisodeEnded):
             self._end(event)
             return
@@ -187,19 +181,18 @@ class TreeState:
             case Generating():
                 self._enter(thread, Phase.generating)
             case Generated():
-                self._generated(thread, event)
+                thread.line = headline(event.text)
+                thread.generated_tokens += event.generated_tokens
             case CodeRan():
                 thread.error = event.error
             case Acted():
                 thread.action, thread.observation = event.action, None
-                self.actions += 1
                 self._enter(thread, Phase.acting)
             case Observed():
                 thread.observation = event.observation
                 self._look(event)
                 self._enter(thread, Phase.generating)
             case Spawned():
-                thread.spawn_line = thread.line
                 if event.waits:
                     self._enter(thread, Phase.waiting)
             case Awaiting():
@@ -212,14 +205,14 @@ class TreeState:
             case Corrected():
                 thread.error = event.text
                 self._enter(thread, Phase.generating)
-            case Repaired():
-                self.repairs += 1
             case Failed():
                 thread.failure = f"{event.failure}: {event.message}" if event.message else event.failure
             case ThreadEnded():
                 thread.result, thread.ended = event.result, event.time
                 thread.how, thread.reason = event.how, event.reason
                 self._enter(thread, ended_as(event))
+            case Repaired():
+                pass
 
     def settle(self) -> None:
         """Bring the counts over subtrees up to date."""
@@ -240,7 +233,6 @@ class TreeState:
         thread.title = headline(event.context)
         self.threads[thread.path] = self.recent[thread.path] = self.active[thread.path] = thread
         self.phases[thread.phase] += 1
-        self.depth = max(self.depth, event.depth)
         if parent is None:
             self.main = self.main or thread
             return
@@ -249,22 +241,6 @@ class TreeState:
         else:
             parent.children.append(thread)
         self._count(parent, 1, 0, 0)
-
-    def _generated(self, thread: ThreadState, event: Generated) -> None:
-        thread.line = headline(event.text)
-        thread.generated_tokens += event.generated_tokens
-        self.calls += 1
-        self.retries += event.retries
-        self.prompt_tokens += event.prompt_tokens
-        self.cached_tokens += event.cached_tokens
-        self.repeated_tokens += event.repeated_tokens
-        self.generated_tokens += event.generated_tokens
-        self.estimated = self.estimated or event.estimated
-        self.cached_known = self.cached_known and event.cached_known
-        if event.local is not None:
-            self.local = (self.local or Local()) + event.local
-        self._priced = self._priced and event.cost is not None
-        self.cost = (self.cost or 0.0) + (event.cost or 0.0) if self._priced else None
 
     def _alive(self, path: str) -> bool:
         return path in self.threads and not self.threads[path].phase.ended
@@ -280,16 +256,7 @@ class TreeState:
             thread.ended = event.time
             self._enter(thread, Phase.failed if thread.failure is not None else Phase.stopped)
         self.status, self.reward, self.message = event.status, event.reward, event.message
-        self._adopt(event.totals)
-
-    def _adopt(self, totals: Totals) -> None:
-        self.calls, self.actions = totals.calls, totals.actions
-        self.retries, self.repairs = totals.retries, totals.repairs
-        self.prompt_tokens, self.cached_tokens = totals.prompt_tokens, totals.cached_tokens
-        self.repeated_tokens, self.generated_tokens = totals.repeated_tokens, totals.generated_tokens
-        self.local = totals.local
-        self.estimated, self.cached_known = totals.estimated, totals.cached_known
-        self.depth, self.token_latency, self.cost = totals.depth, totals.token_latency, totals.cost
+        self._recorded = event.totals
 
     def _enter(self, thread: ThreadState, phase: Phase) -> None:
         before = thread.phase

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from thread_cli.contracts.environment import Scores
 from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
 from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals, event_of
 from thread_cli.record.sums import Sums
@@ -15,7 +14,7 @@ from thread_cli.record.sums import Sums
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from thread_cli.contracts.environment import Environment, Task
+    from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.events import Event, Sink
     from thread_cli.contracts.model import Completion
     from thread_cli.engine.thread import Thread
@@ -100,6 +99,10 @@ class Recorder:
             reasoning_tokens=usage.reasoning,
             note=usage.note,
             writer=plain(written.writer),
+            tokens=tuple(
+                (plain(piece), number)
+                for piece, number in zip(written.pieces or (), written.logprobs or (), strict=False)
+            ),
         )
 
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:
@@ -135,19 +138,19 @@ class Recorder:
 
 def judge(
     environment: Environment | None,
-    task: Task,
     answer: str | None,
     *,
     reward: float,
+    marks: Mapping[str, float],
     error: BaseException | None,
     totals: Totals,
 ) -> Episode:
-    """The verdict over an episode that ended with an `answer`, by the environment (None), or by an `error`."""
+    """The verdict over an episode that ended with an `answer`, by the environment (None), or by an `error`.
+
+    Where there are `marks`, the first is the reward, in place of the sum of those of actions.
+    """
     graded = environment is not None and environment.graded
-    marks: Mapping[str, float] = {}
-    if error is None and answer is not None and isinstance(environment, Scores):
-        marks = environment.score(task, answer)
-        reward = next(iter(marks.values()))
+    reward = next(iter(marks.values()), reward)
     final = reward if graded else None
     status, message = _verdict(final, error)
     failure = error if isinstance(error, ThreadFailure) else None

@@ -51,7 +51,7 @@ from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
@@ -84,6 +84,8 @@ class Executor:
         sinks: consumers of the event stream.
         protocol: the wire format, where it is not the one that the prompt declares.
         watchers: see what happens and what is written, and may end threads or the episode.
+        logprobs: whether the model is asked for the tokens that it writes and their log-probabilities, to be recorded.
+        policy: the version of the model, to be recorded.
     """
 
     def __init__(
@@ -101,6 +103,8 @@ class Executor:
         sinks: Sequence[Sink] = (),
         protocol: Protocol | None = None,
         watchers: Sequence[Watcher] = (),
+        logprobs: bool = False,
+        policy: str = "",
     ) -> None:
         self._model = model
         self._prompt = prompt
@@ -112,6 +116,8 @@ class Executor:
         self._on_failure = on_failure
         self._temperature = temperature
         self._seed = seed
+        self._logprobs = logprobs
+        self._policy = policy
         self._watching = Watching(watchers)
         self._sinks = [*sinks, self._watching] if watchers else sinks
         self._protocol = protocol or prompt.protocol()
@@ -143,9 +149,8 @@ class Executor:
         self._stage = Stage(self._environment)
         root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._recorder.emit(
-            EpisodeStarted, root, environment=environment_name, task=task.id, category=task.category, at=now
-        )
+        about = {"environment": environment_name, "task": task.id, "category": task.category, "policy": self._policy}
+        self._recorder.emit(EpisodeStarted, root, at=now, **about)
         answer, error = None, None
         try:
             root.context = await self._stage.open(task, root.deadline)
@@ -157,10 +162,12 @@ class Executor:
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
             error = caught
         error = await self._family.close(error)
-        totals = self._recorder.totals()
-        episode = judge(
-            self._environment, task, answer and answer.text, reward=self._stage.reward, error=error, totals=totals
-        )
+        text, totals = answer and answer.text, self._recorder.totals()
+        marks: Mapping[str, float] = {}
+        if error is None:
+            marks, error = await self._stage.marks(task, text, root.deadline)
+        reward = self._stage.reward
+        episode = judge(self._environment, text, reward=reward, marks=marks, error=error, totals=totals)
         if self._family.stopped_because:
             episode = replace(episode, message=f"a watcher ended the episode: {self._family.stopped_because}")
         try:
@@ -209,7 +216,7 @@ class Executor:
 
     async def _carry_out(self, thread: Thread, written: str, move: Spawn | Await | Act) -> None:
         if isinstance(move, Act):
-            await self._act(thread, written, move.line)
+            await self._act(thread, written, move)
         elif isinstance(move, Spawn) and move.waits:
             await self._spawn(thread, written, move.lines)
         else:
@@ -271,6 +278,7 @@ class Executor:
             seed=self._seed,
             thread=thread.path,
             turn=thread.turn(),
+            logprobs=self._logprobs,
         )
 
     async def _run_code(self, thread: Thread, written: Completion) -> None:
@@ -308,13 +316,15 @@ class Executor:
         paths = [None if isinstance(child, Result) else child.path for child in born]
         thread.stepped(step, join(self._recorder, thread, written, [*zip(born, results, paths, strict=True)]))
 
-    async def _act(self, thread: Thread, written: str, line: str) -> None:
+    async def _act(self, thread: Thread, written: str, move: Act) -> None:
         """Carry out an action, and append the observation."""
-        action = plain(thread.names.substitute(line))
+        action = plain(move.line if move.verbatim else thread.names.substitute(move.line))
         step = thread.step(written, action, repeats=self._limits.repeats)
         self._recorder.emit(Acted, thread, action=action)
-        compute = self._prompt.rules.actions == "code"
-        answer, seconds = await (self._computed(thread, line) if compute else self._stage.act(action, thread.deadline))
+        if self._prompt.rules.actions == "code":
+            answer, seconds = await self._computed(thread, move.line)
+        else:
+            answer, seconds = await self._stage.act(action, thread.deadline, thread.path)
         thread.budget.charge("working_time", seconds)
         seen = as_read(answer.observation, self._prompt.rules.observation, thread.names)
         text = thread.protocol.answer(seen)
@@ -369,8 +379,8 @@ class Executor:
         """Answer a move with an error, where code before it failed that it may have needed."""
         if self._prompt.rules.code_errors == "hide":
             return False
-        computes = isinstance(move, Act) and self._prompt.rules.actions == "code"
-        unbound = [] if computes else [name for line in lines_of(move) for name in thread.names.unbound(line)]
+        literal = isinstance(move, Act) and (move.verbatim or self._prompt.rules.actions == "code")
+        unbound = [] if literal else [name for line in lines_of(move) for name in thread.names.unbound(line)]
         if thread.error is None and not unbound:
             return False
         self._correct(thread, written, thread.error or f"NameError: name {unbound[0]!r} is not defined")

@@ -11,14 +11,14 @@ import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.environment import Parallel, Snapshots, Step
+from thread_cli.contracts.environment import Action, Marks, Parallel, Scores, Snapshots, Step, TakesActions
 from thread_cli.contracts.errors import EnvironmentFailed
 from thread_cli.engine.boundary import blaming
 from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import before
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.engine.limits import Deadline
@@ -54,8 +54,8 @@ class Stage:
         async with self._within(deadline):
             return plain(await self._environment.reset(task))
 
-    async def act(self, action: str, deadline: Deadline | None) -> tuple[Step, float]:
-        """Carry out an action; raises as `open` does, and `EpisodeOver` where there is no more to act on.
+    async def act(self, action: str, deadline: Deadline | None, thread: str) -> tuple[Step, float]:
+        """Carry out an action of a thread; raises as `open` does, and `EpisodeOver` where there is no more to act on.
 
         Returns the answer, and the seconds that it took, without waiting for other threads' actions.
         """
@@ -63,13 +63,31 @@ class Stage:
             return Step("There is nothing here to act on"), 0.0
         async with self._within(deadline):
             started = time.monotonic()
-            step = None if self.over else await self._environment.step(action)
+            step = None if self.over else await _step(self._environment, action, deadline, thread)
             seconds = time.monotonic() - started
         if step is None:
             raise EpisodeOver
         self.reward += step.reward
         self.over = self.over or step.done
         return Step(plain(step.observation), step.reward, step.done, step.view), seconds
+
+    async def marks(
+        self, task: Task, answer: str | None, deadline: Deadline | None
+    ) -> tuple[Mapping[str, float], BaseException | None]:
+        """Marks of an episode that ended with an answer, or without one, by its environment; none if that gives none.
+
+        Beside them, why they could not be given: where the environment broke, the time was up, or this was cancelled.
+        """
+        environment = self._environment
+        try:
+            if isinstance(environment, Marks):
+                async with self._within(deadline):
+                    return await environment.marks(task, answer or ""), None
+            if answer is None or not isinstance(environment, Scores):
+                return {}, None
+            return environment.score(task, answer), None
+        except BaseException as caught:  # noqa: BLE001 - recorded as what ended the episode, then raised again
+            return {}, caught
 
     async def checkpoint(self, deadline: Deadline | None) -> Callable[[], Awaitable[None]]:
         """Take note of the present state; what is returned brings it back, where the environment can be rewound."""
@@ -94,11 +112,21 @@ class Stage:
                     yield
 
 
+async def _step(environment: Environment, action: str, deadline: Deadline | None, thread: str) -> Step:
+    if not isinstance(environment, TakesActions):
+        return await environment.step(action)
+    left = None if deadline is None else max(0.0, deadline.at - asyncio.get_running_loop().time())
+    return await environment.act(Action(action, thread, left))
+
+
 def as_read(observation: str, rules: ObservationRules, names: Namespace) -> str:
     """An observation as a thread with these names reads it, by its prompt's rules."""
     text = observation.strip()
     for pattern in rules.drop:
         text = re.sub(pattern, "", text)
+    if 0 < rules.longest < len(text):
+        half, left_out = rules.longest // 2, len(text) - rules.longest
+        text = f"{text[: rules.longest - half]}[… {left_out} characters are left out …]{text[len(text) - half :]}"
     if rules.full_stop and not text.endswith("."):
         text += "."
     return names.put_back(text) if rules.names else text

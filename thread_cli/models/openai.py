@@ -158,18 +158,18 @@ class OpenAIModel:
             sent = self._parameters(request, search)
             outcome = await self._attempt(request, sent, search.shape, telling=search.pieces)
             if isinstance(outcome, Completion) and outcome.stop == "cut":
-                return replace(outcome, usage=_sum(outcome.usage, search.lost))
+                return replace(outcome, usage=outcome.usage.and_earlier(search.lost))
             if isinstance(outcome, Completion):
                 if self._asks_again(outcome, request, sent):
-                    search.lost = _sum(outcome.usage, search.lost)
+                    search.lost = outcome.usage.and_earlier(search.lost)
                     search.reasoned += outcome.usage.generated
                     continue
                 if await self._closed(request, search):
-                    search.lost, search.shape = _sum(outcome.usage, search.lost), search.shape.unbegun
+                    search.lost, search.shape = outcome.usage.and_earlier(search.lost), search.shape.unbegun
                     continue
                 self._keep(search, request)
                 self.learnt.room.learn(request, outcome.usage.prompt)
-                return replace(outcome, usage=_sum(outcome.usage, search.lost))
+                return replace(outcome, usage=outcome.usage.and_earlier(search.lost))
             self._reached = self._reached or outcome.status is not None
             if not await self._goes_on(outcome, request, sent, search):
                 raise self._exception(search)
@@ -274,7 +274,7 @@ class OpenAIModel:
             for _ in range(_QUESTIONS):
                 done = await self._attempt(question, sent, shape, sent_back=False)
                 if isinstance(done, Completion):
-                    search.lost = _sum(done.usage, search.lost)
+                    search.lost = done.usage.and_earlier(search.lost)
                     return done.text
             return None
 
@@ -285,7 +285,7 @@ class OpenAIModel:
                 failure = await self._streamed(shape, self._body(question, sent, shape, stream=False), answer)
                 usage = answer.counted(self._price)
                 if usage.prompt:
-                    search.lost = _sum(usage, search.lost)
+                    search.lost = usage.and_earlier(search.lost)
                 if failure is None:
                     return usage.prompt
             return 0
@@ -303,7 +303,7 @@ class OpenAIModel:
 
     def _exception(self, search: _Search) -> Transient | ThreadFailure:
         failure = search.telling
-        usage = failure.usage if search.lost is None else _sum(failure.usage or Usage(), search.lost)
+        usage = failure.usage if search.lost is None else (failure.usage or Usage()).and_earlier(search.lost)
         error = translate(
             replace(failure, usage=usage),
             self.name,
@@ -437,7 +437,3 @@ class OpenAIModel:
         if self._shared is None or self._shared.loop is not loop:
             self._shared = SharedClient.on(loop, self.endpoint, self._key)
         return self._shared.client
-
-
-def _sum(usage: Usage, lost: Usage | None) -> Usage:
-    return usage if lost is None else usage.and_lost(lost)

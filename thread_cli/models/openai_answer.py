@@ -108,11 +108,6 @@ class Answer:
             return self.cut
         return "length" if self.end is End.length else self.hint or "stop"
 
-    @property
-    def only_reasoning(self) -> bool:
-        """Whether the model reasoned and wrote nothing."""
-        return not self.text.strip() and bool(self.reasoning.strip() or self.counted(None).reasoning)
-
     def counted(self, price: Price | None) -> Usage:
         """The usage: as the server tells it, else one token for each piece."""
         told = None if self.usage is None else counted(self.usage)

@@ -164,6 +164,8 @@ class ReplayModel:
                     usage,
                     event.waited,
                     event.retries,
+                    logprobs=[number for _, number in event.tokens] or None,
+                    pieces=[piece for piece, _ in event.tokens] or None,
                     reasoning=event.reasoning,
                     writer=event.writer,
                 )

@@ -91,7 +91,7 @@ class _Account:
 
     def lose(self, usage: Usage | None) -> None:
         if usage is not None:
-            self.lost = usage if self.lost is None else self.lost.and_lost(usage)
+            self.lost = usage if self.lost is None else self.lost.and_earlier(usage)
 
 
 class Retrying:
@@ -149,7 +149,7 @@ class Retrying:
                     usage = completion.usage
                     return replace(
                         completion,
-                        usage=usage if account.lost is None else usage.and_lost(account.lost),
+                        usage=usage.and_earlier(account.lost),
                         waited=completion.waited + monotonic() - began - account.working,
                         retries=completion.retries + tries - 1,
                     )

@@ -31,11 +31,11 @@ class ActingProtocol(ThreadProtocol):
 class DirectProtocol(ThreadProtocol):
     """A thread has one line at a time: an action where it begins with `>`, else the answer, which ends the thread.
 
-    A line ends where it listens or breaks, so there is no place to reason in, and no code but actions.
+    A line ends where it listens or breaks, so there is no place to reason in, no code but actions, no fence.
     """
 
-    def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "") -> None:
-        super().__init__(start=start, end=end, blank_line=blank_line, comment=comment)
+    def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "", fence: str = "") -> None:
+        super().__init__(start=start, end=end, blank_line=blank_line, comment=comment, fence=fence)
         self.stop = (LISTEN, end, "\n")
 
     def read(self, y: str, stop: StopReason) -> Act | End:  # noqa: ARG002 - a line says itself what it is

@@ -69,6 +69,8 @@ class ObservationRules(BaseModel):
     """Regular expressions; what they match is left out."""
     comment: str = ""
     """Prefix of each line of an observation of several lines."""
+    longest: int = Field(default=0, ge=0)
+    """Characters of the longest observation that is read whole: of a longer one the middle is left out. 0: no limit."""
 
 
 class Rules(BaseModel):
@@ -92,6 +94,8 @@ class Rules(BaseModel):
     psi: str = "printed"
     actions: Literal["environment", "code"] = "environment"
     """What an action is: something for the environment, or Python whose print is the observation (data analysis)."""
+    fence: str = ""
+    """What an action of several lines stands between, such as three backticks: it is carried out as it is written."""
     blank_line: bool = True
     """An empty line follows each feedback."""
     code_errors: Literal["show", "hide"] = "show"
@@ -118,7 +122,11 @@ class Prompt:
         """The wire format that the prompt is written in."""
         rules = self.rules
         return ThreadProtocol(
-            start=rules.start, end=rules.end, blank_line=rules.blank_line, comment=rules.observation.comment
+            start=rules.start,
+            end=rules.end,
+            blank_line=rules.blank_line,
+            comment=rules.observation.comment,
+            fence=rules.fence,
         )
 
 

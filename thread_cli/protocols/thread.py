@@ -2,7 +2,8 @@
 
 A thread writes prose, code and lines that listen: `line =>`. A line that begins with `>` (or `# >`) acts, any other
 spawns a child. The engine answers `=>feedback<=` on the same line; feedback of several lines stands on lines of its
-own.
+own. Where the prompt has a fence, an action may have several lines: they stand between two lines that begin with it,
+the second of which listens.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ class ThreadProtocol:
         end: ω_end, the token after it.
         blank_line: whether an empty line follows each feedback; without it, one line may listen several times.
         comment: prefix of each line of an action's feedback of several lines, such as `# `.
+        fence: what the lines before and after an action of several lines begin with; nothing: there are none.
     """
 
-    def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "") -> None:
+    def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "", fence: str = "") -> None:
         self.stop = (LISTEN, end, f"{_SEPARATOR}Prompt:")
         self._start = start
         self._close = CLOSE + ("\n\n" if blank_line else "")
         self._comment = comment
+        self._fence = fence
 
     def open(self, context: str) -> str:
         return f"{_SEPARATOR}Prompt:\n{context}\n\n\nResponse:\n{self._start}\n"
@@ -53,13 +56,31 @@ class ThreadProtocol:
             line = y.rstrip().rpartition("\n")[2]
         if not line.strip() or line.rstrip().endswith(CLOSE):
             raise MalformedOutput("a line listens without saying for what")
+        if self._closes(line):
+            _, fenced = self._fenced(y.rstrip())
+            if fenced is None:
+                raise MalformedOutput(f"a line of {self._fence} listens, and no line before it opens an action")
+            return Act(fenced, repaired, verbatim=True)
         if line.lstrip("# ").startswith(">"):
             return Act(line.lstrip("# ").lstrip("> ").strip(), repaired)
         return Spawn((line,), repaired)
 
     def body(self, text: str, stop: StopReason) -> str:
         head, _, line = text.rpartition("\n")
-        return text if stop == "end" or (stop == "stop" and _ends(line)) else head
+        if stop == "end" or (stop == "stop" and _ends(line)):
+            return text
+        return self._fenced(text.rstrip())[0] if self._closes(text.rstrip().rpartition("\n")[2]) else head
+
+    def _closes(self, line: str) -> bool:
+        return bool(self._fence) and line.strip() == self._fence
+
+    def _fenced(self, text: str) -> tuple[str, str | None]:
+        """What stands before the fenced action that a text ends with, and the action; None where none begins."""
+        lines = text.split("\n")[:-1]
+        for opening in range(len(lines) - 1, -1, -1):
+            if lines[opening].startswith(self._fence):
+                return "\n".join(lines[:opening]), "\n".join(lines[opening + 1 :])
+        return "\n".join(lines), None
 
     def join(self, results: Sequence[Result]) -> str:
         return self._feedback("\n".join(result.text for result in results), "")

@@ -14,7 +14,7 @@ from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.events import Acted, Observed, ThreadEnded, ThreadStarted
 from thread_cli.protocols.prompt import installed, load
 from thread_cli.protocols.thread import LISTEN
-from thread_cli.train.trajectories import Segment
+from thread_cli.train.trajectories import Segment, Trajectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
     from thread_cli.protocols.prompt import Prompt
     from thread_cli.train.recordings import Recording
-    from thread_cli.train.trajectories import Trajectory
 
 __all__ = ["flattened"]
 
@@ -66,7 +65,9 @@ def flattened(recording: Recording, events: Iterable[Event], *, examples: bool) 
         segments.pop()
     if any(LISTEN in action for action in actions.values()):
         return ["an action holds =>"]
-    return [recording.trajectory("0", tuple(segments)) if segments else "nothing to learn"]
+    if any("\n" in action for action in actions.values()):
+        return ["an action has several lines"]
+    return [Trajectory.of(recording, "0", tuple(segments)) if segments else "nothing to learn"]
 
 
 @cache

@@ -11,25 +11,23 @@ from pydantic import ValidationError
 from thread_cli.assembly.environments import open_environment, task_of
 from thread_cli.assembly.playing import environment_for
 from thread_cli.bench.journal import Journal
-from thread_cli.bench.methods import method, with_examples
+from thread_cli.bench.methods import method, prompt_of
 from thread_cli.bench.plan import Plan, prompt_hash
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import EpisodeEnded, EpisodeStarted
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder, read_events
-from thread_cli.train.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from thread_cli.bench import Result
-    from thread_cli.bench.suite import Part, Variant
+    from thread_cli.bench.suite import Part
     from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.events import Event
     from thread_cli.contracts.protocol import Protocol
-    from thread_cli.train.trajectories import Segment
 
 __all__ = ["Recording", "recordings"]
 
@@ -50,10 +48,6 @@ class Recording:
     def events(self) -> list[Event]:
         """What happened; raises UserError where that cannot be read."""
         return read_events(self.log)
-
-    def trajectory(self, thread: str, segments: tuple[Segment, ...]) -> Trajectory:
-        """A trajectory of the episode."""
-        return Trajectory(self.environment, self.task.id, self.task.category, self.episode, thread, segments)
 
 
 def recordings(path: Path) -> Iterator[Recording]:
@@ -139,17 +133,11 @@ class _Prompts:
         """The prompt as it would be made now."""
         where = next(part for part in self._plan.suite.parts if _fits(part, result))
         variant = next((variant for variant in self._plan.suite.variants if variant.name == result.variant), None)
-        update: dict[str, Any] = {"environment": where.environment, "options": dict(where.options)}
-        for name in ("prompt", "phi", "psi"):
-            update[name] = _chosen(variant, name) or getattr(where, name)
-        config = self._plan.config.model_copy(update=update)
+        config = self._plan.config_of(where, variant)
         if where.name not in self._environments:
             self._environments[where.name] = environment_for(config)
         task = Task(result.task, result.text, result.split, result.category)
-        prompt = method(result.method).prompt(config, self._environments[where.name], task)
-        if variant:
-            prompt = with_examples(prompt, keep=variant.examples.keep, shuffle=variant.examples.shuffle)
-        return prompt
+        return prompt_of(method(result.method), config, self._environments[where.name], task, variant)
 
     def _recorded(self, prompt: Prompt) -> Prompt:
         """The prompt with the text that it had when the run was recorded."""
@@ -170,7 +158,3 @@ class _Prompts:
 
 def _fits(part: Part, result: Result) -> bool:
     return (part.environment, part.split) == (result.environment, result.split)
-
-
-def _chosen(variant: Variant | None, name: str) -> Any:
-    return variant and getattr(variant, name)

@@ -272,7 +272,8 @@ def _truncate(losses: Path, steps: int) -> None:
     """Keep the losses of the first `steps` steps: those after the checkpoint will be computed again."""
     lines = losses.read_text("utf-8").splitlines(keepends=True) if losses.exists() else []
     header = "step,loss,tokens,learned\n"
-    losses.write_text("".join([header, *lines[1 : steps + 1]]), "utf-8")
+    with written(losses) as part:
+        part.write_text("".join([header, *lines[1 : steps + 1]]), "utf-8")
 
 
 def _append(losses: Path, line: str) -> None:

@@ -6,7 +6,6 @@ model wrote last. The listen token belongs to what the model writes; what the en
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +23,7 @@ from thread_cli.contracts.events import (
     ThreadEnded,
     ThreadStarted,
 )
+from thread_cli.files import whole
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.thread import LISTEN
 
@@ -67,6 +67,12 @@ class Trajectory:
     """The thread's path, such as `0.1`."""
     segments: tuple[Segment, ...]
 
+    @classmethod
+    def of(cls, recording: Recording, thread: str, segments: tuple[Segment, ...]) -> Trajectory:
+        """The trajectory of a thread of a recorded episode."""
+        task = recording.task
+        return cls(recording.environment, task.id, task.category, recording.episode, thread, segments)
+
     def tokens(self, *, learned: bool) -> int:
         """Estimated tokens of the segments that are learned, or of those that are not."""
         return sum(estimated_tokens(segment.text) for segment in self.segments if segment.learned is learned)
@@ -100,15 +106,11 @@ def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with unfinished.open("wb") as file:
+        with whole(path) as part, part.open("wb") as file:
             file.writelines(_adapter.dump_json(trajectory) + b"\n" for trajectory in trajectories)
-        unfinished.replace(path)
     except OSError as error:
         raise UserError(f"the data cannot be written: {path}: {error.strerror}", _FAILED) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def threads_of(
@@ -131,7 +133,7 @@ def threads_of(
     for path, thread in threads.items():
         segments = thread.segments()
         wrong = thread.wrong or ("malformed" if clean and thread.malformed else "")
-        found.append(wrong or (recording.trajectory(path, segments) if segments else "nothing to learn"))
+        found.append(wrong or (Trajectory.of(recording, path, segments) if segments else "nothing to learn"))
     return found
 
 

@@ -10,13 +10,13 @@ from thread_cli.bench.methods.direct import Direct
 from thread_cli.bench.methods.plan_and_execute import PlanAndExecute
 from thread_cli.bench.methods.react import React
 from thread_cli.bench.methods.thread import Thread
-from thread_cli.bench.methods.variants import with_examples, without_variables
+from thread_cli.bench.methods.variants import prompt_of, with_examples, without_variables
 from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["METHODS", "Method", "method", "with_examples", "without_variables"]
+__all__ = ["METHODS", "Method", "method", "prompt_of", "with_examples", "without_variables"]
 
 METHODS: Final[Mapping[str, Method]] = {
     method.name: method for method in (Thread(), React(), PlanAndExecute(), Adapt(), Direct())

@@ -59,7 +59,11 @@ class Method:
         """The wire format; None for the one that the prompt declares."""
         rules = prompt.rules
         return self.format(
-            start=rules.start, end=rules.end, blank_line=rules.blank_line, comment=rules.observation.comment
+            start=rules.start,
+            end=rules.end,
+            blank_line=rules.blank_line,
+            comment=rules.observation.comment,
+            fence=rules.fence,
         )
 
     def limits(self, limits: Limits) -> Limits:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench.methods.react import React
-from thread_cli.contracts.model import Local, Piece, Usage
+from thread_cli.contracts.model import Piece
 from thread_cli.protocols.acting import DirectProtocol
 from thread_cli.protocols.streams import asked, poured
 
@@ -57,7 +58,7 @@ class _PastBlankLines:
                 return replace(
                     written,
                     text=blank + written.text,
-                    usage=_sum([part.usage for part in parts]),
+                    usage=reduce(lambda earlier, usage: usage.and_earlier(earlier), [part.usage for part in parts]),
                     waited=sum(part.waited for part in parts),
                     retries=sum(part.retries for part in parts),
                 )
@@ -67,18 +68,3 @@ class _PastBlankLines:
 
     async def close(self) -> None:
         """Release nothing: the model belongs to whoever has opened it."""
-
-
-def _sum(usages: list[Usage]) -> Usage:
-    made = [usage.local for usage in usages if usage.local is not None]
-    costs = [usage.cost for usage in usages if usage.cost is not None]
-    return Usage(
-        prompt=sum(usage.prompt for usage in usages),
-        cached=sum(usage.cached for usage in usages),
-        generated=sum(usage.generated for usage in usages),
-        repeated=sum(usage.repeated for usage in usages),
-        cost=sum(costs) if len(costs) == len(usages) else None,
-        local=sum(made, Local()) if made else None,
-        estimated=any(usage.estimated for usage in usages),
-        cached_known=all(usage.cached_known for usage in usages),
-    )

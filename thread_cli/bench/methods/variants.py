@@ -15,11 +15,27 @@ from thread_cli.protocols.turns import EXAMPLE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from thread_cli.assembly.config import Config
+    from thread_cli.bench.methods.base import Method
+    from thread_cli.bench.suite import Variant
+    from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.interpreter import Interpreter, Outcome
 
-__all__ = ["with_examples", "without_variables"]
+__all__ = ["prompt_of", "with_examples", "without_variables"]
 
 _SEPARATOR: Final = "\n" * 6
+
+
+def prompt_of(
+    way: Method, config: Config, environment: Environment, task: Task, variant: Variant | None = None
+) -> Prompt:
+    """The few-shot prompt with which a method plays a task, with the examples that a variant leaves of it.
+
+    Raises:
+        UserError: as `Method.prompt`, and where the prompt has fewer examples than are to be left.
+    """
+    prompt = way.prompt(config, environment, task)
+    return prompt if variant is None else with_examples(prompt, **variant.examples.model_dump())
 
 
 def with_examples(prompt: Prompt, *, keep: int | None = None, shuffle: int | None = None) -> Prompt:

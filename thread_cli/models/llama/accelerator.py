@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import llama_cpp.llama_cpp as llama
 
+from thread_cli.contracts.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -31,7 +33,11 @@ _offering = threading.Lock()
 
 
 class Accelerator:
-    """What computes one model's operations, by a path that `usable_path` names, or one that is to be tested."""
+    """What computes one model's operations, by a path that `usable_path` names, or one that is to be tested.
+
+    Raises:
+        UserError: memory is short.
+    """
 
     def __init__(self, path: KernelPath) -> None:
         self._library = library()
@@ -39,7 +45,7 @@ class Accelerator:
         self._ggml.ggml_backend_register.argtypes = self._ggml.ggml_backend_unload.argtypes = [ctypes.c_void_p]
         self._registry = ctypes.c_void_p(self._library.thread_kernels_open(PATHS[path]))
         if not self._registry:
-            raise MemoryError
+            raise UserError("not enough memory for our kernels: choose a smaller model or context")
 
     @contextmanager
     def offered(self, *, loading: bool, whole: bool = False) -> Generator[None]:
@@ -64,6 +70,11 @@ class Accelerator:
     def complete(self) -> bool:
         """Whether the context that was made last has none of its operations left to llama.cpp, if it was `whole`."""
         return bool(self._library.thread_kernels_complete(self._registry))
+
+    def fault(self) -> str:
+        """Why all evaluation fails from now on: llama.cpp asked packed weights for what they cannot do; else empty."""
+        found = self._library.thread_kernels_fault(self._registry)
+        return f"our kernels cannot go on with this model: {found.decode()}; try model.kernels=false" if found else ""
 
     def close(self) -> None:
         """Free it, after its model and context. May be called twice."""
@@ -135,9 +146,10 @@ def library() -> Any:
         ("set", None, [handle, ctypes.c_bool, ctypes.c_bool]),
         ("complete", ctypes.c_bool, [handle]),
         ("packed", ctypes.c_size_t, [handle]),
+        ("fault", ctypes.c_char_p, [handle]),
         ("close", None, [handle]),
         ("check", ctypes.c_char_p, [number]),
-        ("multiply", ctypes.c_bool, [number, number, size, size, handle, size, handle, handle]),
+        ("multiply", number, [number, number, size, size, handle, size, handle, handle]),
         ("read", real, [handle, size, number]),
         ("peak", real, [number, number, size]),
     ):

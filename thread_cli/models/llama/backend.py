@@ -42,6 +42,8 @@ _KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 _COMPRESSED: Final = {"q8_0", "q4_0"}
 _WORTH: Final = 0.5
 """Share of a model's bytes that our kernels must know for them to do the operations between products as well."""
+_FAILURES: Final = {-2: "not enough memory for the batch: choose a smaller context, or run fewer threads at once"}
+"""Statuses of `llama_decode` whose cause is known."""
 _IDS: Final = 256
 """Sequence ids that llama.cpp has (`LLAMA_MAX_SEQ`)."""
 
@@ -229,7 +231,8 @@ class Backend:
         if status == 1:
             return None
         if status != 0:
-            raise ModelError(f"llama.cpp could not evaluate a batch (status {status}): {last_error()}")
+            why = (self._accelerator.fault() if self._accelerator else "") or _FAILURES.get(status) or last_error()
+            raise ModelError(f"llama.cpp could not evaluate a batch (status {status}): {why}")
         return [
             [self._logits(place) for place in range(end - part.wanted, end)]
             for part, end in zip(slices, ends, strict=False)

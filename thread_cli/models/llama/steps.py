@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import shutil
-import tempfile
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from thread_cli.files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
 
 __all__ = ["digest_of", "step", "written"]
 
@@ -22,8 +20,6 @@ _ABANDONED: Final = 3600.0
 _PAUSE: Final = 2.0
 """Seconds between two lines of one step."""
 _PIECE: Final = 2**24
-_HARDLY_ANY: Final = 2**22
-"""Free bytes of a disk that counts as full when writing to it has failed."""
 
 
 def step(tell: Callable[[str], None], name: str) -> Callable[[float], None]:
@@ -67,29 +63,16 @@ def digest_of(paths: Sequence[Path], done: Callable[[float], None] = lambda _: N
 def written(target: Path) -> Generator[Path]:
     """The path to write to in place of `target`, which appears when all is written, or not at all.
 
-    Several processes may do so at once. What killed ones have left is removed some time later.
+    As `files.whole`, in a folder of our own, which is made where there is none. What killed processes have left in it
+    is removed some time later.
 
     Raises:
         OSError: the folder cannot be written to; with `ENOSPC` if the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target.parent)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
+    with whole(target) as part:
         yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(target)
-    except OSError as error:
-        # Not all that writes tells why it could not.
-        if shutil.disk_usage(target.parent).free < _HARDLY_ANY:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -57,6 +57,7 @@ bool amx_permitted(void)
     return has_amx() && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 }
 
+/* Have the tiles of this thread in one of the shapes. */
 static void load_shapes(int wanted)
 {
     if (wanted == loaded)
@@ -79,7 +80,8 @@ void amx_end(void)
 #define STORE(tile, at) \
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(at), "r"((int64_t)64) : "memory")
 
-/* What the tokens' numbers, 32 bytes apart, come to with the levels of a block of 16 rows; by the first tiles or the second. */
+/* Exact sums, i32 [tokens][16 rows]: the tokens' numbers, i8 [tokens][32], times the levels of a block, i8 [part / 4][16][4]; by
+ * the first tiles or the second. */
 INLINE void block_by_amx(const bool second, const char *numbers, const int8_t *levels, int32_t *exact)
 {
     if (!second) {
@@ -97,6 +99,7 @@ INLINE void block_by_amx(const bool second, const char *numbers, const int8_t *l
     }
 }
 
+/* The same in plain C. */
 INLINE void block_by_c(const int tokens, const int part, const char *numbers, const int8_t *levels, int32_t *exact)
 {
     for (int token = 0; token < tokens; token++)
@@ -110,6 +113,7 @@ INLINE void block_by_c(const int tokens, const int part, const char *numbers, co
 
 /* ------------------------------------------------------------------------------------------------ all blocks */
 
+/* Begin a step, a part of a block: its exact sums, i32 [tokens][16]. */
 INLINE void start_step(const tile_work *w, const bool real, const int tokens, const int part, int64_t step, int32_t *exact,
                        const bool second)
 {
@@ -122,6 +126,7 @@ INLINE void start_step(const tile_work *w, const bool real, const int tokens, co
         block_by_c(tokens, part, numbers, levels, exact);
 }
 
+/* Add a step's exact sums, scaled, to `sums`, f32 [tokens][16]. */
 INLINE void add_step(const tile_work *w, const int group, const int tokens, const int part, int64_t step,
                      const int32_t *exact, __m512 *sums)
 {
@@ -143,6 +148,7 @@ INLINE void add_step(const tile_work *w, const int group, const int tokens, cons
     }
 }
 
+/* A slice from its first step to its last (`tile_work`), in an order of additions that VNNI has too. */
 INLINE void all_blocks(const tile_work *w, const bool real, const int group, const int part, const int tokens)
 {
     _Alignas(64) int32_t exact[2][SIXTEEN * ROWS];

@@ -12,8 +12,11 @@
 #ifdef __x86_64__
 #include "simd.h"
 
+/* Tokens whose partial results are held at once, rows whose sums are in registers, and chunks of a segment. */
 enum { TOKENS = 32, TILE = 4, PER_SEGMENT = SEGMENT / CHUNK };
 
+/* Whether `attention` computes an operation: queries f32 [heads][tokens][width], keys and values f16 [kv heads][cells][width],
+ * a mask f16 [tokens][cells], a width of up to 256 that 16 divides, no bias by position (ALiBi) and no sinks. */
 bool attends(const tensor *t)
 {
     const tensor *q = t->src[0], *k = t->src[1], *v = t->src[2], *mask = t->src[3];
@@ -25,7 +28,8 @@ bool attends(const tensor *t)
            k->ne[2] == v->ne[2] && q->ne[2] % k->ne[2] == 0 && q->nb[0] == 4;
 }
 
-/* What is known of a head of a token after a segment: the largest score, the sum of weights, and the weighted values. */
+/* Numbers (f32) of a partial result, all that is known of a head of a token after a segment: the largest score, the sum of the
+ * weights e^(score - largest), 14 unused, and the weighted sum of the values [width]. */
 static int partial_size(int width) { return 16 + width; }
 
 /* Segments that `cells` cells in order lie in, wherever they begin. */
@@ -33,23 +37,26 @@ static int segments_of(int cells) { return (cells + SEGMENT - 1) / SEGMENT + 1; 
 
 /* One row of a chunk: a head of a token, which sees its cells `from` to `until`, at least one. */
 typedef struct {
-    const float *query;
-    float *partial;
-    int from, until;
+    const float *query; /* [width] */
+    float *partial;     /* the partial result that the chunk is added to */
+    int from, until;    /* cells of the chunk */
 } row;
 
+/* Bytes for the partial results of TOKENS tokens: [tokens][heads][segments] of `partial_size` numbers. */
 size_t attention_shared(const tensor *t)
 {
     const tensor *q = t->src[0];
     return sizeof(float) * TOKENS * q->ne[2] * segments_of((int)t->src[1]->ne[1]) * partial_size((int)q->ne[0]);
 }
 
+/* Bytes for one thread's chunk: keys [width][CHUNK], values [CHUNK][width], weights [TILE][CHUNK], f32, and rows. */
 size_t attention_own(const tensor *t)
 {
     const size_t width = t->src[1]->ne[0], heads = t->src[0]->ne[2] / t->src[1]->ne[2];
     return sizeof(float) * (2 * CHUNK * width + TILE * CHUNK) + sizeof(row) * TOKENS * heads;
 }
 
+/* Transpose 16 by 16 numbers, f32, in registers. */
 static void transpose(__m512 *r)
 {
     __m512 a[16];
@@ -77,7 +84,8 @@ static void transpose(__m512 *r)
     }
 }
 
-/* Keys and values of a chunk of cells in 32 bits: keys by dimension, 64 cells each, values by cell. */
+/* Keys and values of the `count` cells of a chunk, f16, `k_stride` and `v_stride` bytes apart, in 32 bits: keys f32 [width][CHUNK],
+ * with 0 for cells beyond them, values f32 [count][width]. */
 static void widen(const char *k, size_t k_stride, const char *v, size_t v_stride, const int32_t *cells, int count,
                   int width, float *keys, float *values)
 {
@@ -108,7 +116,8 @@ typedef struct {
     float scale, cap;
 } scoring;
 
-/* Add to `count` partial results what `lanes` times 16 dimensions of the values come to, from dimension `d` on. */
+/* Add to the partial results of `count` rows their weights [count][CHUNK] times the values [CHUNK][width] of cells `from` to
+ * `until`, in `lanes` times 16 dimensions from `d` on. */
 __attribute__((always_inline)) static inline void add_values(const float *values, int width, const row *rows, int d, int from,
                                                              int until, const float *weights, const int count,
                                                              const int lanes)
@@ -134,7 +143,8 @@ __attribute__((always_inline)) static inline void add_values(const float *values
             _mm512_store_ps(rows[i].partial + 16 + d + 16 * j, sums[i][j]);
 }
 
-/* Take a chunk into account in the partial results of `count` rows. */
+/* Add a chunk, keys [width][CHUNK] and values [CHUNK][width], to the partial results of `count` rows; `weights` has room for
+ * [count][CHUNK]. */
 __attribute__((always_inline)) static inline void add_chunk(const float *keys, const float *values, int width,
                                                             const row *rows, scoring scoring, float *weights,
                                                             const int count)
@@ -189,12 +199,16 @@ __attribute__((always_inline)) static inline void add_chunk(const float *keys, c
         add_values(values, width, rows, d, first, last, weights, count, 1);
 }
 
+/* One thread's part in an operation of attention. */
 typedef struct {
     const tensor *t;
-    const sight *sight;
+    const sight *sight; /* which cells its tokens see */
     part *part;
     scoring scoring;
-    int width, heads, first, last, segments; /* `first` to `last`: the tokens under way */
+    int width;       /* of a head */
+    int heads;       /* that share keys and values */
+    int first, last; /* tokens under way */
+    int segments;    /* the most that one of these sees */
 } work;
 
 /* The segments that a token's cells lie in, numbered by position. */
@@ -204,6 +218,7 @@ static int end_segment(const sight *sight, int token)
     return sight->until[token] > sight->from[token] ? (sight->until[token] - 1) / SEGMENT + 1 : first_segment(sight, token);
 }
 
+/* The partial result of a head of a token after a segment. */
 static float *partial_of(const work *w, int token, int head, int segment)
 {
     const int64_t row = ((int64_t)(token - w->first) * w->t->src[0]->ne[2] + head) * w->segments;
@@ -261,6 +276,7 @@ static void do_chunk(const work *w, int kv, int j, int leader)
     }
 }
 
+/* A segment, for all tokens under way and the heads that share `kv`. */
 static void do_segment(const work *w, int kv, int segment)
 {
     const sight *sight = w->sight;
@@ -279,7 +295,7 @@ static void do_segment(const work *w, int kv, int segment)
         }
 }
 
-/* Put together what the segments of one head of a token have come to. */
+/* Put together what the segments of one head of a token have come to: f32 [width] of the result. */
 static void finish(const work *w, int token, int head)
 {
     const int from = first_segment(w->sight, token), until = end_segment(w->sight, token);
@@ -301,6 +317,8 @@ static void finish(const work *w, int token, int head)
         _mm512_storeu_ps(result + d, _mm512_mul_ps(_mm512_loadu_ps(result + d), share));
 }
 
+/* softmax(scores) · values for each head of each token, over the cells that it sees: f32 [tokens][heads][width]. Shapes of the
+ * operands are those that `attends` names. */
 void attention(part *part, const tensor *t)
 {
     const tensor *q = t->src[0], *k = t->src[1];

@@ -1,6 +1,10 @@
 /* The kernels as llama.cpp sees them: an accelerator beside its CPU, which takes the operations that it can do.
  *
- * A graph is computed by one team of threads from its first operation to its last, with a meeting after each. */
+ * A graph is computed by one team of threads from its first operation to its last, with a barrier after each.
+ *
+ * Nothing here ends the process. Where memory is short, a graph's computation returns STATUS_ALLOC_FAILED; where llama.cpp asks
+ * for what no function of its interface could refuse, a fault is noted, `thread_kernels_fault` tells it, and all graphs from then
+ * on return STATUS_FAILED. */
 #include "kernels.h"
 
 #include <omp.h>
@@ -74,7 +78,7 @@ void *grown(void *memory, size_t *size, size_t wanted)
     *size = (wanted + wanted / 4 + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
     memory = aligned_alloc(ALIGNMENT, *size);
     if (memory == NULL)
-        abort();
+        *size = 0;
     return memory;
 }
 
@@ -83,14 +87,15 @@ void *grown(void *memory, size_t *size, size_t wanted)
 /* One model's accelerator. It is offered to llama.cpp only while the model and its context are made, so that nothing else
  * in the process meets it. */
 typedef struct {
-    registry registry;
-    device device;
-    buffer_type weights;
-    bool loading; /* a model is being loaded, not a context made */
-    bool whole;   /* the model's operations are done here, not attention alone */
-    bool refused; /* one of them cannot be */
-    size_t packed; /* bytes of the file whose weights are kept here */
-    enum path path;
+    registry registry;   /* what ggml knows of it */
+    device device;       /* the one that the registry has */
+    buffer_type weights; /* of the buffers that keep packed weights */
+    bool loading;        /* a model is being loaded, not a context made */
+    bool whole;          /* the model's operations are done here, not attention alone */
+    bool refused;        /* one of them cannot be */
+    size_t packed;       /* bytes of the file whose weights are kept here */
+    enum path path;      /* what computes products */
+    const char *fault;   /* what was asked for that cannot be done, in words; NULL for nothing */
 } accelerator;
 
 static accelerator *of(device *device) { return device->context; }
@@ -101,37 +106,44 @@ static void weights_free(buffer *buffer) { free(buffer->context); }
 static void *weights_base(buffer *buffer) { return buffer->context; }
 static void weights_clear(buffer *buffer, uint8_t value) { memset(buffer->context, value, buffer->size); }
 
+/* Note that something was asked for that packed weights cannot do. llama.cpp loads them as a whole and reads none of them back. */
+static void note(buffer *buffer, const char *fault) { of(buffer->buft->device)->fault = fault; }
+
+/* ggml's three ways to reach `size` bytes of a tensor, from `offset` on, as a file has them. */
 static void weights_memset(buffer *buffer, tensor *t, uint8_t value, size_t offset, size_t size)
 {
-    (void)buffer;
-    memset(t->data + offset, value, size);
+    if (packs(t))
+        note(buffer, "a part of the weights was to be filled");
+    else
+        memset(t->data + offset, value, size);
 }
 
 static void weights_put(buffer *buffer, tensor *t, const void *data, size_t offset, size_t size)
 {
-    (void)buffer;
     if (!packs(t))
         memcpy(t->data + offset, data, size);
     else if (offset == 0 && size == t->nb[1] * t->ne[1])
         pack(t, data), of(buffer->buft->device)->packed += size;
     else
-        abort(); /* llama.cpp loads weights as a whole */
+        note(buffer, "a part of the weights was loaded by itself");
 }
 
 static void weights_get(buffer *buffer, const tensor *t, void *data, size_t offset, size_t size)
 {
-    (void)buffer;
-    if (packs(t))
-        abort(); /* nobody reads weights back */
-    memcpy(data, t->data + offset, size);
+    if (!packs(t))
+        memcpy(data, t->data + offset, size);
+    else
+        memset(data, 0, size), note(buffer, "weights were read back");
 }
 
+/* Bytes that a tensor takes in a buffer of weights. */
 static size_t weights_size(buffer_type *type, const tensor *t)
 {
     (void)type;
     return packs(t) ? packed_size(t) : t->nb[3] * t->ne[3];
 }
 
+/* A buffer for weights of `size` bytes; NULL where memory is short. */
 static buffer *weights_allocate(buffer_type *type, size_t size)
 {
     enum { PAGE = 1 << 21 };
@@ -150,6 +162,7 @@ static buffer *weights_allocate(buffer_type *type, size_t size)
     return ggml_backend_buffer_init(type, iface, memory, size);
 }
 
+/* Whether a tensor lies in a buffer of weights. */
 static bool is_ours(const tensor *t) { return t->buffer != NULL && t->buffer->buft->iface.get_name == weights_name; }
 
 /* ------------------------------------------------------------------------------------------------ graphs */
@@ -163,6 +176,7 @@ static bool is_tanh(const tensor *t) { return t->op_params[0] == UNARY_TANH; }
 /* Whether a tensor is known before a graph is computed. */
 static bool is_given(const tensor *t) { return kind_of(t) == NOTHING; }
 
+/* Whether a tensor and its first two operands are f32, with rows in one piece each. */
 static bool all_f32(const tensor *t)
 {
     for (int i = 0; i < 2; i++)
@@ -171,6 +185,7 @@ static bool all_f32(const tensor *t)
     return t->type == TYPE_F32 && t->nb[0] == sizeof(float);
 }
 
+/* Whether an operation can be done here; only attention and products of packed weights unless `whole`. */
 static bool supports(const tensor *t, const bool whole)
 {
     switch (kind_of(t)) {
@@ -198,8 +213,8 @@ static bool supports(const tensor *t, const bool whole)
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Note where the tokens of a graph will lie in the memories, and at which positions. */
-static void locate_all(state *state, graph *graph)
+/* Note where the tokens of a graph will lie in the memories, and at which positions. False where memory is short. */
+static bool locate_all(state *state, graph *graph)
 {
     const tensor *positions = NULL, *places = NULL;
     for (int i = 0; i < state->sight_count; i++)
@@ -208,25 +223,32 @@ static void locate_all(state *state, graph *graph)
     for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
         const tensor *t = ggml_graph_node(graph, i);
         if (kind_of(t) == ROPE) {
-            add_turns(state, t);
+            if (!add_turns(state, t))
+                return false;
             positions = t->src[1];
         }
         if (kind_of(t) == SET_ROWS)
             places = t->src[1]->type == TYPE_I64 ? t->src[1] : NULL;
         if (kind_of(t) == ATTENTION) {
             sight *sight = sight_of(state, t);
+            if (sight == NULL)
+                return false;
             if (sight->mask == NULL) {
                 sight->mask = t->src[3];
-                locate(sight, places, positions, (int)t->src[1]->ne[1]);
+                if (!locate(sight, places, positions, (int)t->src[1]->ne[1]))
+                    return false;
             }
         }
     }
+    return true;
 }
 
-static void prepare(state *state, graph *graph)
+/* Have all memory that the operations of a graph need, but for lists of cells (`look`). False where memory is short. */
+static bool prepare(state *state, graph *graph)
 {
     const int nodes = ggml_graph_n_nodes(graph);
-    size_t shared = 0, own = 0, size = state->next_size * sizeof *state->next;
+    const size_t next = nodes * sizeof *state->next;
+    size_t shared = 0, own = 0;
     for (int i = 0; i < nodes; i++) {
         const tensor *t = ggml_graph_node(graph, i);
         if (kind_of(t) == MUL_MAT)
@@ -239,26 +261,31 @@ static void prepare(state *state, graph *graph)
     state->shared = grown(state->shared, &state->shared_size, shared);
     if (own > state->own_size || state->threads > state->own_threads) {
         size_t had = 0;
+        own = most(own, state->own_size);
         free(state->own);
-        state->own_size = most(own, state->own_size);
-        state->own_threads = state->threads;
-        state->own = grown(NULL, &had, state->own_size * state->threads);
+        state->own = grown(NULL, &had, own * state->threads);
+        state->own_size = state->own ? own : 0;
+        state->own_threads = state->own ? state->threads : 0;
     }
-    state->next = grown(state->next, &size, nodes * sizeof *state->next);
-    state->next_size = (int)(size / sizeof *state->next);
-    memset(state->next, 0, nodes * sizeof *state->next);
-    locate_all(state, graph);
+    state->next = grown(state->next, &state->next_size, next);
+    if (state->shared_size < shared || state->own_size < own || state->next_size < next)
+        return false;
+    memset(state->next, 0, next);
+    return locate_all(state, graph);
 }
 
-static void compute(part *part, const tensor *t)
+/* One thread's part in an operation, up to the barrier after it. False, for all threads, where memory is short. */
+static bool compute(part *part, const tensor *t)
 {
     state *state = part->state;
     switch (kind_of(t)) {
     case MUL_MAT: matmul(part, t); break;
     case ATTENTION:
         if (part->index == 0 && !sight_of(state, t)->looked)
-            look(sight_of(state, t), (int)t->src[1]->ne[1], (int)t->src[0]->ne[1]);
+            state->short_of_memory = !look(sight_of(state, t), (int)t->src[1]->ne[1], (int)t->src[0]->ne[1]);
         meet(part->team);
+        if (state->short_of_memory)
+            return false;
         attention(part, t);
         break;
     case RMS_NORM: rms_norm(part, t); break;
@@ -270,16 +297,22 @@ static void compute(part *part, const tensor *t)
     case GLU: glu(part, t, is_gelu(t)); break;
     case SCALE: scale(part, t); break;
     case UNARY: hyperbolic_tangent(part, t); break;
-    default: return;
+    default: return true;
     }
     meet(part->team);
+    return true;
 }
 
+/* A graph, from its first operation to its last; one of ggml's statuses. */
 static int compute_graph(backend *backend, graph *graph)
 {
     state *state = backend->context;
     const int nodes = ggml_graph_n_nodes(graph);
-    prepare(state, graph);
+    if (of(backend->device)->fault != NULL)
+        return STATUS_FAILED;
+    if (!prepare(state, graph))
+        return STATUS_ALLOC_FAILED;
+    state->short_of_memory = false;
     team team = {0};
 #pragma omp parallel num_threads(state->threads)
     {
@@ -289,13 +322,14 @@ static int compute_graph(backend *backend, graph *graph)
         part.own = state->own + part.index * state->own_size;
         compute_turns(&part);
         meet(&team);
-        for (int i = 0; i < nodes; i++) {
+        bool goes_on = true;
+        for (int i = 0; goes_on && i < nodes; i++) {
             part.next = state->next + i;
-            compute(&part, ggml_graph_node(graph, i));
+            goes_on = compute(&part, ggml_graph_node(graph, i));
         }
         amx_end();
     }
-    return STATUS_SUCCESS;
+    return state->short_of_memory ? STATUS_ALLOC_FAILED : STATUS_SUCCESS;
 }
 
 /* ------------------------------------------------------------------------------------------------ registration */
@@ -452,16 +486,21 @@ bool thread_kernels_complete(registry *registry) { return !((accelerator *)regis
 /* How many bytes of the model's file are weights that are kept here. */
 size_t thread_kernels_packed(registry *registry) { return ((accelerator *)registry->context)->packed; }
 
-/* For tests and for the check at load: one product, by one of the paths, or by the reference (-1). Weights are as files have
- * them, activations `tokens` rows of `columns` and results `tokens` rows of `rows`, f32. False where `type` is not known. */
-bool thread_kernels_multiply(int path, int type, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
+/* What llama.cpp has asked for that cannot be done, in words; NULL for nothing. Graphs fail then. */
+const char *thread_kernels_fault(registry *registry) { return ((accelerator *)registry->context)->fault; }
+
+/* For tests and for the check at load: one product, by one of the paths, or by the reference (-1). Weights [rows][columns] are
+ * as files have them, activations f32 [tokens][columns] and results f32 [tokens][rows]. STATUS_SUCCESS, STATUS_FAILED where
+ * `type` is not known, or does not divide the columns, or STATUS_ALLOC_FAILED. */
+int thread_kernels_multiply(int path, int type, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
                              const float *activations, float *result)
 {
     const enum kind kind = kind_of_type(type);
     if (kind == NO_FORMAT || columns % formats[kind].columns)
-        return false;
+        return STATUS_FAILED;
     if (path < 0)
-        return reference_multiply(kind, rows, columns, weights, tokens, activations, result), true;
+        return reference_multiply(kind, rows, columns, weights, tokens, activations, result) ? STATUS_SUCCESS
+                                                                                            : STATUS_ALLOC_FAILED;
     product p = {.kind = kind,
                  .path = path,
                  .rows = rows,
@@ -474,9 +513,12 @@ bool thread_kernels_multiply(int path, int type, int64_t rows, int64_t columns, 
                  .result = (char *)result,
                  .result_stride = rows * sizeof(float)};
     const int64_t room = (tokens + p.together - 1) / p.together * p.together;
+    const size_t wanted[] = {panels_of(rows) * panel_size(kind, columns), product_own(), room * p.rounding.size};
     size_t sizes[3] = {0};
-    char *packed = grown(NULL, &sizes[0], panels_of(rows) * panel_size(kind, columns));
-    char *own = grown(NULL, &sizes[1], product_own()), *rounded = grown(NULL, &sizes[2], room * p.rounding.size);
+    char *packed = grown(NULL, &sizes[0], wanted[0]), *own = grown(NULL, &sizes[1], wanted[1]);
+    char *rounded = grown(NULL, &sizes[2], wanted[2]);
+    if (sizes[0] < wanted[0] || sizes[1] < wanted[1] || sizes[2] < wanted[2])
+        return free(packed), free(own), free(rounded), STATUS_ALLOC_FAILED;
     pack_panels(kind, rows, columns, weights, packed);
     for (int64_t t = 0; p.rounding.group && t < tokens; t++)
         round_activation(&p.rounding, activations + t * columns,
@@ -487,7 +529,7 @@ bool thread_kernels_multiply(int path, int type, int64_t rows, int64_t columns, 
     multiply(&p, 0, panels_of(rows), own);
     amx_end();
     free(packed), free(own), free(rounded);
-    return true;
+    return STATUS_SUCCESS;
 }
 
 /* Free an accelerator whose model and contexts have been freed. */

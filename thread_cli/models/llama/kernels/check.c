@@ -50,12 +50,12 @@ extern int ggml_backend_graph_compute(backend *, graph *);
 registry *thread_kernels_open(int path);
 void thread_kernels_set(registry *registry, bool loading, bool whole);
 void thread_kernels_close(registry *registry);
-bool thread_kernels_multiply(int path, int type, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
-                             const float *activations, float *result);
+int thread_kernels_multiply(int path, int type, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
+                            const float *activations, float *result);
 
 enum { CPU = 0, OBJECT = 32, WIDTH = 512, OUT = 40, HEAD = 64, CELLS = 96 };
 
-static char told[256];
+static char told[256]; /* what is wrong, in words */
 
 static uint32_t next_random(uint32_t *state) { return (*state = *state * 1664525u + 1013904223u) >> 8; }
 
@@ -66,7 +66,7 @@ static void fill(float *to, int64_t count, uint32_t seed)
         to[i] = (float)(next_random(&seed) % 20001) / 10000.0f - 1.0f;
 }
 
-/* A matrix as a file might have it: any bits, with scales near 0.01. */
+/* A matrix [rows][columns] as a file might have it: any bits, with scales near 0.01. */
 static void fill_weights(enum kind kind, int64_t rows, int64_t columns, uint8_t *to)
 {
     const format *f = &formats[kind];
@@ -85,6 +85,7 @@ static void fill_weights(enum kind kind, int64_t rows, int64_t columns, uint8_t 
     }
 }
 
+/* Whether the fields of ggml's tensors are where `abi.h` has them. */
 static bool structures_agree(void)
 {
     if (ggml_tensor_overhead() != OBJECT + sizeof(tensor))
@@ -107,6 +108,7 @@ static bool structures_agree(void)
     return same;
 }
 
+/* Whether ggml's formats have the names and sizes that `formats.c` has. */
 static bool formats_agree(void)
 {
     for (int kind = NO_FORMAT + 1; kind < KINDS; kind++) {
@@ -129,11 +131,16 @@ static bool bits_agree(int path)
     for (int kind = NO_FORMAT + 1; same && kind < KINDS; kind++) {
         fill_weights(kind, OUT, WIDTH, weights);
         fill(x, 19 * WIDTH, 3);
-        thread_kernels_multiply(-1, formats[kind].type, OUT, WIDTH, weights, 19, x, wanted);
+        const int type = formats[kind].type;
+        same = thread_kernels_multiply(-1, type, OUT, WIDTH, weights, 19, x, wanted) == STATUS_SUCCESS;
+        if (!same)
+            snprintf(told, sizeof told, "memory is short");
         for (int i = 0; same && i < 4; i++) {
-            thread_kernels_multiply(path, formats[kind].type, OUT, WIDTH, weights, tokens[i], x, found);
-            same = memcmp(wanted, found, tokens[i] * OUT * sizeof *found) == 0;
-            if (!same)
+            const int status = thread_kernels_multiply(path, type, OUT, WIDTH, weights, tokens[i], x, found);
+            same = status == STATUS_SUCCESS && memcmp(wanted, found, tokens[i] * OUT * sizeof *found) == 0;
+            if (status != STATUS_SUCCESS)
+                snprintf(told, sizeof told, "memory is short");
+            else if (!same)
                 snprintf(told, sizeof told, "path %d multiplies %s wrongly", path, formats[kind].name);
         }
     }
@@ -153,13 +160,20 @@ static double distance(const float *wanted, const float *found, int64_t count)
 }
 
 typedef struct {
-    context *weights, *others;
-    buffer *buffers[2];
-    tensor *matrix, *input, *factors, *keys, *values, *queries, *mask, *product, *attended;
+    context *weights, *others; /* of `matrix`, and of all other tensors */
+    buffer *buffers[2];        /* in which these lie */
+    tensor *matrix;            /* [OUT][WIDTH] in the format that is tried */
+    tensor *input;             /* f32 [tokens][WIDTH] */
+    tensor *factors;           /* f32 [OUT] */
+    tensor *keys, *values;     /* f16 [CELLS][HEAD] */
+    tensor *queries;           /* f32 [2][tokens][HEAD] */
+    tensor *mask;              /* f16 [64][CELLS] */
+    tensor *product, *attended; /* f32 [tokens][OUT] and [tokens][2][HEAD]: the results */
     graph *graph;
 } sample;
 
-/* A product, normalised, multiplied and added to; and attention: with weights in buffers of a type. */
+/* A product, normalised, multiplied and added to; and attention: with weights in buffers of a type. False where memory is
+ * short. */
 static bool make(sample *s, enum kind kind, int tokens, buffer_type *weights, buffer_type *others)
 {
     const size_t size = 32 * ggml_tensor_overhead() + ggml_graph_overhead();
@@ -185,12 +199,13 @@ static bool make(sample *s, enum kind kind, int tokens, buffer_type *weights, bu
     return s->buffers[0] != NULL && s->buffers[1] != NULL;
 }
 
-static void put_numbers(tensor *t, uint32_t seed, bool half)
+/* Fill a tensor with numbers between -1 and 1; false where memory is short. */
+static bool put_numbers(tensor *t, uint32_t seed, bool half)
 {
     const int64_t count = t->ne[0] * t->ne[1] * t->ne[2];
     float *values = malloc(count * sizeof *values);
     if (values == NULL)
-        abort();
+        return false;
     fill(values, count, seed);
     uint16_t *halves = (uint16_t *)values;
     /* Halves between 0.25 and 0.5 and their negatives: any bits of the fraction will do. */
@@ -198,15 +213,17 @@ static void put_numbers(tensor *t, uint32_t seed, bool half)
         halves[i] = (uint16_t)((next_random(&seed) & 0x83ff) | 0x3400);
     ggml_backend_tensor_set(t, values, 0, count * (half ? sizeof *halves : sizeof *values));
     free(values);
+    return true;
 }
 
-static void put(sample *s, enum kind kind)
+/* Fill all tensors of a sample; false where memory is short. */
+static bool put(sample *s, enum kind kind)
 {
     const size_t size = OUT * (WIDTH / formats[kind].columns) * formats[kind].bytes;
     uint8_t *weights = malloc(size);
     uint16_t mask[CELLS * 64];
     if (weights == NULL)
-        abort();
+        return false;
     fill_weights(kind, OUT, WIDTH, weights);
     ggml_backend_tensor_set(s->matrix, weights, 0, size);
     free(weights);
@@ -214,8 +231,8 @@ static void put(sample *s, enum kind kind)
         for (int c = 0; c < CELLS; c++)
             mask[t * CELLS + c] = c % 3 == 1 && c > t ? 0xfc00 : 0;
     ggml_backend_tensor_set(s->mask, mask, 0, sizeof mask);
-    put_numbers(s->input, 11, false), put_numbers(s->factors, 12, false), put_numbers(s->queries, 13, false);
-    put_numbers(s->keys, 14, true), put_numbers(s->values, 15, true);
+    return put_numbers(s->input, 11, false) && put_numbers(s->factors, 12, false) && put_numbers(s->queries, 13, false) &&
+           put_numbers(s->keys, 14, true) && put_numbers(s->values, 15, true);
 }
 
 static void let_go(sample *s)
@@ -229,14 +246,19 @@ static void let_go(sample *s)
         ggml_free(s->others);
 }
 
-/* Compute the sample; its two results, one after another. */
+/* Compute the sample: its two results, f32 [tokens][OUT] and [tokens][2][HEAD], one after another. False, and `told` has why,
+ * where it cannot be. */
 static bool run(backend *backend, enum kind kind, int tokens, buffer_type *weights, buffer_type *others, float *to)
 {
     sample s;
-    bool done = make(&s, kind, tokens, weights, others);
+    bool done = make(&s, kind, tokens, weights, others) && put(&s, kind);
+    if (!done)
+        snprintf(told, sizeof told, "memory is short");
     if (done) {
-        put(&s, kind);
-        done = ggml_backend_graph_compute(backend, s.graph) == STATUS_SUCCESS;
+        const int status = ggml_backend_graph_compute(backend, s.graph);
+        done = status == STATUS_SUCCESS;
+        if (!done)
+            snprintf(told, sizeof told, "a small graph in %s cannot be computed (status %d)", formats[kind].name, status);
         ggml_backend_tensor_get(s.product, to, 0, tokens * OUT * sizeof(float));
         ggml_backend_tensor_get(s.attended, to + tokens * OUT, 0, tokens * 2 * HEAD * sizeof(float));
     }
@@ -244,6 +266,7 @@ static bool run(backend *backend, enum kind kind, int tokens, buffer_type *weigh
     return done;
 }
 
+/* Whether small graphs come to what ggml's own CPU backend makes of them, but for rounding. */
 static bool graphs_agree(int path)
 {
     enum { MOST = 20 };
@@ -263,9 +286,11 @@ static bool graphs_agree(int path)
             const int64_t products = tokens[i] * OUT, all = products + tokens[i] * 2 * HEAD;
             buffer_type *weights = device->iface.get_buffer_type(device), *others = ggml_backend_cpu_buffer_type();
             same = run(cpu, kind, tokens[i], others, others, wanted) && run(ours, kind, tokens[i], weights, others, found);
+            if (!same)
+                break;
             const double product = distance(wanted, found, products);
             const double attended = distance(wanted + products, found + products, all - products);
-            same = same && product < 0.02 && attended < 0.01;
+            same = product < 0.02 && attended < 0.01;
             if (!same)
                 snprintf(told, sizeof told, "a small graph in %s differs from ggml's: products by %.4f, attention by %.4f",
                          formats[kind].name, product, attended);

@@ -1,7 +1,6 @@
 /* Formats of weights: how files have them, and how they are packed. Plain C: it runs once, as a model is loaded. */
 #include "formats.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 const format formats[KINDS] = {
@@ -43,6 +42,7 @@ float half_to_float(uint16_t half)
 
 int64_t panels_of(int64_t rows) { return (rows + ROWS - 1) / ROWS; }
 
+/* Whether a format has blocks of 32 columns with scales of their own. */
 static bool by_blocks(enum kind kind) { return formats[kind].columns == BLOCK && kind != F16 && kind != BF16; }
 
 size_t scales_size(int64_t columns) { return (columns / BLOCK * ROWS * sizeof(uint16_t) + 63) / 64 * 64; }
@@ -76,7 +76,7 @@ static void six_bits(const uint8_t *packed, int b, uint8_t *scale, uint8_t *mini
     }
 }
 
-/* The levels of one block of a file. */
+/* The levels, [columns of a block], of one block of a file. F16 and BF16 have none. */
 static void levels_of(enum kind kind, const uint8_t *restrict from, uint8_t *restrict levels)
 {
     switch (kind) {
@@ -120,7 +120,10 @@ static void levels_of(enum kind kind, const uint8_t *restrict from, uint8_t *res
                     (quarter % 4 < 2 ? low[i] & 15 : low[i] >> 4) | (high[i] >> (2 * (quarter % 4)) & 3) << 4;
         }
         break;
-    default: abort();
+    case NO_FORMAT:
+    case F16:
+    case BF16:
+    case KINDS: break;
     }
 }
 
@@ -183,6 +186,7 @@ static void put_upper(const uint8_t *levels, int row, uint8_t *to)
     }
 }
 
+/* A level to a byte. */
 static void put_bytes(const uint8_t *levels, int row, uint8_t *to)
 {
     for (int k = 0; k < 8; k++)
@@ -201,6 +205,7 @@ static void put_block(enum kind kind, const uint8_t *levels, int row, int64_t bl
     }
 }
 
+/* One row's superblock, [256] levels of the bytes `from`, into its panel. */
 static void put_superblock(enum kind kind, const uint8_t *from, const uint8_t *levels, int row, uint8_t *to)
 {
     memcpy(to + K_SCALE + 2 * row, from + (kind == Q6_K ? 208 : 0), 2);
@@ -223,6 +228,7 @@ static void put_superblock(enum kind kind, const uint8_t *from, const uint8_t *l
     }
 }
 
+/* Up to 16 rows of a file, [rows][columns], into their panel; the rest of its rows are 0. */
 static void pack_panel(enum kind kind, int64_t rows, int64_t columns, const uint8_t *from, uint8_t *panel)
 {
     const format *f = &formats[kind];

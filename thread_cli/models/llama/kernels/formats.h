@@ -57,13 +57,13 @@ enum kind kind_of_type(int type);
 int64_t panels_of(int64_t rows);
 size_t panel_size(enum kind kind, int64_t columns);
 
-/* Write rows of a file (`rows` of them, the rest counting as 0) into their panels. */
+/* Write rows of a file, [rows][columns], into their panels; rows that the last panel has beyond them are 0. */
 void pack_panels(enum kind kind, int64_t rows, int64_t columns, const void *from, void *to);
 
-/* The levels of one row of a file, and for each part of a block its scale. */
+/* One row of a file, with levels: `levels` [columns], `scales` [parts of blocks]. */
 void unpack_row(enum kind kind, int64_t columns, const void *from, uint8_t *levels, float *scales);
 
-/* Where the levels of a panel begin whose format has blocks of 32. */
+/* Where the levels of a panel begin whose format has blocks of 32, in bytes. */
 size_t levels_at(enum kind kind, int64_t columns);
 
 /* Bytes of the scales of a panel whose format has blocks of 32; as many as of minima, where it has them. */

@@ -13,10 +13,10 @@ enum operation { OTHER, NOTHING, MUL_MAT, ATTENTION, RMS_NORM, MUL, ADD, ROPE, S
 
 /* The threads that compute a graph together. */
 typedef struct {
-    int count;
-    _Atomic int arrived;
-    _Atomic unsigned phase;
-    _Atomic int sleeping; /* who wait for the next phase, and no longer spin */
+    int count;              /* of threads */
+    _Atomic int arrived;    /* threads that have come to the barrier of this phase */
+    _Atomic unsigned phase; /* barriers passed so far */
+    _Atomic int sleeping;   /* threads that wait for the next phase, and no longer spin */
 } team;
 
 /* Which cells of one KV memory the tokens of a step see, listed in the order of their positions.
@@ -26,73 +26,85 @@ typedef struct {
 typedef struct sight {
     const void *memory; /* keys of the first layer that has it */
     const tensor *mask; /* of the graph under way; NULL if that does not use it */
-    bool looked;
+    bool looked;        /* `look` has listed the cells for this graph */
     int32_t *position; /* [known] of what each cell holds; -1 where that is not known */
     int known;
-    int tokens;
+    int tokens;        /* of the step */
     int *group;        /* [tokens] of each token; what the tokens of a group see lies in one list */
     int *from, *until; /* [tokens] places of the first cell that a token sees, and of the one after the last */
-    int groups;
+    int groups;        /* lists of cells that the step has */
     int32_t **cells; /* [groups] cells by place, from place `origin` on */
     int *length;     /* [groups] of the list */
     int *origin;     /* [groups] a multiple of SEGMENT */
     int *head;       /* [groups] place of the first cell that is seen; what the list has before it only fills it up */
-    int *capacity;
-    int **same; /* of each group and chunk of its list: the first group that has the same cells in it */
-    int *same_capacity;
-    int group_capacity, token_capacity;
-    int32_t *scratch;
+    int *capacity;   /* [groups] cells that the list has room for */
+    int **same;      /* [groups][chunks of the list] the first group that has the same cells in the chunk */
+    int *same_capacity; /* [groups] chunks that `same` has room for */
+    int group_capacity, token_capacity; /* groups and tokens that there is room for */
+    int32_t *scratch; /* [scratch_capacity] for `look`: the cells of a token, and the same in order */
     int scratch_capacity;
 } sight;
 
-/* Cosines and sines of the angles by which ROPE turns the pairs of each token: for each token all cosines, then all sines. */
+/* Cosines and sines of the angles by which ROPE turns the pairs of each token. */
 typedef struct {
-    const tensor *positions, *factors;
-    int32_t parameters[16];
-    float *values;
-    size_t size;
+    const tensor *positions; /* i32 [tokens] */
+    const tensor *factors;   /* f32 [pairs] by which angles are divided; NULL for none */
+    int32_t parameters[16];  /* of the operation, as ggml has them */
+    float *values;           /* [tokens][2][pairs] all cosines of a token, then all sines */
+    size_t size;             /* bytes of `values` */
 } turns;
 
 /* What one context has: kept from one graph to the next. */
 typedef struct {
-    int threads;
-    char *shared; /* memory for the operation under way */
-    size_t shared_size;
-    char *own; /* memory for each thread, `own_size` bytes */
+    int threads;        /* that compute a graph, at most */
+    char *shared;       /* memory for the operation under way */
+    size_t shared_size; /* its bytes */
+    char *own;          /* [own_threads][own_size] bytes: memory for each thread */
     size_t own_size;
     int own_threads;
-    _Atomic int *next; /* of each node: the first piece of work that no thread has taken */
-    int next_size;
-    turns *turns; /* [turn_count] those of the graph under way; memory for more is kept */
+    _Atomic int *next; /* [nodes] the first piece of each node's work that no thread has taken */
+    size_t next_size;  /* bytes of `next` */
+    turns *turns;      /* [turn_count] of the graph under way; memory for `turn_capacity` is kept */
     int turn_count, turn_capacity;
-    sight *sights;
+    sight *sights; /* [sight_count] one for each KV memory */
     int sight_count;
     enum path path; /* what computes products */
+    bool short_of_memory; /* set by one thread while a graph is computed: all leave it at the next barrier */
 } state;
 
 /* One thread's part in one operation. */
 typedef struct {
     state *state;
     team *team;
-    _Atomic int *next;
-    int index;
-    char *own;
+    _Atomic int *next;     /* the first piece of the operation's work that no thread has taken */
+    int index;             /* of the thread, below `team->count` */
+    char *own;             /* the thread's own memory, aligned to 64 bytes */
     const tensor *rounded; /* whose activations `shared` holds, for `matmul` */
     rounding rounding;     /* and as what */
 } part;
 
+/* Wait for all threads of the team: a barrier. */
 void meet(team *team);
+
+/* Memory of at least `wanted` bytes, aligned to 64: `memory` itself where its `*size` bytes will do, else memory in its
+ * place, whose contents are lost. NULL where there is none to be had; `*size` is 0 then, and below `wanted`. */
 void *grown(void *memory, size_t *size, size_t wanted);
 
+/* Take the next piece of the operation's work; pieces count from 0. */
 static inline int taken(part *part) { return atomic_fetch_add_explicit(part->next, 1, memory_order_relaxed); }
 
+/* Rows of a tensor: elements that differ in the innermost dimension alone. */
 static inline int64_t rows_of(const tensor *t) { return t->ne[1] * t->ne[2] * t->ne[3]; }
 
+/* Where a row begins. */
 static inline char *row_of(const tensor *t, int64_t row)
 {
     int64_t i1 = row % t->ne[1], i2 = row / t->ne[1] % t->ne[2], i3 = row / t->ne[1] / t->ne[2];
     return t->data + i1 * t->nb[1] + i2 * t->nb[2] + i3 * t->nb[3];
 }
+
+/* Where the files below give a bool that no name explains, it is false where memory is short: what they were given can still
+ * be used, and freed. Shapes stand beside the functions themselves, outermost dimension first. */
 
 /* matmul.c */
 bool packs(const tensor *weight);
@@ -109,13 +121,13 @@ void attention(part *part, const tensor *t);
 
 /* sight.c */
 sight *sight_of(state *state, const tensor *attention);
-void locate(sight *sight, const tensor *places, const tensor *positions, int cells);
-void look(sight *sight, int cells, int tokens);
+bool locate(sight *sight, const tensor *places, const tensor *positions, int cells);
+bool look(sight *sight, int cells, int tokens);
 void look_away(sight *sight);
 
 /* rowwise.c */
 bool turnable(const tensor *t);
-void add_turns(state *state, const tensor *t);
+bool add_turns(state *state, const tensor *t);
 void compute_turns(part *part);
 void rms_norm(part *part, const tensor *t);
 void combine(part *part, const tensor *t, bool times);

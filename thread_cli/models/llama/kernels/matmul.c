@@ -1,23 +1,26 @@
 /* Weights times activations, as llama.cpp's graphs have them. */
 #include "kernels.h"
 
+/* Whether weights [rows][columns] are in a format that is multiplied here. */
 bool packs(const tensor *weight)
 {
     const enum kind kind = kind_of_type(weight->type);
     return kind != NO_FORMAT && weight->ne[0] % formats[kind].columns == 0 && weight->ne[2] == 1 && weight->ne[3] == 1;
 }
 
+/* Bytes of the panels of weights. */
 size_t packed_size(const tensor *weight)
 {
     return panels_of(weight->ne[1]) * panel_size(kind_of_type(weight->type), weight->ne[0]);
 }
 
+/* Write weights [rows][columns], as a file has them, into the panels of their tensor. */
 void pack(const tensor *weight, const void *from)
 {
     pack_panels(kind_of_type(weight->type), weight->ne[1], weight->ne[0], from, weight->data);
 }
 
-/* Room for all activations, and to the end of the last ones that lie together. */
+/* Bytes for all rounded activations, up to the end of the last ones that lie together. */
 size_t matmul_shared(const tensor *t, enum path path)
 {
     const rounding r = rounding_of(kind_of_type(t->src[0]->type), t->src[0]->ne[0]);
@@ -25,7 +28,7 @@ size_t matmul_shared(const tensor *t, enum path path)
     return r.group ? (tokens + together - 1) / together * together * r.size : 0;
 }
 
-/* Round the activations, unless those that are there will do. */
+/* Round the activations, f32 [tokens][columns], into `shared`, unless those that are there will do. */
 static void round_all(part *part, const tensor *input, const product *p)
 {
     if (part->rounded == input && same_rounding(&part->rounding, &p->rounding))
@@ -40,6 +43,7 @@ static void round_all(part *part, const tensor *input, const product *p)
     part->rounding = p->rounding;
 }
 
+/* y = W x for each token: W packed [rows][columns], x f32 [tokens][columns], y f32 [tokens][rows]. */
 void matmul(part *part, const tensor *t)
 {
     const tensor *weight = t->src[0], *input = t->src[1];

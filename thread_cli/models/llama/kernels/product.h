@@ -19,12 +19,16 @@ enum { PANELS = 2 /* that are best multiplied at once */, TALLEST = 4 /* where t
  *   where blocks have minima: the sum of its numbers times their scale (f32); where these are whole numbers, for each
  *   superblock and each token: the sums of the numbers of its 8 blocks (i16). */
 typedef struct {
-    int group, part, center;
-    enum minima minima;
-    int64_t columns, groups;
+    int group;           /* blocks that share a scale; 0 for none: activations stay f32 */
+    int part;            /* columns of a part of a block */
+    int center;          /* of the weights' levels */
+    enum minima minima;  /* that the weights have */
+    int64_t columns;     /* of an activation */
+    int64_t groups;      /* of an activation */
     size_t scales, ratios, offsets, size; /* where these begin, and all that there is: in bytes, for one token */
 } rounding;
 
+/* How activations of so many columns are rounded for weights of a format. */
 rounding rounding_of(enum kind kind, int64_t columns);
 
 /* Whether activations that were rounded for one format serve another as well. */
@@ -34,30 +38,30 @@ static inline bool same_rounding(const rounding *a, const rounding *b)
            a->columns == b->columns;
 }
 
-/* A product of packed weights with activations. `result` is f32, rows next to each other for each token. */
+/* A product of packed weights [rows][columns] with activations [tokens][columns]; `result` is f32 [tokens][rows]. */
 typedef struct {
     enum kind kind;
     enum path path;
     int64_t rows, columns, tokens;
-    const uint8_t *weights;
+    const uint8_t *weights;  /* panels, as `pack_panels` leaves them */
     const char *activations; /* f32 for F16 and BF16 weights, else rounded */
     size_t stride;           /* bytes from one token's activation to the next, f32 */
     int together;            /* rounded activations that lie together; there is room for a multiple of them */
     rounding rounding;
     char *result;
-    size_t result_stride;
+    size_t result_stride; /* bytes from one token's results to the next */
 } product;
 
-/* The size of a thread's own memory for products. */
+/* Bytes of a thread's own memory for products. */
 size_t product_own(void);
 
 /* How many activations are to lie together for products of so many tokens. */
 int together_for(enum path path, int64_t tokens);
 
-/* Round one activation, the one at `index` of those `together` at `to`. */
+/* Round one activation, f32 [columns]: the one at `index` of the `together` that lie at `to`. */
 void round_activation(const rounding *r, const float *from, char *to, int index, int together);
 
-/* The result of panels `first` to `last`. `own` is memory of the thread. */
+/* The results of panels `first` to `last`, for all tokens. `own` is memory of the thread, `product_own` bytes. */
 void multiply(const product *p, int64_t first, int64_t last, char *own);
 
 /* What a processor can do. */
@@ -68,23 +72,24 @@ bool has_amx(void);
 bool amx_permitted(void);
 void amx_end(void);
 
-/* Tokens (`count` of the 16 that lie together are wanted, the first ones) times a slice of a panel whose levels are signed.
- * The sums, f32, are at `sums`, 16 rows for each token; there is room for 16 tokens. */
+/* Tokens times a slice of a panel whose levels are signed. */
 typedef struct {
-    const int8_t *levels;
-    const float *scales;
+    const int8_t *levels;    /* [blocks][8][16][4] vectors of 16 rows by 4 columns */
+    const float *scales;     /* [blocks][parts of a block][16] */
     const char *activations; /* 16 that lie together */
     const rounding *rounding;
     int64_t first, blocks; /* the slice: blocks of 32 columns */
-    float *sums;
-    int count;
+    float *sums;           /* [16 tokens][16 rows], to which products are added */
+    int count;             /* of the tokens that are wanted, the first ones */
 } tile_work;
 
+/* Add the products of a slice to the sums, by AMX or, as PATH_AMX_EMULATED, by plain C. */
 void amx_multiply(enum path path, const tile_work *w);
 
-/* reference.c: the same in plain C, a number at a time. */
+/* reference.c: the same in plain C, a number at a time. Weights [rows][columns] are as files have them, activations f32
+ * [tokens][columns] and results f32 [tokens][rows]; false where memory is short. */
 void reference_round(const rounding *r, const float *from, char *to, int index, int together);
-void reference_multiply(enum kind kind, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
+bool reference_multiply(enum kind kind, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
                         const float *activations, float *result);
 
 #endif

@@ -20,6 +20,7 @@ rounding rounding_of(enum kind kind, int64_t columns)
     return r;
 }
 
+/* The largest size of `count` numbers. */
 static float largest(const float *from, int64_t count)
 {
     float most = 0;
@@ -28,6 +29,7 @@ static float largest(const float *from, int64_t count)
     return most;
 }
 
+/* As `round_activation`: from f32 [columns] to numbers, scales, ratios and sums (`rounding`). */
 void reference_round(const rounding *r, const float *from, char *to, int index, int together)
 {
     int8_t *numbers = (int8_t *)to;
@@ -61,7 +63,7 @@ void reference_round(const rounding *r, const float *from, char *to, int index, 
     }
 }
 
-/* The numbers of four sums, one for each column modulo 4, as F16 and BF16 are added up. */
+/* The product of a row of F16 or BF16, [columns], with an activation f32 [columns]: in four sums, one for each column modulo 4. */
 static float wide_product(enum kind kind, int64_t columns, const uint16_t *weights, const float *activation)
 {
     float sums[4] = {0};
@@ -76,6 +78,7 @@ static float wide_product(enum kind kind, int64_t columns, const uint16_t *weigh
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
+/* The product of a row, levels [columns] and scales [parts], with a rounded activation, but for its minima. */
 static float rounded_product(const rounding *r, const uint8_t *levels, const float *scales, const char *activation)
 {
     const float *factors = (const float *)(activation + r->scales), *ratios = (const float *)(activation + r->ratios);
@@ -119,16 +122,16 @@ static float minimum_product(const rounding *r, const uint8_t *row, enum kind ki
     return sum;
 }
 
-void reference_multiply(enum kind kind, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
+bool reference_multiply(enum kind kind, int64_t rows, int64_t columns, const void *weights, int64_t tokens,
                         const float *activations, float *result)
 {
     const rounding r = rounding_of(kind, columns);
     const size_t row_size = columns / formats[kind].columns * formats[kind].bytes;
-    char *rounded = aligned_alloc(64, tokens * r.size);
+    char *rounded = r.group ? aligned_alloc(64, tokens * r.size) : NULL;
     uint8_t *levels = malloc(columns);
     float *scales = malloc(columns / r.part * sizeof(float));
-    if (!rounded || !levels || !scales)
-        abort();
+    if ((r.group && !rounded) || !levels || !scales)
+        return free(rounded), free(levels), free(scales), false;
     for (int64_t t = 0; r.group && t < tokens; t++)
         reference_round(&r, activations + t * columns, rounded + t * r.size, 0, 1);
     for (int64_t row = 0; row < rows; row++) {
@@ -146,4 +149,5 @@ void reference_multiply(enum kind kind, int64_t rows, int64_t columns, const voi
         }
     }
     free(rounded), free(levels), free(scales);
+    return true;
 }

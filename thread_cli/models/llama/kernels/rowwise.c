@@ -7,6 +7,7 @@
 #ifdef __x86_64__
 #include "simd.h"
 
+/* y = x / √(mean(x²) + ε), row by row. x and y f32 [rows][width]; ε is parameter 0. */
 void rms_norm(part *part, const tensor *t)
 {
     const tensor *from = t->src[0];
@@ -27,7 +28,7 @@ void rms_norm(part *part, const tensor *t)
     }
 }
 
-/* A sum or a product; the second operand may have fewer rows, which are then repeated. */
+/* y = a · b or a + b, number by number. a and y f32 [rows][width]; b f32 [fewer rows][width], which are then repeated. */
 void combine(part *part, const tensor *t, bool times)
 {
     const tensor *a = t->src[0], *b = t->src[1];
@@ -54,7 +55,7 @@ static float parameter(const tensor *t, int index)
     return value;
 }
 
-/* x · factor + offset. */
+/* y = x · factor + offset, which are parameters 0 and 1. x and y f32 [rows][width]. */
 void scale(part *part, const tensor *t)
 {
     const float factor = parameter(t, 0), offset = parameter(t, 1);
@@ -66,6 +67,7 @@ void scale(part *part, const tensor *t)
     }
 }
 
+/* y = tanh(x). x and y f32 [rows][width]. */
 void hyperbolic_tangent(part *part, const tensor *t)
 {
     const int64_t width = t->ne[0], piece = 1024, pieces = (width + piece - 1) / piece;
@@ -80,7 +82,7 @@ void hyperbolic_tangent(part *part, const tensor *t)
     }
 }
 
-/* Pairs of neighbours (mode 0) or of halves (mode 2), without what YaRN adds. */
+/* Whether `rope` computes a ROPE: pairs of neighbours (mode 0) or of halves (mode 2), without what YaRN adds. */
 bool turnable(const tensor *t)
 {
     const int mode = t->op_params[2];
@@ -90,6 +92,7 @@ bool turnable(const tensor *t)
            (t->src[2] == NULL || t->src[2]->type == TYPE_F32);
 }
 
+/* The cosines and sines that a ROPE of the graph uses; NULL if `add_turns` has not seen it. */
 static turns *turns_of(const state *state, const tensor *t)
 {
     for (int i = 0; i < state->turn_count; i++) {
@@ -101,24 +104,32 @@ static turns *turns_of(const state *state, const tensor *t)
     return NULL;
 }
 
-/* Have room for what a ROPE of the graph needs, unless another one needs the same. */
-void add_turns(state *state, const tensor *t)
+/* Have room for the cosines and sines that a ROPE of the graph needs, unless another one needs the same. False where memory
+ * is short. */
+bool add_turns(state *state, const tensor *t)
 {
     if (turns_of(state, t) != NULL)
-        return;
+        return true;
     if (state->turn_count == state->turn_capacity) {
-        state->turns = realloc(state->turns, (state->turn_capacity + 1) * sizeof *state->turns);
-        if (state->turns == NULL)
-            abort();
+        turns *more = realloc(state->turns, (state->turn_capacity + 1) * sizeof *state->turns);
+        if (more == NULL)
+            return false;
+        state->turns = more;
         state->turns[state->turn_capacity++] = (turns){0};
     }
-    turns *turns = &state->turns[state->turn_count++];
+    const size_t wanted = (size_t)t->ne[2] * t->op_params[1] * sizeof(float);
+    turns *turns = &state->turns[state->turn_count];
+    turns->values = grown(turns->values, &turns->size, wanted);
+    if (turns->size < wanted)
+        return false;
     turns->positions = t->src[1], turns->factors = t->src[2];
     memcpy(turns->parameters, t->op_params, sizeof turns->parameters);
-    turns->values = grown(turns->values, &turns->size, (size_t)t->ne[2] * t->op_params[1] * sizeof(float));
+    state->turn_count++;
+    return true;
 }
 
-/* The angles of this thread's tokens. They add up in 32 bits, as in ggml: angle p is the one before it, times a step. */
+/* Cosines and sines of this thread's tokens, for all that `add_turns` has made room for. Angle p of a token at position n is
+ * n · base^(-p / pairs), multiplied up in 32 bits, as in ggml: each is the one before it, times a step. */
 void compute_turns(part *part)
 {
     for (int n = 0; n < part->state->turn_count; n++) {
@@ -142,6 +153,8 @@ void compute_turns(part *part)
     }
 }
 
+/* Rotary embedding: pair p of a head, (a, b), becomes (a cos - b sin, a sin + b cos) by angle p of its token; what is behind the
+ * pairs stays. x and y f32 [tokens][heads][width]. */
 void rope(part *part, const tensor *t)
 {
     const int pairs = t->op_params[1] / 2;
@@ -168,6 +181,8 @@ void rope(part *part, const tensor *t)
     }
 }
 
+/* Put rows into a memory: y[to[row]] = x[row], rounded to 16 bits. x f32 [rows][width], to i64 or i32 [rows], y f16
+ * [cells][width]. */
 void set_rows(part *part, const tensor *t)
 {
     const tensor *from = t->src[0], *to = t->src[1];
@@ -184,6 +199,7 @@ void set_rows(part *part, const tensor *t)
     }
 }
 
+/* Take rows out: y[row] = x[which[row]]. x f32 [any][width], which i32 [rows], y f32 [rows][width]. */
 void get_rows(part *part, const tensor *t)
 {
     const int32_t *which = (const int32_t *)t->src[1]->data;
@@ -191,7 +207,8 @@ void get_rows(part *part, const tensor *t)
         memcpy(t->data + row * t->nb[1], t->src[0]->data + which[row] * t->src[0]->nb[1], t->ne[0] * sizeof(float));
 }
 
-/* x / (1 + e^-z) times y, where z is x (SiLU) or 2·√(2/π)·(x + 0.044715·x³) (GELU, approximated by tanh). */
+/* y = x / (1 + e^-z) · gate, where z is x (SiLU) or 2·√(2/π)·(x + 0.044715·x³) (GELU, approximated by tanh). All f32
+ * [rows][width]. */
 void glu(part *part, const tensor *t, bool gelu)
 {
     const int64_t width = t->ne[0], piece = 256, pieces = (width + piece - 1) / piece;

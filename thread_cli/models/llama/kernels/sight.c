@@ -12,26 +12,33 @@
 
 enum { UNSEEN = 0xfc00 /* minus infinity */ };
 
-static void *with_room(void *memory, int *room, int wanted, size_t each)
+/* Give the array that `array` points to `size` bytes; false, and it is as before, where memory is short. */
+static bool resize(void *array, size_t size)
 {
+    void *memory;
+    memcpy(&memory, array, sizeof memory);
+    memory = realloc(memory, size);
+    if (memory == NULL)
+        return false;
+    memcpy(array, &memory, sizeof memory);
+    return true;
+}
+
+/* Give the array that `array` points to room for `wanted` elements of `each` bytes and some more, unless it has; false, and it
+ * is as before, where memory is short. */
+static bool make_room(void *array, int *room, int wanted, size_t each)
+{
+    const int more = wanted + wanted / 2;
     if (wanted <= *room)
-        return memory;
-    *room = wanted + wanted / 2;
-    void *larger = realloc(memory, *room * each);
-    if (larger == NULL)
-        abort();
-    return larger;
+        return true;
+    if (!resize(array, more * each))
+        return false;
+    *room = more;
+    return true;
 }
 
-static void *resized(void *memory, size_t size)
-{
-    void *larger = realloc(memory, size);
-    if (larger == NULL)
-        abort();
-    return larger;
-}
-
-/* The sight of an operation of attention: that of its mask, or else of its layer's memory, or a new one. */
+/* The sight of an operation of attention: that of its mask, or else of its layer's memory, or a new one. NULL where memory is
+ * short; never for an operation that it has been asked for since the graph began. */
 sight *sight_of(state *state, const tensor *attention)
 {
     const tensor *mask = attention->src[3];
@@ -41,42 +48,45 @@ sight *sight_of(state *state, const tensor *attention)
     for (int i = 0; i < state->sight_count; i++)
         if (state->sights[i].mask == NULL && state->sights[i].memory == attention->src[1]->data)
             return &state->sights[i];
-    state->sights = resized(state->sights, (state->sight_count + 1) * sizeof *state->sights);
+    if (!resize(&state->sights, (state->sight_count + 1) * sizeof *state->sights))
+        return NULL;
     sight *made = &state->sights[state->sight_count++];
     *made = (sight){.memory = attention->src[1]->data};
     return made;
 }
 
-/* Note which positions the tokens of a graph have that will lie in `places`, where that is known. */
-void locate(sight *sight, const tensor *places, const tensor *positions, int cells)
+/* Note which positions the tokens of a graph have that will lie in `places`, where that is known: positions i32 [tokens], places
+ * i64 [tokens], below `cells`. False where memory is short. */
+bool locate(sight *sight, const tensor *places, const tensor *positions, int cells)
 {
     if (cells > sight->known) {
-        sight->position = resized(sight->position, cells * sizeof(int32_t));
+        if (!resize(&sight->position, cells * sizeof *sight->position))
+            return false;
         memset(sight->position + sight->known, 0xff, (cells - sight->known) * sizeof(int32_t));
         sight->known = cells;
     }
     if (places == NULL || positions == NULL || places->ne[0] != positions->ne[0]) {
         memset(sight->position, 0xff, sight->known * sizeof(int32_t));
-        return;
+        return true;
     }
     for (int64_t i = 0; i < places->ne[0]; i++) {
         const int64_t place = ((const int64_t *)places->data)[i];
         if (place < sight->known)
             sight->position[place] = ((const int32_t *)positions->data)[i];
     }
+    return true;
 }
 
+/* Begin a list of cells; its number, or -1 where memory is short. */
 static int new_group(sight *sight)
 {
     if (sight->groups == sight->group_capacity) {
         const int more = 2 * sight->group_capacity + 8;
-        sight->cells = resized(sight->cells, more * sizeof *sight->cells);
-        sight->length = resized(sight->length, more * sizeof *sight->length);
-        sight->origin = resized(sight->origin, more * sizeof *sight->origin);
-        sight->head = resized(sight->head, more * sizeof *sight->head);
-        sight->capacity = resized(sight->capacity, more * sizeof *sight->capacity);
-        sight->same = resized(sight->same, more * sizeof *sight->same);
-        sight->same_capacity = resized(sight->same_capacity, more * sizeof *sight->same_capacity);
+        if (!resize(&sight->cells, more * sizeof *sight->cells) || !resize(&sight->length, more * sizeof *sight->length) ||
+            !resize(&sight->origin, more * sizeof *sight->origin) || !resize(&sight->head, more * sizeof *sight->head) ||
+            !resize(&sight->capacity, more * sizeof *sight->capacity) || !resize(&sight->same, more * sizeof *sight->same) ||
+            !resize(&sight->same_capacity, more * sizeof *sight->same_capacity))
+            return -1;
         for (int g = sight->group_capacity; g < more; g++) {
             sight->cells[g] = NULL, sight->same[g] = NULL;
             sight->capacity[g] = sight->same_capacity[g] = 0;
@@ -87,16 +97,19 @@ static int new_group(sight *sight)
     return sight->groups++;
 }
 
+/* Room for `count` more cells at the end of a group's list; NULL where memory is short. */
 static int32_t *more_of(sight *sight, int group, int count)
 {
     const int length = sight->length[group];
-    sight->cells[group] = with_room(sight->cells[group], &sight->capacity[group], length + count, sizeof(int32_t));
+    /* Not even an empty list is NULL. */
+    if (!make_room(&sight->cells[group], &sight->capacity[group], length + count + 1, sizeof(int32_t)))
+        return NULL;
     sight->length[group] = length + count;
     return sight->cells[group] + length;
 }
 
-/* What a token sees and the token before it does not, and the other way round; -1 for none. False if either is more than
- * one cell. */
+/* The cell that a token sees and the token before it does not, and the other way round; -1 for none. False if either is more
+ * than one cell. Both masks f16 [cells]. */
 static bool differs_little(const uint16_t *before, const uint16_t *mask, int cells, int *added, int *removed)
 {
     *added = *removed = -1;
@@ -114,8 +127,8 @@ static bool differs_little(const uint16_t *before, const uint16_t *mask, int cel
     return true;
 }
 
-/* List in `scratch` the `count` cells that a token sees; returns the position of the first, or -1 if the order is that of
- * the memory. */
+/* List in `scratch` the `count` cells that a token with this mask, f16 [cells], sees; returns the position of the first, or -1 if
+ * the order is that of the memory. */
 static int list(sight *sight, const uint16_t *mask, int cells, int *count)
 {
     int32_t *found = sight->scratch, *ordered = found + cells;
@@ -145,12 +158,13 @@ static int list(sight *sight, const uint16_t *mask, int cells, int *count)
     return first;
 }
 
-/* Find out which chunks of the lists have the same cells. */
-static void compare(sight *sight)
+/* Find out which chunks of the lists have the same cells; false where memory is short. */
+static bool compare(sight *sight)
 {
     for (int g = 0; g < sight->groups; g++) {
         const int chunks = (sight->length[g] + CHUNK - 1) / CHUNK;
-        sight->same[g] = with_room(sight->same[g], &sight->same_capacity[g], chunks, sizeof(int));
+        if (!make_room(&sight->same[g], &sight->same_capacity[g], chunks, sizeof(int)))
+            return false;
         for (int j = 0; j < chunks; j++)
             sight->same[g][j] = g;
         for (int other = 0; other < g; other++) {
@@ -168,10 +182,11 @@ static void compare(sight *sight)
             }
         }
     }
+    return true;
 }
 
-/* Whether a token sees what the one before it sees and the cell that comes next, and perhaps no longer the first one; if
- * so, put it into that one's group. */
+/* Whether a token t, whose mask is `row`, sees what the one before it sees and the cell that comes next, and perhaps no longer the
+ * first one; if so, put it into that one's group. A token that there is no memory for does not go on. */
 static bool goes_on(sight *sight, int t, const uint16_t *row, int cells)
 {
     const int g = sight->group[t - 1], end = sight->origin[g] + sight->length[g];
@@ -187,48 +202,60 @@ static bool goes_on(sight *sight, int t, const uint16_t *row, int cells)
                                    : position == end && sight->position[first] == sight->from[t - 1];
     if (!next || (removed >= 0 && removed != first))
         return false;
-    *more_of(sight, g, 1) = added;
+    int32_t *to = more_of(sight, g, 1);
+    if (to == NULL)
+        return false;
+    *to = added;
     sight->group[t] = g;
     sight->from[t] = sight->from[t - 1] + (removed >= 0);
     sight->until[t] = end + 1;
     return true;
 }
 
-static void begin(sight *sight, int t, const uint16_t *row, int cells)
+/* Put a token into a group of its own; false where memory is short. */
+static bool begin(sight *sight, int t, const uint16_t *row, int cells)
 {
     int count;
     const int first = list(sight, row, cells, &count), g = new_group(sight);
+    if (g < 0)
+        return false;
     sight->head[g] = first < 0 ? 0 : first;
     sight->origin[g] = sight->head[g] / SEGMENT * SEGMENT;
     const int before = count > 0 ? sight->head[g] - sight->origin[g] : 0;
     int32_t *to = more_of(sight, g, before + count);
+    if (to == NULL)
+        return false;
     for (int i = 0; i < before; i++)
         to[i] = sight->scratch[0];
     memcpy(to + before, sight->scratch, count * sizeof *to);
     sight->group[t] = g;
     sight->from[t] = sight->head[g];
     sight->until[t] = sight->head[g] + count;
+    return true;
 }
 
-void look(sight *sight, int cells, int tokens)
+/* List the cells that each token of the mask, f16 [tokens][cells], sees. False where memory is short. */
+bool look(sight *sight, int cells, int tokens)
 {
     if (tokens > sight->token_capacity) {
-        sight->group = resized(sight->group, tokens * sizeof *sight->group);
-        sight->from = resized(sight->from, tokens * sizeof *sight->from);
-        sight->until = resized(sight->until, tokens * sizeof *sight->until);
+        if (!resize(&sight->group, tokens * sizeof *sight->group) || !resize(&sight->from, tokens * sizeof *sight->from) ||
+            !resize(&sight->until, tokens * sizeof *sight->until))
+            return false;
         sight->token_capacity = tokens;
     }
-    sight->scratch = with_room(sight->scratch, &sight->scratch_capacity, 2 * cells, sizeof(int32_t));
+    if (!make_room(&sight->scratch, &sight->scratch_capacity, 2 * cells, sizeof(int32_t)))
+        return false;
     sight->tokens = tokens, sight->groups = 0;
     for (int t = 0; t < tokens; t++) {
         const uint16_t *row = (const uint16_t *)(sight->mask->data + t * sight->mask->nb[1]);
-        if (t == 0 || !goes_on(sight, t, row, cells))
-            begin(sight, t, row, cells);
+        if ((t == 0 || !goes_on(sight, t, row, cells)) && !begin(sight, t, row, cells))
+            return false;
     }
-    compare(sight);
-    sight->looked = true;
+    sight->looked = compare(sight);
+    return sight->looked;
 }
 
+/* Free what a sight holds. */
 void look_away(sight *sight)
 {
     for (int g = 0; g < sight->group_capacity; g++)

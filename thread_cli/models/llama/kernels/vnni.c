@@ -17,6 +17,7 @@ enum { HEIGHT = TALLEST, TILE = 6, FEW = 8, TALL = 2, SLICE = 24, AHEAD = 4096 }
 
 /* ------------------------------------------------------------------------------------------------ activations */
 
+/* The largest size of `count` numbers, a multiple of 16. */
 INLINE float largest(const float *from, int64_t count)
 {
     __m512 most = _mm512_setzero_ps();
@@ -92,7 +93,7 @@ INLINE void fetch_eighth(const enum kind kind, const source *s, int64_t b)
         fetch(s, s->panel + b * (size / 8), (size / 8 + 63) / 64);
 }
 
-/* Levels of vectors 2 p and 2 p + 1 of block `b`. */
+/* Levels of vectors 2 p and 2 p + 1 of block `b`: u8 [16 rows][4 columns] each. */
 INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const int p, __m512i *even, __m512i *odd)
 {
     const __m512i low = _mm512_set1_epi8(15);
@@ -145,7 +146,7 @@ INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const i
     }
 }
 
-/* Scales of 16 rows: those of block `b`, or, where each half has its own, of half `h` of it. */
+/* Scales of 16 rows, f32: those of block `b`, or, where each half has its own, of half `h` of it. */
 INLINE __m512 scales_of(const enum kind kind, const int part, const source *s, int64_t b, const int h)
 {
     const uint8_t *at;
@@ -169,6 +170,7 @@ INLINE __m512 scales_of(const enum kind kind, const int part, const source *s, i
 
 /* ------------------------------------------------------------------------------------------------ sums */
 
+/* Sums of a few panels and a few tokens. */
 typedef struct {
     source panels[HEIGHT];
     const char *activations; /* of those that lie together, the first that is wanted */
@@ -176,12 +178,12 @@ typedef struct {
     int together, skipped; /* how many lie together, and how many of them come before (where minima are taken alone) */
     const rounding *rounding;
     int64_t first, last; /* blocks; the first is block 0 of an unpacked slice */
-    char *result;
-    size_t result_stride;
-    uint16_t keep; /* which rows of the last panel there are */
+    char *result;         /* f32 [tokens][rows of the panels] */
+    size_t result_stride; /* bytes from one token's to the next */
+    uint16_t keep;        /* which rows of the last panel there are, a bit each */
 } sums_work;
 
-/* Add blocks to the sums of `height` panels and `count` tokens. */
+/* Add blocks `first` to `last` to the sums, f32 [count][height][16], of `height` panels and `count` tokens. */
 INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group, const int part, const bool centered,
                        const int height, const int count)
 {
@@ -253,7 +255,7 @@ INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group
         }
 }
 
-/* Take from the results of a panel what its minima come to. */
+/* Take from the results of a panel, f32 [count][16], what its minima come to; its superblocks are `unit` bytes apart. */
 INLINE void take_minima(const sums_work *w, const int unit, const int count)
 {
     const rounding *r = w->rounding;
@@ -306,7 +308,7 @@ INLINE void take_block_minima(const sums_work *w, const int count)
     }
 }
 
-/* F16 and BF16: numbers of 32 bits, four sums in turn. */
+/* F16 and BF16: weights [columns][16 rows] times activations f32 [count][columns], in four sums by turns. */
 INLINE void add_wide(const sums_work *w, const enum kind kind, const int count)
 {
     const uint16_t *weights = (const uint16_t *)w->panels[0].panel;
@@ -420,7 +422,8 @@ static void wide(const sums_work *w, int count)
 
 /* ------------------------------------------------------------------------------------------------ unpacking */
 
-/* Levels and scales of blocks `first` to `last` of a panel, levels less `center`. */
+/* Levels, [blocks][8][16][4], less the center if `with_sign`, and scales, f32 [blocks][parts][16], of blocks `first` to `last` of a
+ * panel. */
 INLINE void unpack_slice(const enum kind kind, const source *s, int64_t first, int64_t last, const bool with_sign,
                          uint8_t *levels, float *scales)
 {
@@ -539,6 +542,7 @@ static void multiply_tiles(const product *p, int64_t panel, int height, int64_t 
         }
 }
 
+/* The results of `height` panels for many tokens: levels are unpacked slice by slice, once for all. */
 static void multiply_many(const product *p, int64_t panel, int height, char *own)
 {
     const int64_t blocks = p->columns / BLOCK;

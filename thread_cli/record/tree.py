@@ -1,0 +1,129 @@
+"""The tree of an episode's threads, from its events alone: who wrote what, with which probability, and what came of it.
+
+This is what training on roll-outs needs. The few-shot prompt is no event: it stands before the context of each thread,
+the same for all, and is kept with the run (`RunFolder.prompts`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.events import (
+    Corrected,
+    EpisodeEnded,
+    EpisodeStarted,
+    Generated,
+    Joined,
+    Observed,
+    ThreadEnded,
+    ThreadStarted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from thread_cli.contracts.errors import Ending, Status
+    from thread_cli.contracts.events import Event
+    from thread_cli.contracts.model import StopReason
+
+__all__ = ["Branch", "Segment", "Tree", "tree_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a thread's Y."""
+
+    text: str
+    writer: str
+    """Path of the thread that wrote it; empty where it was given: an observation, or what the wire format adds."""
+    stop: StopReason | None = None
+    """Why the generation ended that it is; None for what was not generated. The stop string begins what follows."""
+    tokens: tuple[tuple[str, float], ...] = ()
+    """Its tokens, each with the natural logarithm of its probability, where they were recorded."""
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """One thread. `segments` join to its Y, `children` are in the order in which they began."""
+
+    path: str
+    parent: Branch | None
+    context: str
+    opening: str | None = None
+    """The text before its Y, where its wire format does not say it."""
+    inherits: int | None = None
+    """How many of its parent's segments its prompt goes on from; None where it has a context of its own."""
+    segments: list[Segment] = field(default_factory=list[Segment])
+    children: list[Branch] = field(default_factory=list["Branch"])
+    result: str | None = None
+    how: Ending | None = None
+    """None while it has not ended, and in logs of earlier versions."""
+
+    @property
+    def y(self) -> str:
+        """All that it wrote and read."""
+        return "".join(segment.text for segment in self.segments)
+
+
+@dataclass(slots=True, eq=False)
+class Tree:
+    """An episode. What only its end tells is None until then."""
+
+    environment: str
+    task: str
+    category: str
+    policy: str
+    """The version of the model that wrote it; empty where it was not recorded."""
+    threads: dict[str, Branch] = field(default_factory=dict[str, Branch])
+    """By path, in the order in which they began; `0` is the main thread."""
+    status: Status | None = None
+    reward: float | None = None
+    marks: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+def tree_of(events: Iterable[Event]) -> Tree:
+    """The tree of an episode, as far as its events go.
+
+    Raises:
+        UserError: they do not begin with the start of an episode.
+    """
+    stream = iter(events)
+    started = next(stream, None)
+    if not isinstance(started, EpisodeStarted):
+        raise UserError("the events do not begin with the start of an episode")
+    tree = Tree(started.environment, started.task, started.category, started.policy)
+    for event in stream:
+        if isinstance(event, EpisodeEnded):
+            tree.status, tree.reward, tree.marks = event.status, event.reward, event.marks
+        elif isinstance(event, ThreadStarted):
+            _begin(tree, event)
+        elif event.thread in tree.threads:
+            _take(tree.threads[event.thread], event)
+    return tree
+
+
+def _begin(tree: Tree, event: ThreadStarted) -> None:
+    parent = None if event.parent is None else tree.threads[event.parent]
+    inherits = len(parent.segments) if parent is not None and event.inherits else None
+    branch = tree.threads[event.thread] = Branch(event.thread, parent, event.context, event.opening, inherits)
+    if parent is not None:
+        parent.children.append(branch)
+
+
+def _take(branch: Branch, event: Event) -> None:
+    match event:
+        case Generated():
+            branch.segments.append(Segment(event.text, event.thread, event.stop, event.tokens))
+        case Joined(segments=parts) if parts:
+            at = 0
+            for writer, length in parts:
+                branch.segments.append(Segment(event.text[at : at + length], writer))
+                at += length
+        case Observed() | Joined() | Corrected():
+            branch.segments.append(Segment(event.text, ""))
+        case ThreadEnded():
+            branch.result, branch.how = event.result, event.how
+        case _:
+            pass
