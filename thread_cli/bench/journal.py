@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.plan import Plan
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal", "unwritable"]
 
-_FAILED: Final = 4
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -232,4 +231,4 @@ def _strange(folder: Path, ours: set[str]) -> bool:
 
 
 def unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"the run cannot be recorded: {path}: {error.strerror}", _FAILED)
+    return UserError(f"the run cannot be recorded: {path}: {error.strerror}", ExitCode.infrastructure)

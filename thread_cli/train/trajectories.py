@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import ExitCode, UserError
 from thread_cli.contracts.events import (
     Acted,
     Corrected,
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from thread_cli.train.recordings import Recording
 
 __all__ = ["Segment", "Trajectory", "read", "threads_of", "write"]
-
-_FAILED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
             file.writelines(_adapter.dump_json(trajectory) + b"\n" for trajectory in trajectories)
         unfinished.replace(path)
     except OSError as error:
-        raise UserError(f"the data cannot be written: {path}: {error.strerror}", _FAILED) from None
+        raise UserError(f"the data cannot be written: {path}: {error.strerror}", ExitCode.infrastructure) from None
     finally:
         unfinished.unlink(missing_ok=True)
 
