@@ -1,4 +1,4 @@
-"""The command line: one file per command, and the one place where errors become a line and an exit code.
+"""The command line: one file per command, and the one place where errors become a line; `exits.py` chooses exit codes.
 
 Exit codes: 0 the task is solved (or nothing judges it), 1 it is not, 2 the input is wrong, 4 the infrastructure failed
 (model, environment, interpreter, log; also where a signal killed the process, see `main.py`), 130 interrupted.
