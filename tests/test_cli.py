@@ -10,9 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 from processes import thread
+from pydantic import BaseModel
+
+from thread_cli.assembly.config import Config, ModelSpec
+from thread_cli.cli.bench import bench
+from thread_cli.cli.options import Sets, settings_of
+from thread_cli.cli.run import run
+from thread_cli.cli.serve import serve
 
 PROMPT = """Prompt:
 Crafting commands:
@@ -335,3 +343,38 @@ def test_a_signal_ends_with_a_valid_log_and_its_exit_code(tmp_path, number, code
     assert "interrupted" in errors
     last = json.loads(log.read_text().splitlines()[-1])
     assert (last["kind"], last["status"]) == ("episode_ended", "cancelled")
+
+
+@pytest.mark.parametrize("command", [run, bench, serve])
+def test_every_option_that_sets_something_sets_a_setting_that_there_is(command) -> None:
+    hints = get_type_hints(command, include_extras=True).values()
+    keys = [told.key for hint in hints for told in getattr(hint, "__metadata__", ()) if isinstance(told, Sets)]
+    assert len(keys) >= 4
+    for key in keys:
+        section: Any = Config
+        for name in key.split("."):
+            assert issubclass(section, BaseModel)
+            section = section.model_fields[name].annotation
+
+
+def test_what_an_option_was_not_given_leaves_other_sources_their_say(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.toml").write_text("unsafe_python = true\n[model]\nadapters = 'a.gguf'\ntemperature = 0.5\n")
+    names = [name for name in get_type_hints(run) if name != "return"]
+    given = dict.fromkeys(names) | {"config": tmp_path / "t.toml", "unsafe_python": False, "lora": [], "seed": 0}
+    settings = settings_of(run, given | {"temperature": 0.0, "calls": 7})
+    assert settings.unsafe_python
+    assert settings.model.adapters == (Path("a.gguf"),)
+    assert (settings.model.temperature, settings.limits.calls, settings.seed) == (0.0, 7, 0)
+
+
+def test_a_spec_is_read_into_its_parts() -> None:
+    spec = ModelSpec.of("faulty:429=0.1,cut=0.2+faulty:500=1+openai:qwen@lora@http://localhost:1/v1")
+    assert (spec.kind, spec.faults) == ("faulty", "429=0.1,cut=0.2")
+    server = spec.innermost
+    assert (server.kind, server.name, server.url) == ("openai", "qwen@lora", "http://localhost:1/v1")
+    assert ModelSpec.of("openai:gpt-4o-mini").url is None
+    assert ModelSpec.of("llama:hf:owner/repo:Q8_0").hub == "owner/repo:Q8_0"
+    assert ModelSpec.of_this_machine("hf:owner/repo") == ModelSpec.of("llama:hf:owner/repo")
+    assert ModelSpec.of_this_machine("embedded:base").text == "embedded:base"
+    assert ModelSpec.of("faulty:429=0.1").innermost.text == "faulty:429=0.1"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from processes import thread
 
-from thread_cli.assembly.config import Config
-from thread_cli.assembly.models import innermost, open_model
+from thread_cli.assembly.config import Config, ModelSpec
+from thread_cli.assembly.models import open_model
 from thread_cli.assembly.playing import environment_for, play, prompt_for
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.suite import Part, Suite
@@ -107,9 +107,9 @@ async def test_a_run_records_the_digest_of_the_adapter(shipped, tmp_path) -> Non
 
 
 def test_the_innermost_model_is_the_one_that_faults_are_injected_into() -> None:
-    assert innermost(f"faulty:429=0.1+{RATED}") == "embedded"
-    assert innermost("llama:a+b.gguf") == "llama:a+b.gguf"
-    assert innermost("faulty:429=0.1") == "faulty:429=0.1"
+    assert ModelSpec.of(f"faulty:429=0.1+{RATED}").innermost.text == "embedded"
+    assert ModelSpec.of("llama:a+b.gguf").innermost.text == "llama:a+b.gguf"
+    assert ModelSpec.of("faulty:429=0.1").innermost.text == "faulty:429=0.1"
 
 
 @pytest.mark.parametrize("spec", ["embedded:", "embedded:Base", "embedded:base:", "embedded:x.gguf"])

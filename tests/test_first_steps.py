@@ -7,7 +7,7 @@ from processes import thread
 from real_servers import packaged
 from rich.console import Console
 
-from thread_cli.assembly.config import resolve
+from thread_cli.assembly.config import ModelSpec, resolve
 from thread_cli.assembly.environments import task_of
 from thread_cli.assembly.models import KINDS, parameters
 from thread_cli.assembly.playing import environment_for, prompt_for
@@ -55,8 +55,8 @@ def test_extra_fields_are_given_as_toml_or_json(text):
 
 
 def test_a_model_named_at_a_hub_is_no_path():
-    assert _anywhere("llama:hf:owner/repo:Q8_0") == "llama:hf:owner/repo:Q8_0"
-    assert _anywhere("llama:a.gguf").startswith("llama:/")
+    assert _anywhere(ModelSpec.of("llama:hf:owner/repo:Q8_0")) == "llama:hf:owner/repo:Q8_0"
+    assert _anywhere(ModelSpec.of("llama:a.gguf")).startswith("llama:/")
 
 
 async def test_all_tokens_of_a_task_stay_within_their_limit(play):
@@ -70,9 +70,9 @@ async def test_all_tokens_of_a_task_stay_within_their_limit(play):
 def test_a_small_model_whose_file_is_at_hand_gets_the_prompt_for_small_models(tmp_path):
     """A model's size is read from its file, a model behind a server has none, and a named prompt wins."""
     model = f"llama:{packaged()}"
-    assert 130_000_000 < (parameters(f"faulty:500=0.5+{model}") or 0) < 140_000_000
-    assert parameters("openai:qwen@http://localhost:1/v1") is None
-    assert parameters(f"llama:{tmp_path}/nowhere.gguf") is None
+    assert 130_000_000 < (parameters(ModelSpec.of(f"faulty:500=0.5+{model}")) or 0) < 140_000_000
+    assert parameters(ModelSpec.of("openai:qwen@http://localhost:1/v1")) is None
+    assert parameters(ModelSpec.of(f"llama:{tmp_path}/nowhere.gguf")) is None
     for spec, prompt, name in (
         (model, None, "textcraft/general"),
         (model, "default", "textcraft/default"),

@@ -22,9 +22,10 @@ import resource, sys
 if len(sys.argv) > 2:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 from thread_cli.contracts.errors import UserError
+from thread_cli.assembly.config import ModelSpec
 from thread_cli.assembly.models import local_file
 try:
-    print(local_file(sys.argv[1], lambda line: print(line, file=sys.stderr)))
+    print(local_file(ModelSpec.of_this_machine(sys.argv[1]), lambda line: print(line, file=sys.stderr)))
 except UserError as error:
     print(f"refused: {error.message}")
 """

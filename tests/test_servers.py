@@ -47,7 +47,7 @@ def served(request, tmp_path_factory):
 
 async def found(server):
     """What is found of a server: what was learnt, and what `thread models --probe` tells."""
-    model = api_model(ModelConfig(timeout=600), f"{server.name}@{server.url}")
+    model = api_model(ModelConfig(spec=f"openai:{server.name}@{server.url}", timeout=600))
     told = {name: value async for name, value in probed(model)}
     await model.close()
     return model.learnt, told
@@ -56,7 +56,7 @@ async def found(server):
 async def test_a_real_server_holds_what_a_backend_must(served):
     _, server = served
     config = ModelConfig(spec=f"openai:{server.name}@{server.url}", timeout=600)
-    model = api_model(config, config.spec.partition(":")[2])
+    model = api_model(config)
     longest = await model.context()
     await model.close()
     checked = check(lambda: open_model(config, None, None), longest=longest, patience=600)

@@ -44,7 +44,8 @@ def work():
     print(*got, flush=True)
     sys.exit(len(got) + 40)
 
-supervised(work, lambda *told: 4)
+supervised(lambda *told: 4)
+work()
 """
 
 
@@ -210,7 +211,8 @@ def test_a_suite_whose_process_is_killed_goes_on_by_the_same_command(tmp_path) -
 def test_input_output_and_exit_codes_pass_through(tmp_path) -> None:
     code = (
         "import sys; from thread_cli.supervision import supervised\n"
-        "supervised(lambda: (print(sys.stdin.read()), print('no', file=sys.stderr), sys.exit(7)), lambda *_: 4)"
+        "supervised(lambda *_: 4)\n"
+        "print(sys.stdin.read()), print('no', file=sys.stderr), sys.exit(7)"
     )
     ran = subprocess.run([sys.executable, "-c", code], input="words", capture_output=True, text=True, check=False)
     assert (ran.stdout, ran.stderr, ran.returncode) == ("words\n", "no\n", 7)
@@ -254,7 +256,7 @@ def test_notes_that_take_too_much_room_are_none_rather_than_torn(tmp_path) -> No
     code = (
         "import json, os, signal; from thread_cli.supervision import note, supervised\n"
         "def work():\n    note(log='a', goes_on='b')\n    note(goes_on=None)\n    {more}\n    os.kill(os.getpid(), 11)\n"
-        "supervised(work, lambda number, asked, notes: (print(json.dumps([number, asked, notes])), 4)[1])"
+        "supervised(lambda number, asked, notes: (print(json.dumps([number, asked, notes])), 4)[1])\nwork()"
     )
     for more, notes in (("pass", {"log": "a"}), ("note(log='x' * 20000)", {})):
         program = [sys.executable, "-c", code.replace("{more}", more)]

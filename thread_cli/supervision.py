@@ -43,8 +43,8 @@ _FROM_THE_KERNEL: Final = 0x80  # SI_KERNEL: from the terminal, which tells all 
 _notes: _Notes | None = None
 
 
-def supervised(work: Callable[[], None], dead: Callable[[int, bool, dict[str, Any]], int]) -> None:
-    """Do `work` in a child process; only there does this return. The parent exits with the child's exit code.
+def supervised(dead: Callable[[int, bool, dict[str, Any]], int]) -> None:
+    """Go on in a child process: only there does this return. The parent exits with the child's exit code.
 
     Where a signal kills the child, `dead` is called in the parent with its number, whether it is one that people send
     on purpose, and the child's notes. It tells the exit code, but for such a signal: by that the parent ends as well.
@@ -59,7 +59,6 @@ def supervised(work: Callable[[], None], dead: Callable[[int, bool, dict[str, An
             os.setpgid(0, 0)
         _end_with(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        work()
         return
     if apart:
         # Signals to the whole group then reach the child once, through its parent. It does the same: one is too late.

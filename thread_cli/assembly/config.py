@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.distribution import at_home
+from thread_cli.models.embedded import BASE, EMBEDDED
 
-__all__ = ["Bearing", "Config", "ModelConfig", "PriceConfig", "at_home", "deciding", "resolve"]
+__all__ = ["Bearing", "Config", "ModelConfig", "ModelSpec", "PriceConfig", "at_home", "deciding", "resolve"]
 
 _TEXTS = {"environment", "task", "model", "model.spec", "prompt", "phi", "psi", "log", "display", "on_failure"}
 """Keys whose values are text, whatever else they look like."""
@@ -35,6 +38,51 @@ class Bearing(Enum):
     """It decides results, and is in a bench run a matter of the suite's parts, or of a section of its own."""
     way = "way"
     """It decides how a result is come by: how fast, where, and what is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model is meant: `KIND`, or `KIND:REST`, read into its parts. Whether there is such a model is not asked."""
+
+    text: str
+    """As it was written."""
+    kind: str
+    rest: str = ""
+    hub: str | None = None
+    """Of `llama:hf:OWNER/REPO[:QUANT]`, what comes after `hf:`."""
+    name: str = ""
+    """Of `openai:NAME[@BASE_URL]`."""
+    url: str | None = None
+    faults: str = ""
+    """Of `faulty:FAULTS+MODEL`."""
+    inner: ModelSpec | None = None
+    """The model that the faults are injected into; None where none is named."""
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The spec that is written so."""
+        kind, _, rest = text.partition(":")
+        match kind:
+            case "llama" if rest.startswith("hf:"):
+                return cls(text, kind, rest, hub=rest.removeprefix("hf:"))
+            case "openai":
+                name, *urls = re.split(r"@(?=\w+://)", rest, maxsplit=1)
+                return cls(text, kind, rest, name=name, url=urls[0] if urls else None)
+            case "faulty":
+                faults, plus, inner = rest.partition("+")
+                return cls(text, kind, rest, faults=faults, inner=cls.of(inner) if plus else None)
+            case _:
+                return cls(text, kind, rest)
+
+    @classmethod
+    def of_this_machine(cls, text: str) -> Self:
+        """The spec of a local model, which may be named by its file, or by `hf:OWNER/REPO[:QUANT]`, alone."""
+        return cls.of(text if text in {EMBEDDED, BASE} or text.startswith("llama:") else f"llama:{text}")
+
+    @property
+    def innermost(self) -> ModelSpec:
+        """The model that faults are injected into; of any other model its own spec."""
+        return self if self.inner is None else self.inner.innermost
 
 
 class _Section(BaseModel):
@@ -107,6 +155,11 @@ class ModelConfig(_Section):
     """Tokens that a local model's cache holds, of all threads together."""
     cpu_threads: Annotated[int | None, Bearing.way] = Field(default=None, ge=1, le=256)
     price: Annotated[PriceConfig | None, Bearing.result] = None
+
+    @property
+    def named(self) -> ModelSpec:
+        """The spec, read into its parts."""
+        return ModelSpec.of(self.spec)
 
 
 class Config(_Section):

@@ -1,4 +1,4 @@
-"""Model specs, `KIND:REST`, and the models they name."""
+"""The kinds of models, and the models that specs name."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.assembly.config import at_home
 from thread_cli.contracts.environment import Teaches
 from thread_cli.contracts.errors import UserError
-from thread_cli.distribution import remedy
+from thread_cli.distribution import at_home, remedy
 from thread_cli.models.embedded import BASE, EMBEDDED, TRAINED_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.assembly.config import ModelConfig
+    from thread_cli.assembly.config import ModelConfig, ModelSpec
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.model import Model
     from thread_cli.models.openai import OpenAIModel
 
-__all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "model_file", "open_model", "parameters", "priced"]
+__all__ = ["KINDS", "Kind", "api_model", "local_file", "model_file", "open_model", "parameters", "priced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +83,12 @@ def open_model(
     Raises:
         UserError: the spec is none, or what it names cannot be had.
     """
-    kind, _, rest = config.spec.partition(":")
-    if kind not in KINDS:
-        raise UserError(f"there is no model {config.spec!r}; write {', '.join(known.spec for known in KINDS.values())}")
-    if KINDS[kind].missing:
-        raise UserError(f"the model {kind} needs {' and '.join(KINDS[kind].packages)}: {KINDS[kind].remedy}")
-    if kind == EMBEDDED and config.spec not in {EMBEDDED, BASE}:
-        raise UserError(f"the model {kind!r} takes nothing after its name but :base: write {KINDS[kind].spec}")
-    if not rest and f"{kind}:" in KINDS[kind].spec:
-        raise UserError(f"the model {config.spec!r} is incomplete: write {KINDS[kind].spec}")
-    if rest and ":" not in KINDS[kind].spec:
-        raise UserError(f"the model {kind!r} takes nothing after its name: write {KINDS[kind].spec}")
-    path = at_home(Path(rest))
-    match kind:
+    spec = _checked(config.named)
+    match spec.kind:
         case "openai":
-            return _openai(config, rest)
+            return _openai(config)
         case "llama" | "embedded":
-            return _llama(config, local_file(rest, tell) if kind == "llama" else None, tell)
+            return _llama(config, local_file(spec, tell) if spec.kind == "llama" else None, tell)
         case "teacher":
             if task is None or not isinstance(environment, Teaches):
                 raise UserError("this environment has no teacher: choose another --model")
@@ -108,38 +96,46 @@ def open_model(
         case "scripted":
             from thread_cli.models.scripted import load_script
 
-            return load_script(path)
+            return load_script(at_home(Path(spec.rest)))
         case "replay":
             from thread_cli.models.replay import ReplayModel
             from thread_cli.record import RunFolder, read_events
 
-            return ReplayModel(read_events(RunFolder.open(path).episode(task and task.id)))
+            return ReplayModel(read_events(RunFolder.open(at_home(Path(spec.rest))).episode(task and task.id)))
         case _:
-            return _faulty(config, rest, lambda inner: open_model(inner, environment, task, tell))
+            return _faulty(config, lambda inner: open_model(inner, environment, task, tell))
 
 
-def local_file(rest: str, tell: Callable[[str], None] | None = None) -> Path:
-    """The file of a local model: a path, or `hf:OWNER/REPO[:QUANT]`, which is fetched where it is not there.
+def _checked(spec: ModelSpec) -> ModelSpec:
+    """A spec of a kind that there is here, and that says what that kind needs; raises UserError for any other."""
+    kind = spec.kind
+    if kind not in KINDS:
+        raise UserError(f"there is no model {spec.text!r}; write {', '.join(known.spec for known in KINDS.values())}")
+    if KINDS[kind].missing:
+        raise UserError(f"the model {kind} needs {' and '.join(KINDS[kind].packages)}: {KINDS[kind].remedy}")
+    if kind == EMBEDDED and spec.text not in {EMBEDDED, BASE}:
+        raise UserError(f"the model {kind!r} takes nothing after its name but :base: write {KINDS[kind].spec}")
+    if not spec.rest and f"{kind}:" in KINDS[kind].spec:
+        raise UserError(f"the model {spec.text!r} is incomplete: write {KINDS[kind].spec}")
+    if spec.rest and ":" not in KINDS[kind].spec:
+        raise UserError(f"the model {kind!r} takes nothing after its name: write {KINDS[kind].spec}")
+    return spec
+
+
+def local_file(spec: ModelSpec, tell: Callable[[str], None] | None = None) -> Path:
+    """The file of a `llama:` model, fetched where its spec names one on a hub and no file.
 
     Raises:
         UserError: it cannot be fetched.
     """
-    kind, colon, name = rest.partition(":")
-    if kind != "hf" or not colon or Path(rest).exists():
-        return at_home(Path(rest))
+    if spec.hub is None or Path(spec.rest).exists():
+        return at_home(Path(spec.rest))
     from thread_cli.models.llama.hub import fetched
 
-    return fetched(name, tell)
+    return fetched(spec.hub, tell)
 
 
-def innermost(spec: str) -> str:
-    """The spec of the model that faults are injected into; of any other model its own."""
-    while spec.startswith("faulty:") and "+" in spec:
-        spec = spec.partition("+")[2]
-    return spec
-
-
-def model_file(spec: str, tell: Callable[[str], None] | None = None) -> Path | None:
+def model_file(spec: ModelSpec, tell: Callable[[str], None] | None = None) -> Path | None:
     """The file of the `llama:` model that `spec` names, fetched where it lies on a hub; None for models of other kinds.
 
     `tell` gets a line for people where fetching takes long.
@@ -147,13 +143,13 @@ def model_file(spec: str, tell: Callable[[str], None] | None = None) -> Path | N
     Raises:
         UserError: the model cannot be fetched.
     """
-    kind, _, rest = innermost(spec).partition(":")
-    if kind != "llama" or not rest or KINDS[kind].missing:
+    model = spec.innermost
+    if model.kind != "llama" or not model.rest or KINDS["llama"].missing:
         return None
-    return local_file(rest, tell)
+    return local_file(model, tell)
 
 
-def parameters(spec: str, tell: Callable[[str], None] | None = None) -> int | None:
+def parameters(spec: ModelSpec, tell: Callable[[str], None] | None = None) -> int | None:
     """The parameters of the model that `spec` names, where its files are on this machine or fetched by name; else None.
 
     `tell` gets a line for people where fetching takes long.
@@ -171,47 +167,41 @@ def parameters(spec: str, tell: Callable[[str], None] | None = None) -> int | No
 
 def priced(config: ModelConfig) -> bool:
     """Whether the cost of a call is known: from settings, or from the provider's published prices."""
-    kind, _, rest = innermost(config.spec).partition(":")
-    if config.price is not None or kind != "openai":
+    model = config.named.innermost
+    if config.price is not None or model.kind != "openai":
         return config.price is not None
     from thread_cli.models.openai_client import OPENAI_URL
     from thread_cli.models.prices import published_price_known
 
-    name, *urls = _parts(rest)
-    return published_price_known(name, urls[0] if urls else os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+    return published_price_known(model.name, model.url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
 
 
-def _parts(rest: str) -> list[str]:
-    """NAME and, where it is given, BASE_URL."""
-    return re.split(r"@(?=\w+://)", rest, maxsplit=1)
-
-
-def _openai(config: ModelConfig, rest: str) -> Model:
+def _openai(config: ModelConfig) -> Model:
     from thread_cli.models.limiter import limiter_for
     from thread_cli.models.retry import Retrying
 
-    model = api_model(config, rest)
+    model = api_model(config)
     return Retrying(
         model, attempts=config.attempts, wait_initial=config.retry_wait, limiter=limiter_for(model.endpoint)
     )
 
 
-def api_model(config: ModelConfig, rest: str) -> OpenAIModel:
-    """The model `NAME[@BASE_URL]` at a server, each call made once.
+def api_model(config: ModelConfig) -> OpenAIModel:
+    """The model `openai:NAME[@BASE_URL]` at a server, each call made once.
 
     Raises:
         UserError: the URL is unusable, or a key is missing.
     """
     from thread_cli.models.openai import OpenAIModel, Price
 
-    name, *urls = _parts(rest)
-    if not name or (not urls and re.search(r".@(localhost\b|[\w.-]+:\d+|[\w.-]+/)", rest)):
+    spec = config.named
+    if not spec.name or (spec.url is None and re.search(r".@(localhost\b|[\w.-]+:\d+|[\w.-]+/)", spec.rest)):
         raise UserError(
-            f"openai:{rest}: write the base URL with its scheme, as in openai:NAME@http://localhost:8000/v1"
+            f"openai:{spec.rest}: write the base URL with its scheme, as in openai:NAME@http://localhost:8000/v1"
         )
     priced = config.price
     price = priced and Price(priced.prompt, priced.prompt if priced.cached is None else priced.cached, priced.generated)
-    return OpenAIModel(name, urls[0] if urls else None, price=price, timeout=config.timeout, extra=config.extra)
+    return OpenAIModel(spec.name, spec.url, price=price, timeout=config.timeout, extra=config.extra)
 
 
 def _llama(config: ModelConfig, path: Path | None, tell: Callable[[str], None] | None) -> Model:
@@ -237,13 +227,13 @@ def _llama(config: ModelConfig, path: Path | None, tell: Callable[[str], None] |
     return LlamaModel(options)
 
 
-def _faulty(config: ModelConfig, rest: str, opened: Callable[[ModelConfig], Model]) -> Model:
+def _faulty(config: ModelConfig, opened: Callable[[ModelConfig], Model]) -> Model:
     from thread_cli.models.faulty import FaultyModel
     from thread_cli.models.retry import Retrying
 
-    faults, plus, inner = rest.partition("+")
-    if not plus:
-        raise UserError(f"the model 'faulty:{rest}' names no model to disturb: write {KINDS['faulty'].spec}")
-    model = opened(config.model_copy(update={"spec": inner}))
+    spec = config.named
+    if spec.inner is None:
+        raise UserError(f"the model {spec.text!r} names no model to disturb: write {KINDS['faulty'].spec}")
+    model = opened(config.model_copy(update={"spec": spec.inner.text}))
     # Nobody needs a rest from faults that are made up.
-    return Retrying(FaultyModel(model, faults), attempts=config.attempts, wait_initial=0.01)
+    return Retrying(FaultyModel(model, spec.faults), attempts=config.attempts, wait_initial=0.01)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.assembly.environments import open_environment, task_of
-from thread_cli.assembly.models import innermost, open_model, parameters, priced
+from thread_cli.assembly.models import open_model, parameters, priced
 from thread_cli.assembly.watchers import of_replay, open_watcher
 from thread_cli.contracts.environment import Computes
-from thread_cli.contracts.errors import InterpreterFailed, UserError
+from thread_cli.contracts.errors import ExitCode, InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter, described
@@ -34,18 +34,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Models",
+    "Opened",
     "Played",
     "environment_for",
     "executor_for",
     "interpreter_for",
+    "opened",
     "play",
     "prompt_for",
     "require_price",
 ]
 
-_INTERPRETER_FAILED: Final = 4  # exit code
 _SHARED: Final = ("openai", "llama", EMBEDDED)
 """Kinds of models that know nothing of tasks, so that one serves all episodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An episode of which everything is open: `executor.run(task, config.environment)` plays it."""
+
+    executor: Executor
+    task: Task
+    folder: RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +67,23 @@ class Played:
     task: Task
 
 
-async def play(
-    config: Config,
-    *sinks: Sink,
-    ready: Callable[[RunFolder], None] | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Played:
+async def play(config: Config, *sinks: Sink, tell: Callable[[str], None] | None = None) -> Played:
     """Play the task that `config` names, telling `sinks` and the log what happens.
 
-    `ready` is called once all input is found to be right, before the first event. `tell` gets a line for people where
-    something takes long before that.
+    `tell` gets a line for people where something takes long before the first event.
+
+    Raises:
+        UserError: something in the configuration cannot be used, or the log cannot be written.
+    """
+    async with opened(config, *sinks, tell=tell) as found:
+        return Played(await found.executor.run(found.task, config.environment), found.folder, found.task)
+
+
+@asynccontextmanager
+async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | None = None) -> AsyncGenerator[Opened]:
+    """The episode that `config` names, ready to be played: all input is found to be right, and nothing has happened.
+
+    `tell` gets a line for people where something takes long.
 
     Raises:
         UserError: something in the configuration cannot be used, or the log cannot be written.
@@ -77,30 +94,23 @@ async def play(
         task = task_of(environment, config.environment, config.task)
         require_price(config)
         watchers = [open_watcher(name) for name in config.watch]
-        if tell and (line := unfamiliar(innermost(config.model.spec), config.environment)):
+        spec = config.model.named.innermost
+        if tell and spec.kind == EMBEDDED and (line := unfamiliar(spec.text, config.environment)):
             tell(f"thread: {line}")
         prompt = prompt_for(config, environment, task, tell)
         models = Models(config.model, tell)
         stack.push_async_callback(models.close)
         model = await stack.enter_async_context(models.use(environment, task))
+        about = _about(config, prompt)
         interpreter = interpreter_for(config, environment, task)
         stack.push_async_callback(interpreter.close)
         await _open(interpreter)
         name = f"{config.environment}-{task.id}".replace("/", "-")
-        about: dict[str, Any] = {
-            "config": config.model_dump(mode="json"),
-            "prompt": {"name": prompt.name, **prompt.rules.model_dump()},
-            "variables": described(unsafe=config.unsafe_python),
-        }
-        if digest := specialist_digest(innermost(config.model.spec)):
-            about["specialist"] = {"adapter": digest}
         folder = RunFolder.create(config.log, name, about, prompt.q)
         log = folder.log(task.id)
         stack.callback(log.close)
         note(log=str(log.path))
         stack.callback(note, log=None)
-        if ready:
-            ready(folder)
         executor = executor_for(
             config,
             model=model,
@@ -110,7 +120,20 @@ async def play(
             sinks=[log, *sinks],
             watchers=[*of_replay(model), *watchers],
         )
-        return Played(await executor.run(task, config.environment), folder, task)
+        yield Opened(executor, task, folder)
+
+
+def _about(config: Config, prompt: Prompt) -> dict[str, Any]:
+    """What a run's folder tells of it: the configuration as resolved, and what it has come to here."""
+    about: dict[str, Any] = {
+        "config": config.model_dump(mode="json"),
+        "prompt": {"name": prompt.name, **prompt.rules.model_dump()},
+        "variables": described(unsafe=config.unsafe_python),
+    }
+    spec = config.model.named.innermost
+    if spec.kind == EMBEDDED and (digest := specialist_digest(spec.text)):
+        about["specialist"] = {"adapter": digest}
+    return about
 
 
 def environment_for(config: Config) -> Environment:
@@ -128,12 +151,12 @@ def prompt_for(
     Raises:
         UserError: there is no such prompt, it cannot be read, or the model cannot be fetched.
     """
-    model = innermost(config.model.spec)
+    model = config.model.named.innermost
     return load(
         config.prompt,
         config.environment,
         category=task.category,
-        model="" if model == EMBEDDED and specialist() is None else model,
+        model="" if model.text == EMBEDDED and specialist() is None else model.text,
         parameters=None if config.prompt else parameters(model, tell),
         plain_rules=environment.rules,
         override={"phi": config.phi, "psi": config.psi},
@@ -155,7 +178,7 @@ async def _open(interpreter: Interpreter) -> None:
         try:
             await interpreter.open()
         except InterpreterFailed as failure:
-            raise UserError(failure.message, _INTERPRETER_FAILED) from failure
+            raise UserError(failure.message, ExitCode.infrastructure) from failure
 
 
 def executor_for(
@@ -208,7 +231,7 @@ class Models:
         self._config = config
         self._tell = tell
         self._one: Model | None = None
-        self._shared = innermost(config.spec).partition(":")[0] in _SHARED
+        self._shared = config.named.innermost.kind in _SHARED
 
     @asynccontextmanager
     async def use(self, environment: Environment, task: Task) -> AsyncGenerator[Model]:

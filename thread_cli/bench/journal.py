@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.plan import Plan
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import ExitCode, UserError
 from thread_cli.files import rename, whole
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Journal", "unwritable"]
-
-_FAILED: Final = 4
 
 
 class Journal:
@@ -211,4 +209,4 @@ def _strange(folder: Path, ours: set[str]) -> bool:
 
 
 def unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"the run cannot be recorded: {path}: {error.strerror}", _FAILED)
+    return UserError(f"the run cannot be recorded: {path}: {error.strerror}", ExitCode.infrastructure)

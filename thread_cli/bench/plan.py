@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from thread_cli.assembly.config import Config, ModelConfig, at_home, deciding
+from thread_cli.assembly.config import Config, ModelConfig, ModelSpec, at_home, deciding
 from thread_cli.assembly.environments import paths_of
-from thread_cli.assembly.models import innermost
 from thread_cli.bench.suite import Part, Suite, Variant
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.limits import Limits
@@ -97,11 +96,11 @@ class Plan(BaseModel):
         own = {name: value for name in ("prompt", "phi", "psi") if (value := getattr(config, name)) is not None}
         parts = [part.model_copy(update={**own, "options": {**part.options, **config.options}}) for part in suite.parts]
         adapters = tuple(at_home(path).absolute() for path in config.model.adapters)
-        model = config.model.model_copy(update={"spec": _anywhere(config.model.spec), "adapters": adapters})
+        model = config.model.model_copy(update={"spec": _anywhere(config.model.named), "adapters": adapters})
         return cls(
             method=method or suite.method,
             model=config.model.spec,
-            specialist=specialist_digest(innermost(config.model.spec)),
+            specialist=specialist_digest(config.model.named.innermost.text),
             seed=config.seed,
             epochs=epochs,
             limit=limit,
@@ -309,15 +308,12 @@ def _absolute(path: str) -> str:
     return path if str(path).startswith("~") else str(Path(path).absolute())
 
 
-def _anywhere(spec: str) -> str:
+def _anywhere(spec: ModelSpec) -> str:
     """A model's spec that means the same in any working folder."""
-    kind, colon, rest = spec.partition(":")
-    if kind == "faulty":
-        faults, plus, inner = rest.partition("+")
-        return f"{kind}:{faults}{plus}{_anywhere(inner)}"
-    named = kind == "llama" and rest.startswith("hf:")
-    of_file = bool(rest) and kind in _OF_FILES and not named
-    return f"{kind}:{at_home(Path(rest)).absolute()}" if of_file else f"{kind}{colon}{rest}"
+    if spec.inner is not None:
+        return f"{spec.kind}:{spec.faults}+{_anywhere(spec.inner)}"
+    of_file = bool(spec.rest) and spec.kind in _OF_FILES and spec.hub is None
+    return f"{spec.kind}:{at_home(Path(spec.rest)).absolute()}" if of_file else spec.text
 
 
 def _given(limits: Limits) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from thread_cli.assembly.models import innermost, model_file
+from thread_cli.assembly.models import model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.assembly.watchers import of_replay, open_watcher
 from thread_cli.bench import FailureClass, Result
@@ -129,7 +129,7 @@ class Player:
         require_price(self._plan.config)
         self._warn()
         # A model on a hub is fetched first, with lines for people: which prompt is its own depends on its size.
-        model_file(self._plan.config.model.spec, self._tell)
+        model_file(self._plan.config.model.named, self._tell)
         items: list[Item] = []
         prompts: defaultdict[str, set[str]] = defaultdict(set)
         played: dict[str, str] = {}
@@ -213,7 +213,7 @@ class Player:
 
     def _warn(self) -> None:
         """Say which environments the model was not made for, once each."""
-        spec = innermost(self._plan.config.model.spec)
+        spec = self._plan.config.model.named.innermost.text
         names = dict.fromkeys(part.environment for part in self._plan.suite.parts)
         for line in filter(None, (unfamiliar(spec, name) for name in names)):
             if self._tell:

@@ -1,4 +1,4 @@
-"""The command line: one file per command, and the one place where errors become a line and an exit code.
+"""The command line: one file per command, and the one place where errors become a line; `exits.py` chooses exit codes.
 
 Exit codes: 0 the task is solved (or nothing judges it), 1 it is not, 2 the input is wrong, 4 the infrastructure failed
 (model, environment, interpreter, log; also where a signal killed the process, see `main.py`), 130 interrupted.
@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from thread_cli.cli import bench, data, environments, models, prompts, replay, report, run, serve, show, train
+from thread_cli.cli.exits import of_error
 from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import NAME
 
@@ -67,23 +68,23 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as interruption:
+        sys.exit(of_error(interruption))
     except UserError as error:
-        _give_up(error, error.message, error.exit_code)
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            _give_up(error, f"{error.filename or 'the output cannot be written'}: {error.strerror or error}", 4)
+        _give_up(error, error.message)
+    except BrokenPipeError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(of_error(error))
+    except OSError as error:
+        _give_up(error, f"{error.filename or 'the output cannot be written'}: {error.strerror or error}")
     except Exception as error:  # noqa: BLE001 - the last resort
         _give_up(
-            error, f"{type(error).__name__}: {error} (a fault of thread itself; `thread --debug …` shows the trace)", 4
+            error, f"{type(error).__name__}: {error} (a fault of thread itself; `thread --debug …` shows the trace)"
         )
 
 
-def _give_up(error: Exception, message: str, code: int) -> None:
+def _give_up(error: Exception, message: str) -> None:
     if os.environ.get("THREAD_DEBUG"):
         traceback.print_exception(error)
     print(f"thread: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(of_error(error))

@@ -30,6 +30,7 @@ from thread_cli.bench.report import read_run
 from thread_cli.bench.runner import Ending, Runner
 from thread_cli.bench.suite import installed, load
 from thread_cli.bench.tables import arms_of, tables
+from thread_cli.cli.exits import of_bench, of_error
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table
 from thread_cli.cli.options import (
@@ -37,15 +38,17 @@ from thread_cli.cli.options import (
     Display,
     GpuLayers,
     Lora,
-    ModelSpec,
+    Model,
     Override,
     Phi,
     Prompt,
     Psi,
+    Sets,
     Temperature,
     UnsafePython,
     settings_of,
 )
+from thread_cli.cli.telling import tell
 from thread_cli.contracts.errors import UserError
 from thread_cli.display import Mode
 from thread_cli.display.text import clean
@@ -55,7 +58,6 @@ __all__ = ["bench"]
 
 _BUDGET: Final = "Budgets of the whole run"
 _MANY: Final = "Many machines"
-_EXIT: Final = {Ending.complete: 0, Ending.budget: 1, Ending.interrupted: 130, Ending.broken: 4}
 
 
 def bench(
@@ -63,21 +65,21 @@ def bench(
         str | None, typer.Argument(help="A suite's name, or a .toml file. Without one, the suites are listed.")
     ] = None,
     *,
-    model: ModelSpec = None,
+    model: Model = None,
     method_name: Annotated[
         str | None, typer.Option("--method", help=f"{', '.join(METHODS)}. Default: the suite's.")
     ] = None,
     log: Annotated[
-        str | None, typer.Option(help="The run's folder. Default: below runs/, the same for the same run.")
+        str | None, typer.Option(help="The run's folder. Default: below runs/, the same for the same run."), Sets("log")
     ] = None,
     display: Display = None,
     limit: Annotated[int | None, typer.Option(help="Only so many tasks of each part of the suite.", min=1)] = None,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Tasks in a random order, by --seed.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Of distractors, sampling and --shuffle.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of distractors, sampling and --shuffle."), Sets("seed")] = None,
     epochs: Annotated[int, typer.Option(help="Episodes of each task, sampled with seeds of their own.", min=1)] = 1,
     concurrency: Annotated[int, typer.Option("--concurrency", "-j", help="Episodes under way at once.", min=1)] = 8,
     episode_time: Annotated[
-        float | None, typer.Option(help="Seconds that an episode may take: limits.wall_time.")
+        float | None, typer.Option(help="Seconds that an episode may take: limits.wall_time."), Sets("limits.wall_time")
     ] = None,
     retries: Annotated[
         int, typer.Option(help="Further attempts at an episode that the infrastructure failed.", min=0)
@@ -113,28 +115,13 @@ def bench(
     budget is used up, 2 the input is wrong, 4 the infrastructure failed (at least one episode has no judged result),
     130 interrupted.
     """
-    settings = settings_of(
-        model=model,
-        prompt=prompt,
-        phi=phi,
-        psi=psi,
-        temperature=temperature,
-        gpu_layers=gpu_layers,
-        lora=lora,
-        unsafe_python=unsafe_python,
-        seed=seed,
-        log=log,
-        display=display,
-        config=config,
-        override=override,
-        limits={"wall_time": episode_time},
-    )
+    settings = settings_of(bench, locals())
     chosen = Settings(
         concurrency=concurrency,
         retries=retries,
         allowance=Allowance(max_cost, max_tokens, max_time),
         elsewhere=_elsewhere(executor, address),
-        tell=_tell,
+        tell=tell,
     )
     if join is not None:
         deciding = (suite, model, method_name, log, limit, seed, prompt, phi, psi, temperature, episode_time)
@@ -191,7 +178,7 @@ def _watched(play: Callable[[Settings], Coroutine[Any, Any, Outcome]], settings:
         except (KeyboardInterrupt, Terminated) as interruption:
             stack.close()
             print(f"thread: interrupted; {GOES_ON}", file=sys.stderr)
-            return interruption.exit_code if isinstance(interruption, Terminated) else 130
+            return of_error(interruption)
     return _told(outcome, settings, mode)
 
 
@@ -202,9 +189,7 @@ def _told(outcome: Outcome, settings: Settings, mode: Mode) -> int:
         print("\n".join(as_text(table, terminal_width()) for table in tables(arms_of([read_run(outcome.folder)]))))
     if mode not in {"json", "none"}:
         print(f"log: {outcome.folder}")
-    code = _EXIT[outcome.ending]
-    if outcome.ending is Ending.complete and progress.infrastructure:
-        code = _EXIT[Ending.broken]
+    code = of_bench(outcome.ending, progress.infrastructure)
     words = {
         Ending.complete: f"the infrastructure failed {progress.infrastructure:,} episodes",
         Ending.budget: settings.allowance.used_up,
@@ -242,7 +227,3 @@ def _interrupts(runner: Runner) -> Generator[None]:
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         else:
             signal.signal(signal.SIGINT, before)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)

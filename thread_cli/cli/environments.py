@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from typing import Annotated
 
@@ -12,8 +11,10 @@ from rich.console import Console
 
 from thread_cli.assembly.config import Config, resolve
 from thread_cli.assembly.environments import Broken, Installed, find, installed, names
+from thread_cli.cli.exits import of_checks, of_error
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table
+from thread_cli.cli.telling import tell
 from thread_cli.contracts.environment import SetsUp
 from thread_cli.contracts.errors import UserError
 from thread_cli.display.layout import Glyphs
@@ -70,8 +71,8 @@ def check(
     try:
         failed = asyncio.run(interruptible(_checked(settings)))
     except Terminated as end:
-        raise typer.Exit(end.exit_code) from None
-    raise typer.Exit(1 if failed else 0)
+        raise typer.Exit(of_error(end)) from None
+    raise typer.Exit(of_checks(failed))
 
 
 @app.command("setup")
@@ -82,7 +83,7 @@ def setup(name: _Name) -> None:
         raise UserError(f"{name} needs {', '.join(found.missing)}: {found.remedy}")
     if not issubclass(found.adapter, SetsUp):
         raise UserError(f"{name} has nothing to set up: it can be played as it is")
-    print(found.adapter.setup(lambda line: print(line, file=sys.stderr, flush=True)))
+    print(found.adapter.setup(tell))
 
 
 def _rows(found: Installed | Broken) -> list[tuple[str, str, str, str]]:

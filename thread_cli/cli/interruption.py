@@ -19,7 +19,7 @@ class Terminated(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        self.number = number
 
 
 async def interruptible(work: Coroutine[object, object, _T]) -> _T:

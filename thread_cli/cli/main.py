@@ -6,11 +6,11 @@ import os
 import sys
 from typing import Any, Final
 
+from thread_cli.contracts.errors import ExitCode
 from thread_cli.supervision import supervised
 
 __all__ = ["main"]
 
-_FAILED: Final = 4  # exit code
 _LEFT: Final = "\x1b[?1049l"
 """Leaves a terminal's alternate screen."""
 _PLAIN: Final = "\x1b[?7h\x1b[?25h\x1b[0m"
@@ -19,10 +19,7 @@ _PLAIN: Final = "\x1b[?7h\x1b[?25h\x1b[0m"
 
 def main() -> None:
     """Run a command in a child process; where a signal kills that, put in order what it left and tell it in a line."""
-    supervised(_work, _dead)
-
-
-def _work() -> None:
+    supervised(_dead)
     # Only in the child: the parent stays small, and where memory is short it is not the one to be killed.
     from thread_cli.cli.app import main as command
 
@@ -32,7 +29,7 @@ def _work() -> None:
 def _dead(number: int, asked_for: bool, notes: dict[str, Any]) -> int:
     """Put a terminal and a log in order after a child that was killed by a signal; returns the exit code."""
     if asked_for and not notes:
-        return _FAILED
+        return ExitCode.infrastructure
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and stream.isatty():
             os.write(stream.fileno(), (_LEFT * bool(notes.get("screen")) + _PLAIN).encode())
@@ -40,4 +37,4 @@ def _dead(number: int, asked_for: bool, notes: dict[str, Any]) -> int:
     from thread_cli.cli.deaths import account
 
     print(f"thread: {account(number, asked_for, notes)}", file=sys.stderr)
-    return _FAILED
+    return ExitCode.infrastructure

@@ -10,14 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from thread_cli.assembly.config import ModelConfig, at_home, resolve
+from thread_cli.assembly.config import ModelConfig, ModelSpec, at_home, resolve
 from thread_cli.assembly.models import KINDS, Kind, api_model, local_file, open_model
+from thread_cli.cli.exits import of_checks, of_error
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table
 from thread_cli.cli.options import GpuLayers, Override
+from thread_cli.cli.telling import tell
 from thread_cli.contracts.errors import ThreadFailure, UserError
 from thread_cli.display.text import clean
-from thread_cli.models.embedded import BASE, EMBEDDED
+from thread_cli.models.embedded import BASE
 from thread_cli.models.retry import Transient
 
 __all__ = ["app"]
@@ -110,16 +112,17 @@ def prepare(
     # Only here: other commands need none of it.
     from thread_cli.models.llama.prepare import prepare as prepared
 
-    path = None if model in {EMBEDDED, BASE} else local_file(model.removeprefix("llama:"), _tell)
+    spec = ModelSpec.of_this_machine(model)
+    path = local_file(spec, tell) if spec.kind == "llama" else None
     print(
         prepared(
             path,
-            _tell,
+            tell,
             adapters=[at_home(each) for each in adapter or ()],
             quant=quant,
             threads=threads,
             gpu_layers=gpu_layers or 0,
-            base=model == BASE,
+            base=spec.text == BASE,
             force=force,
         )
     )
@@ -133,22 +136,21 @@ def _interruptible(work: Coroutine[Any, Any, int]) -> int:
     try:
         return asyncio.run(interruptible(work))
     except Terminated as end:
-        return end.exit_code
+        return of_error(end)
 
 
 async def _probed(settings: ModelConfig) -> int:
     from thread_cli.models.probe import probed
 
-    kind, _, rest = settings.spec.partition(":")
-    if kind != "openai":
+    if settings.named.kind != "openai":
         raise UserError(f"only servers are probed: write openai:NAME@URL, not {settings.spec!r}")
-    model = api_model(settings, rest)
+    model = api_model(settings)
     try:
         async for name, found in probed(model):
             print(f"{name + ':':<24}{clean(found)}", flush=True)
     except (Transient, ThreadFailure) as failure:
         print(f"thread: {clean(failure.message)}", file=sys.stderr)
-        return 4
+        return of_error(failure)
     finally:
         await model.close()
     return 0
@@ -159,28 +161,27 @@ async def _checked(settings: ModelConfig) -> int:
 
     failed: list[str] = []
     passed = 0
-    async for verdict in check(lambda: open_model(settings, None, None, _tell), longest=await _longest(settings)):
+    async for verdict in check(lambda: open_model(settings, None, None, tell), longest=await _longest(settings)):
         passed += verdict.outcome == "passed"
         failed += [verdict.check] * (verdict.outcome == "failed")
         sign = {"passed": "ok", "failed": "FAILED", "does not apply": "-"}[verdict.outcome]
         print(f"{sign:<7}{verdict.check}" + (f": {clean(verdict.why)}" if verdict.why else ""), flush=True)
     more = f", {len(failed)} failed ({', '.join(failed)})" if failed else ""
     print(f"{settings.spec}: {passed} passed{more}")
-    return bool(failed)
+    return of_checks(failed)
 
 
 async def _longest(settings: ModelConfig) -> int | None:
     """Tokens that the model can read, where that is known before."""
     from thread_cli.models.llama import LlamaModel
 
-    kind, _, rest = settings.spec.partition(":")
-    if kind == "openai":
-        model = api_model(settings, rest)
+    if settings.named.kind == "openai":
+        model = api_model(settings)
         try:
             return await model.context()
         finally:
             await model.close()
-    opened = open_model(settings, None, None, _tell)
+    opened = open_model(settings, None, None, tell)
     try:
         return (await opened.describe()).longest if isinstance(opened, LlamaModel) else None
     finally:
@@ -189,7 +190,3 @@ async def _longest(settings: ModelConfig) -> int | None:
 
 def _told(kind: Kind) -> str:
     return f"{kind.description}. Plays {kind.knows}" if kind.knows else kind.description
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

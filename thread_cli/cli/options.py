@@ -1,10 +1,15 @@
-"""The options that `thread run` and `thread bench` have in common, and the settings that they make."""
+"""Options and arguments of the command line that set something in the configuration.
+
+Each is declared once, where its parameter is annotated: its names, its help text, its type, and by `Sets`
+which setting it sets. What several commands share is declared here. `settings_of` reads the declarations back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -18,11 +23,12 @@ __all__ = [
     "Display",
     "GpuLayers",
     "Lora",
-    "ModelSpec",
+    "Model",
     "Override",
     "Phi",
     "Prompt",
     "Psi",
+    "Sets",
     "Temperature",
     "UnsafePython",
     "completes",
@@ -30,12 +36,19 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Which setting of `Config` an option or argument sets, by its dotted name."""
+
+    key: str
+
+
 def completes(words: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
     """Shell completion with the words that begin as what is typed."""
     return lambda incomplete: [word for word in words() if word.startswith(incomplete)]
 
 
-ModelSpec = Annotated[
+Model = Annotated[
     str | None,
     typer.Option(
         "--model",
@@ -43,19 +56,27 @@ ModelSpec = Annotated[
         help="See `thread models`. Default: embedded, on this machine.",
         autocompletion=completes(lambda: [kind.spec.partition("[")[0] for kind in KINDS.values()]),
     ),
+    Sets("model.spec"),
 ]
-Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="A prompt's name (`thread prompts`) or file.")]
-Phi = Annotated[str | None, typer.Option(help=f"ϕ, what a child is given: {', '.join(PHI)}.")]
-Psi = Annotated[str | None, typer.Option(help=f"ψ, what its parent gets back: {', '.join(PSI)}.")]
-Temperature = Annotated[float | None, typer.Option(help="Of sampling; 0 is greedy.")]
-GpuLayers = Annotated[int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all.")]
-Lora = Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model.")]
+Prompt = Annotated[
+    str | None, typer.Option("--prompt", "-p", help="A prompt's name (`thread prompts`) or file."), Sets("prompt")
+]
+Phi = Annotated[str | None, typer.Option(help=f"ϕ, what a child is given: {', '.join(PHI)}."), Sets("phi")]
+Psi = Annotated[str | None, typer.Option(help=f"ψ, what its parent gets back: {', '.join(PSI)}."), Sets("psi")]
+Temperature = Annotated[float | None, typer.Option(help="Of sampling; 0 is greedy."), Sets("model.temperature")]
+GpuLayers = Annotated[
+    int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all."), Sets("model.gpu_layers")
+]
+Lora = Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model."), Sets("model.adapters")]
 UnsafePython = Annotated[
-    bool, typer.Option("--unsafe-python", help="Run data analysis unconfined where the kernel cannot confine it.")
+    bool,
+    typer.Option("--unsafe-python", help="Run data analysis unconfined where the kernel cannot confine it."),
+    Sets("unsafe_python"),
 ]
 Display = Annotated[
     str | None,
     typer.Option(help="auto, tree (redrawn), plain, json or none.", autocompletion=completes(lambda: get_args(Mode))),
+    Sets("display"),
 ]
 ConfigFile = Annotated[Path | None, typer.Option(help="A TOML file with any of these settings.")]
 Override = Annotated[
@@ -63,25 +84,29 @@ Override = Annotated[
 ]
 
 
-def settings_of(
-    *,
-    model: str | None,
-    temperature: float | None,
-    gpu_layers: int | None,
-    lora: list[Path] | None,
-    unsafe_python: bool,
-    config: Path | None,
-    override: list[str] | None,
-    **others: Any,
-) -> Config:
-    """The configuration that the options make, with all its other sources; `others` are settings under their own names.
+def settings_of(command: Callable[..., Any], values: Mapping[str, Any], **others: Any) -> Config:
+    """The configuration that a command's options make, with all its other sources.
+
+    Args:
+        command: the function whose parameters declare the options.
+        values: what they were given, by the parameters' names; `config` is a file, `override` a list of `KEY=VALUE`.
+        others: settings under their own names, for what no option gives as it is.
 
     Raises:
         UserError: a file cannot be read, a key does not exist, a value does not fit.
     """
-    flags: dict[str, Any] = {
-        "model": {"spec": model, "temperature": temperature, "gpu_layers": gpu_layers, "adapters": lora or None},
-        "unsafe_python": unsafe_python or None,
-        **others,
-    }
-    return resolve(flags, file=config, overrides=tuple(override or ()))
+    flags: dict[str, Any] = dict(others)
+    for name, hint in get_type_hints(command, include_extras=True).items():
+        for told in getattr(hint, "__metadata__", ()):
+            if isinstance(told, Sets) and (value := _given(values[name])) is not None:
+                *sections, key = told.key.split(".")
+                place = flags
+                for section in sections:
+                    place = place.setdefault(section, {})
+                place[key] = value
+    return resolve(flags, file=values.get("config"), overrides=tuple(values.get("override") or ()))
+
+
+def _given(value: Any) -> Any:
+    """A value, or None where the option was not given: a switch that is off, a list without an item."""
+    return None if value is False or value == [] else value

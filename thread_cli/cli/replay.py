@@ -9,6 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
+from thread_cli.cli.exits import of_error
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.contracts.errors import UserError
 from thread_cli.display import Mode, choose
@@ -32,4 +33,4 @@ def replay(
         with choose(cast("Mode", display), Console()) as shown:
             asyncio.run(interruptible(feed(events, shown, speed or float("inf"))))
     except Terminated as ended:
-        raise typer.Exit(ended.exit_code) from None
+        raise typer.Exit(of_error(ended)) from None

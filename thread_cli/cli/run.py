@@ -14,24 +14,28 @@ from rich.console import Console
 
 from thread_cli.assembly.config import Config
 from thread_cli.assembly.environments import names as environment_names
-from thread_cli.assembly.playing import Played, play
+from thread_cli.assembly.playing import Played, opened
+from thread_cli.cli.exits import of_episode, of_error
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.options import (
     ConfigFile,
     Display,
     GpuLayers,
     Lora,
-    ModelSpec,
+    Model,
     Override,
     Phi,
     Prompt,
     Psi,
+    Sets,
     Temperature,
     UnsafePython,
     completes,
     settings_of,
 )
-from thread_cli.contracts.errors import Status, UserError
+from thread_cli.cli.telling import tell
+from thread_cli.contracts.errors import ExitCode, Status, UserError
+from thread_cli.display import Display as Shown
 from thread_cli.display import Mode, choose
 from thread_cli.display.text import clean
 from thread_cli.record import RunFolder, first_difference, read_events
@@ -39,7 +43,6 @@ from thread_cli.record import RunFolder, first_difference, read_events
 __all__ = ["run"]
 
 _LIMITS: Final = "Limits"
-_EXIT: Final = {Status.solved: 0, Status.answered: 0, Status.failed: 1, Status.limited: 1, Status.cancelled: 130}
 
 
 def run(
@@ -49,45 +52,68 @@ def run(
             help="What to act on: see `thread envs`; `none` for free text.",
             autocompletion=completes(environment_names),
         ),
+        Sets("environment"),
     ],
-    text: Annotated[str | None, typer.Argument(help="A task in your own words, for `none`.")] = None,
+    text: Annotated[str | None, typer.Argument(help="A task in your own words, for `none`."), Sets("task")] = None,
     *,
     task: Annotated[
-        str | None, typer.Option("--task", "-t", help="A task's id, or SPLIT:INDEX. Default: the first.")
+        str | None, typer.Option("--task", "-t", help="A task's id, or SPLIT:INDEX. Default: the first."), Sets("task")
     ] = None,
-    model: ModelSpec = None,
+    model: Model = None,
     prompt: Prompt = None,
     phi: Phi = None,
     psi: Psi = None,
     depth: Annotated[
-        int | None, typer.Option(help="Deepest thread; the main thread has depth 0.", rich_help_panel=_LIMITS)
+        int | None,
+        typer.Option(help="Deepest thread; the main thread has depth 0.", rich_help_panel=_LIMITS),
+        Sets("limits.depth"),
     ] = None,
-    fan_out: Annotated[int | None, typer.Option(help="Children in one fork.", rich_help_panel=_LIMITS)] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads in all.", rich_help_panel=_LIMITS)] = None,
-    calls: Annotated[int | None, typer.Option(help="Model calls.", rich_help_panel=_LIMITS)] = None,
+    fan_out: Annotated[
+        int | None, typer.Option(help="Children in one fork.", rich_help_panel=_LIMITS), Sets("limits.fan_out")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads in all.", rich_help_panel=_LIMITS), Sets("limits.threads")
+    ] = None,
+    calls: Annotated[
+        int | None, typer.Option(help="Model calls.", rich_help_panel=_LIMITS), Sets("limits.calls")
+    ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Generated tokens of one call.", rich_help_panel=_LIMITS)
+        int | None,
+        typer.Option(help="Generated tokens of one call.", rich_help_panel=_LIMITS),
+        Sets("limits.max_tokens"),
     ] = None,
     generated_tokens: Annotated[
-        int | None, typer.Option(help="Generated tokens in all.", rich_help_panel=_LIMITS)
+        int | None,
+        typer.Option(help="Generated tokens in all.", rich_help_panel=_LIMITS),
+        Sets("limits.generated_tokens"),
     ] = None,
     total_tokens: Annotated[
-        int | None, typer.Option(help="Prompt and generated tokens in all.", rich_help_panel=_LIMITS)
+        int | None,
+        typer.Option(help="Prompt and generated tokens in all.", rich_help_panel=_LIMITS),
+        Sets("limits.total_tokens"),
     ] = None,
-    cost: Annotated[float | None, typer.Option(help="US dollars.", rich_help_panel=_LIMITS)] = None,
-    wall_time: Annotated[float | None, typer.Option(help="Seconds.", rich_help_panel=_LIMITS)] = None,
+    cost: Annotated[
+        float | None, typer.Option(help="US dollars.", rich_help_panel=_LIMITS), Sets("limits.cost")
+    ] = None,
+    wall_time: Annotated[
+        float | None, typer.Option(help="Seconds.", rich_help_panel=_LIMITS), Sets("limits.wall_time")
+    ] = None,
     working_time: Annotated[
-        float | None, typer.Option(help="Seconds, without queueing and backing off.", rich_help_panel=_LIMITS)
+        float | None,
+        typer.Option(help="Seconds, without queueing and backing off.", rich_help_panel=_LIMITS),
+        Sets("limits.working_time"),
     ] = None,
     on_failure: Annotated[
-        str | None, typer.Option(help="What becomes of a failed child: report, retry or abort.")
+        str | None, typer.Option(help="What becomes of a failed child: report, retry or abort."), Sets("on_failure")
     ] = None,
     temperature: Temperature = None,
     gpu_layers: GpuLayers = None,
     lora: Lora = None,
     unsafe_python: UnsafePython = False,
-    seed: Annotated[int | None, typer.Option(help="Of distractors and sampling.")] = None,
-    log: Annotated[str | None, typer.Option(help="The run's folder. Default: a new one below runs/.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of distractors and sampling."), Sets("seed")] = None,
+    log: Annotated[
+        str | None, typer.Option(help="The run's folder. Default: a new one below runs/."), Sets("log")
+    ] = None,
     display: Display = None,
     config: ConfigFile = None,
     override: Override = None,
@@ -99,38 +125,9 @@ def run(
     """
     if text is not None and task is not None:
         raise UserError("give the task either by --task or in words, not both")
-    settings = settings_of(
-        environment=environment,
-        task=text if task is None else task,
-        model=model,
-        prompt=prompt,
-        phi=phi,
-        psi=psi,
-        on_failure=on_failure,
-        temperature=temperature,
-        gpu_layers=gpu_layers,
-        lora=lora,
-        unsafe_python=unsafe_python,
-        seed=seed,
-        log=log,
-        display=display,
-        config=config,
-        override=override,
-        limits={
-            "depth": depth,
-            "fan_out": fan_out,
-            "threads": threads,
-            "calls": calls,
-            "max_tokens": max_tokens,
-            "generated_tokens": generated_tokens,
-            "total_tokens": total_tokens,
-            "cost": cost,
-            "wall_time": wall_time,
-            "working_time": working_time,
-        },
-    )
+    settings = settings_of(run, locals())
     played, code = _watched(settings)
-    if played is not None and settings.model.spec.startswith("replay:"):
+    if played is not None and settings.model.named.kind == "replay":
         code = _compared(settings, played) or code
     raise typer.Exit(code)
 
@@ -140,24 +137,19 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
     mode: Mode = settings.display
     shown = choose(mode, Console())
     folders: list[RunFolder] = []
-
-    def ready(folder: RunFolder) -> None:
-        folders.append(folder)
-        shown.start()
-
     try:
-        played = asyncio.run(interruptible(play(settings, shown, ready=ready, tell=_tell)))
+        played = asyncio.run(interruptible(_played(settings, shown, folders)))
     except (KeyboardInterrupt, Terminated) as interruption:
         shown.stop()
         where = f"; the log is in {folders[0].path}" if folders else ""
         print(f"thread: interrupted{where}", file=sys.stderr)
-        return None, interruption.exit_code if isinstance(interruption, Terminated) else 130
+        return None, of_error(interruption)
     finally:
         shown.stop()
     episode = played.episode
     if episode.error and os.environ.get("THREAD_DEBUG"):
         traceback.print_exception(episode.error)
-    code = _EXIT.get(episode.status, 4)
+    code = of_episode(episode.status)
     if code:
         print(f"thread: {clean(episode.message)}", file=sys.stderr)
     if (episode.status is Status.answered or episode.marks) and mode != "json":
@@ -167,23 +159,27 @@ def _watched(settings: Config) -> tuple[Played | None, int]:
     return played, code
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
+async def _played(settings: Config, shown: Shown, folders: list[RunFolder]) -> Played:
+    """Play, shown from the first event on; `folders` gets the run's folder before that."""
+    async with opened(settings, shown, tell=tell) as found:
+        folders.append(found.folder)
+        shown.start()
+        return Played(await found.executor.run(found.task, settings.environment), found.folder, found.task)
 
 
 def _compared(settings: Config, played: Played) -> int:
     """Compare a repeated run with its recording; returns the exit code of a difference."""
-    before = RunFolder.open(Path(settings.model.spec.removeprefix("replay:")))
+    before = RunFolder.open(Path(settings.model.named.rest))
     recorded, now = before.episode(played.task.id), played.folder.episode(played.task.id)
     difference = first_difference(read_events(recorded), read_events(now))
     if difference is None and not set(played.folder.prompts()) <= set(before.prompts()):
         print("thread: the replay has the same events, but another prompt than was recorded", file=sys.stderr)
-        return 1
+        return ExitCode.undone
     if difference is None:
         print("replay: the same events as recorded", file=sys.stderr)
-        return 0
+        return ExitCode.done
     print(f"thread: the replay diverges in {clean(str(difference))}", file=sys.stderr)
     then, here = before.variables(), played.folder.variables()
     if then != here:
         print(f"thread: variables were computed by {clean(then)} then, by {clean(here)} now", file=sys.stderr)
-    return 1
+    return ExitCode.undone

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from thread_cli.assembly.config import resolve
-from thread_cli.cli.options import ConfigFile, GpuLayers, Lora, Override
+from thread_cli.assembly.config import ModelSpec
+from thread_cli.cli.options import ConfigFile, GpuLayers, Lora, Override, Sets, settings_of
+from thread_cli.cli.telling import tell
 from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
-from thread_cli.models.embedded import BASE, EMBEDDED
+from thread_cli.models.embedded import EMBEDDED
 
 __all__ = ["serve"]
 
@@ -27,10 +27,14 @@ def serve(
         str | None, typer.Option(help="What clients must send as their key.", envvar="THREAD_SERVE_KEY")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What clients call the model. Default: as MODEL.")] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens that the cache holds, of all calls together.")] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Tokens that the cache holds, of all calls together."), Sets("model.context")
+    ] = None,
     gpu_layers: GpuLayers = None,
     lora: Lora = None,
-    cpu_threads: Annotated[int | None, typer.Option(help="Default: one for each physical core.")] = None,
+    cpu_threads: Annotated[
+        int | None, typer.Option(help="Default: one for each physical core."), Sets("model.cpu_threads")
+    ] = None,
     config: ConfigFile = None,
     override: Override = None,
 ) -> None:
@@ -38,17 +42,8 @@ def serve(
 
     Exit code: 2 the input is wrong, 4 the model does not run here or its process was killed, 130 interrupted.
     """
-    spec = model if model in {EMBEDDED, BASE} or model.startswith("llama:") else f"llama:{model}"
-    flags: dict[str, Any] = {
-        "model": {
-            "spec": spec,
-            "context": context,
-            "gpu_layers": gpu_layers,
-            "adapters": lora or None,
-            "cpu_threads": cpu_threads,
-        }
-    }
-    settings = resolve(flags, file=config, overrides=tuple(override or ())).model
+    spec = ModelSpec.of_this_machine(model)
+    settings = settings_of(serve, locals(), model={"spec": spec.text}).model
     try:
         # Only here: the base install has no web server.
         from thread_cli.serve.server import serve as serve_model
@@ -57,16 +52,12 @@ def serve(
     from thread_cli.assembly.models import open_model
     from thread_cli.models.llama import LlamaModel
 
-    opened = open_model(settings, None, None, _tell)
+    opened = open_model(settings, None, None, tell)
     if not isinstance(opened, LlamaModel):
         raise UserError(f"{settings.spec!r} is no model of this machine: serve embedded or llama:FILE.gguf")
-    called = name or (spec if spec in {EMBEDDED, BASE} else Path(spec.removeprefix("llama:")).stem)
+    called = name or (Path(spec.rest).stem if spec.kind == "llama" else spec.text)
 
     def ready(url: str) -> None:
         print(f"serving {called} at {url}; Ctrl-C ends it", flush=True)
 
     asyncio.run(serve_model(opened, called, host=host, port=port, key=api_key or None, ready=ready))
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)

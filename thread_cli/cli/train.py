@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from thread_cli.assembly.config import at_home
 from thread_cli.bench.suite import load as load_suite
+from thread_cli.cli.telling import tell
 from thread_cli.contracts.errors import UserError
 from thread_cli.distribution import remedy
 from thread_cli.models.embedded import BASE
@@ -104,7 +104,7 @@ def sft(
     fit = _Fitting(base, recipe, every, device)
     adapter = fit(trajectories, at_home(output), start and at_home(start))
     if rollout is not None:
-        _tell(f"{evaluate}: {rollout.play(adapter, at_home(output) / 'evaluation')}")
+        tell(f"{evaluate}: {rollout.play(adapter, at_home(output) / 'evaluation')}")
     print(adapter)
 
 
@@ -156,7 +156,7 @@ def self_(
     recipe = {"rank": rank, "learning_rate": learning_rate, "epochs": epochs, "length": length, "longest": longest}
     recipe |= {"alpha": 2.0 * rank, "packs": packs, "seed": seed, "quant": quant}
     fit = _Fitting(base, recipe, every, device)
-    training = SelfTraining(rollout, fit, at_home(output), _tell)
+    training = SelfTraining(rollout, fit, at_home(output), tell)
     print(training.run(rounds, data=_read(data or []), adapter=adapter and at_home(adapter)))
 
 
@@ -183,7 +183,7 @@ class _Fitting:
         from thread_cli.train.losses import draw
         from thread_cli.train.sft import train as trained
 
-        _tell(f"reading {self._name}")
+        tell(f"reading {self._name}")
         with _Shown() as done:
             adapter = trained(
                 self._load(),
@@ -191,7 +191,7 @@ class _Fitting:
                 self._recipe,
                 folder,
                 done=done,
-                tell=_tell,
+                tell=tell,
                 every=self._every,
                 device=self._device,
                 start=start,
@@ -231,19 +231,15 @@ class _Shown(AbstractContextManager[Any]):
         if not self._live and (at.seconds - self._told >= _QUIET or at.step == at.steps):
             self._told = at.seconds
             left = f"{at.left / 60:.0f} min left" if at.left >= 60 else f"{at.left:.0f} s left"
-            _tell(f"step {at.step}/{at.steps}: loss {at.loss:.4f}, {speed:.0f} tokens/s, {left}")
+            tell(f"step {at.step}/{at.steps}: loss {at.loss:.4f}, {speed:.0f} tokens/s, {left}")
 
 
 def _rollout(suite: str, base: str, prompt: str, quant: str | None, **how: Any) -> Rollout:
     path = None if base == BASE else at_home(Path(base))
     if path is not None and path.is_dir():
         raise UserError(f"{base} cannot be played: give the model as a GGUF file")
-    return Rollout(load_suite(suite), path, prompt, quant or "q8_0", tell=_tell, **how)
+    return Rollout(load_suite(suite), path, prompt, quant or "q8_0", tell=tell, **how)
 
 
 def _read(files: Sequence[Path]) -> list[Trajectory]:
     return [trajectory for file in files for trajectory in read(at_home(file))]
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

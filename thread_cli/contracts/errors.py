@@ -6,7 +6,7 @@ infrastructure did wrong is retried where it is caught, and reported apart from 
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ __all__ = [
     "Ending",
     "EndlessSpawning",
     "EnvironmentFailed",
+    "ExitCode",
     "InterpreterFailed",
     "LimitReached",
     "MalformedOutput",
@@ -77,6 +78,21 @@ class Ending(StrEnum):
     """A watcher ended it; its parent goes on."""
     stopped = "stopped"
     """Whoever it worked for ended first: the episode, or the thread above it that was pruned."""
+
+
+class ExitCode(IntEnum):
+    """How a command ended, as whoever started it sees; where a signal ended it, 128 and the signal's number."""
+
+    done = 0
+    """The task is solved, or nothing judges it; every episode of a bench run has a result; all checks are passed."""
+    undone = 1
+    """It is not."""
+    wrong_input = 2
+    infrastructure = 4
+    """Model, environment, interpreter or log failed, or the process was killed."""
+    interrupted = 130
+    unread = 141
+    """Nobody reads the output any more."""
 
 
 class ThreadFailure(Exception):
@@ -202,7 +218,7 @@ class WatcherFailed(ThreadFailure):
 class UserError(Exception):
     """Something the user can put right: `message` is one line that says what is wrong and what to do."""
 
-    def __init__(self, message: str, exit_code: int = 2) -> None:
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.wrong_input) -> None:
         super().__init__(message)
         self.message = message
         self.exit_code = exit_code

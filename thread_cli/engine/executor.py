@@ -118,11 +118,9 @@ class Executor:
         self._seed = seed
         self._logprobs = logprobs
         self._policy = policy
-        self._watching = Watching(watchers)
-        self._sinks = [*sinks, self._watching] if watchers else sinks
-        self._protocol = protocol or prompt.protocol()
-        self._phi_of = phi(prompt.rules.phi)
-        self._psi_of = psi(prompt.rules.psi)
+        self._watching = Watching(watchers) if watchers else None
+        self._sinks = [*sinks, self._watching] if self._watching else sinks
+        self._protocol = protocol
 
     async def run(self, task: Task, environment_name: str = "none") -> Episode:
         """Play `task` to its end. Afterwards all that was started has stopped, also where this call is cancelled.
@@ -132,20 +130,23 @@ class Executor:
             UserError: a plug-in cannot be used as it is, or the log cannot be written.
             Exception: a fault of the engine; recorded first, then raised again.
         """
+        self._phi_of = phi(self._prompt.rules.phi)
+        self._psi_of = psi(self._prompt.rules.psi)
         self._recorder = Recorder(task.id, self._sinks)
         self._family = Family(
             self._recorder,
             self._course,
             phi=self._phi,
             so_far=self._so_far,
-            protocol=self._protocol,
+            protocol=self._protocol or self._prompt.protocol(),
             limits=self._limits,
             child_limits=self._child_limits,
             orphans=self._prompt.rules.orphans,
         )
         abort = self._on_failure == "abort"
         self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
-        self._watching.begin(self._family)
+        if self._watching:
+            self._watching.begin(self._family)
         self._stage = Stage(self._environment)
         root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -231,7 +232,8 @@ class Executor:
         started = time.monotonic()
         try:
             with before(thread.deadline), blaming(ModelError):
-                written = await completed(self._model, request, self._watching.hearing(thread.path))
+                hear = self._watching and self._watching.hearing(thread.path)
+                written = await completed(self._model, request, hear)
         except ThreadFailure as failure:
             if failure.usage is not None:
                 thread.budget.charge_call(failure.usage, failure.usage.prompt)

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import tomli_w
 from pydantic import ValidationError
 
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import ExitCode, UserError
 from thread_cli.contracts.events import json_of, parse_event
 from thread_cli.distribution import NAME
 
@@ -45,7 +45,6 @@ _VERSIONED: Final = (
     "textworld",
     "sandlock",
 )
-_LOG_FAILED: Final = 4
 _LONGEST_NAME: Final = 120  # characters, so that file systems take it
 
 
@@ -237,7 +236,7 @@ def _file_name(task: str) -> str:
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"the log cannot be written: {path}: {error.strerror}", _LOG_FAILED)
+    return UserError(f"the log cannot be written: {path}: {error.strerror}", ExitCode.infrastructure)
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from thread_cli.assembly.config import Config
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.playing import Settings, run
 from thread_cli.bench.runner import Ending
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import ExitCode, UserError
 from thread_cli.models.llama.prepare import prepare
 
 if TYPE_CHECKING:
@@ -81,5 +81,8 @@ class Rollout:
         outcome = asyncio.run(run(plan, folder, Settings(concurrency=self.concurrency, tell=self.tell)))
         tally = outcome.progress.all
         if outcome.ending is not Ending.complete or not tally.judged:
-            raise UserError(f"the episodes in {folder} could not be played: {outcome.trouble or outcome.ending}", 4)
+            raise UserError(
+                f"the episodes in {folder} could not be played: {outcome.trouble or outcome.ending}",
+                ExitCode.infrastructure,
+            )
         return Played(tally.solved, tally.judged)

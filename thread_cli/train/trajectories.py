@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import ExitCode, UserError
 from thread_cli.contracts.events import (
     Acted,
     Corrected,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Segment", "Trajectory", "read", "threads_of", "write"]
 
-_FAILED: Final = 4
 _LED: Final = "This thread is led by its method, which writes it without the model."
 """Begins what a method wrote in older logs, which do not name the writer."""
 
@@ -110,7 +109,7 @@ def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
         with whole(path) as part, part.open("wb") as file:
             file.writelines(_adapter.dump_json(trajectory) + b"\n" for trajectory in trajectories)
     except OSError as error:
-        raise UserError(f"the data cannot be written: {path}: {error.strerror}", _FAILED) from None
+        raise UserError(f"the data cannot be written: {path}: {error.strerror}", ExitCode.infrastructure) from None
 
 
 def threads_of(

@@ -85,5 +85,5 @@ class Method:
     def _require_fitting(self, config: Config) -> None:
         if config.phi or config.psi:
             raise UserError(f"the method {self.name} has its own ϕ and ψ: leave out --phi and --psi, or use thread")
-        if config.model.spec.rpartition("+")[2] == "teacher":
+        if config.model.named.innermost.text == "teacher":
             raise UserError(f"teachers play by the method thread only: choose another --model for {self.name}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import ExitCode, UserError
 from thread_cli.distribution import cache_folder
 from thread_cli.models.llama.machine import installed
 from thread_cli.models.llama.steps import written
@@ -35,7 +35,6 @@ __all__ = ["Death", "Door", "FormatDies", "Kind", "Passage", "Tried", "checked"]
 _PROBE: Final = (sys.executable, "-P", "-m", "thread_cli.models.llama.probe")
 _PATIENCE: Final = 60.0
 """Seconds within which a child has to try a format; it takes well below one."""
-_FAILED: Final = 4  # exit code
 _SENT: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL}
 """Signals that come from outside, and say nothing of a format."""
 
@@ -152,7 +151,7 @@ class Door:
                     f"weights in {kind.format} do not run on this {'GPU' if kind.gpu else 'processor'}: a trial died "
                     f"({causes}), whatever was switched off; take the model in another format (`thread models` lists "
                     "what runs here), or compile llama-cpp-python on this machine",
-                    _FAILED,
+                    ExitCode.infrastructure,
                 )
         passages = [tried.passage for tried in found.values() if tried.passage is not None]
         return Passage(
