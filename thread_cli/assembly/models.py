@@ -72,6 +72,7 @@ KINDS: Final = {
     "replay": Kind("replay:RUN", "what the model of a recorded run answered"),
     "faulty": Kind("faulty:429=0.1,cut=0.05+MODEL", "another model, with faults injected at these rates"),
 }
+"""Kinds of models by the name before the colon of a model's specification, in the order in which users see them."""
 
 
 def open_model(

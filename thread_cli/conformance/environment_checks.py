@@ -323,6 +323,7 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Case], Awaitable[None]]]]] = (
     ("can be closed twice", _closes),
     ("leaves nothing behind", _leaves_nothing),
 )
+"""Name of each check, as a verdict shows it, and the check, in the order in which they run."""
 
 
 def _said(told: Sequence[list[Any] | None]) -> list[list[Any]]:

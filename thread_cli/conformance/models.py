@@ -183,3 +183,4 @@ CHECKS: Final[dict[str, Callable[[Model, int | None], Awaitable[None]]]] = {
     "takes any text": _odd_texts,
     "may be closed twice": _closed,
 }
+"""Checks by name, in the order in which they run; each gets the model and the most tokens that a prompt may have."""

@@ -12,7 +12,9 @@ from typing import Final
 __all__ = ["BASE", "EMBEDDED", "TRAINED_FOR", "specialist", "specialist_digest", "unfamiliar"]
 
 EMBEDDED: Final = "embedded"
+"""Specification of the specialist."""
 BASE: Final = "embedded:base"
+"""Specification of the base model, without the adapter."""
 TRAINED_FOR: Final = ("textcraft", "alfworld")
 """The environments that the specialist was trained for; it knows no other."""
 _ADAPTER = Path(__file__).parent / "specialist" / "adapter.gguf"

@@ -17,6 +17,7 @@ from thread_cli.contracts.errors import UserError
 __all__ = ["OPENAI_URL", "SharedClient", "checked_url", "key_for"]
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
+"""Base URL of OpenAI's own API, which is used where no other is configured."""
 
 
 @dataclass(slots=True)

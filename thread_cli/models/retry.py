@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_RETRY_AFTER", "Fault", "Retrying", "Transient", "current_attempt"]
 
 Fault = Literal["rate_limit", "server", "timeout", "connection", "cut_stream", "abnormal_end", "interrupted"]
+"""Kinds of faults for which a call is repeated."""
 
 LONGEST_RETRY_AFTER = 600.0
 """Seconds. A server that asks for a longer pause is not waited for: the call fails at once."""

@@ -91,11 +91,13 @@ PHI: Final[dict[str, Callable[..., str]]] = {
     "whole_sequence": _whole_sequence,
     "line_and_task": _line_and_task,
 }
+"""Each ϕ by name: it makes a child's context from a `Spawning`; those with parameters take these as keywords."""
 PSI: Final[dict[str, Callable[..., str]]] = {
     "printed": _printed,
     "last_line": _ended_last_line,
     "whole_sequence": _ended_whole_sequence,
 }
+"""Each ψ by name: it makes the text for the parent from an `Ended`."""
 
 
 def phi(spec: str) -> Callable[[Spawning], str]:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["CLOSE", "LISTEN", "ThreadProtocol"]
 
 LISTEN: Final = "=>"
+"""ω_listen: the stop string after which a thread waits for a child or an observation."""
 CLOSE: Final = "<="
+"""The token that ends the text that the engine appends after ω_listen."""
 _SEPARATOR: Final = "\n\n\n\n\n\n"
 
 
