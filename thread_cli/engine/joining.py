@@ -1,4 +1,4 @@
-"""What children are spawned with, and the text in which their results join."""
+"""The lines that spawn children, and the text in which the children's results join."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def said(line: str | Child) -> str:
 def joined(
     parts: str | Sequence[Segment], writers: Sequence[str | None] = ()
 ) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """The text of the parts; and for each the path of its writer, or nothing, and its length, where there are segments.
+    """The text of the parts. For segments also the path of each one's writer (empty where no thread wrote it) and its
+    length in characters.
 
-    `writers` are the paths of the children by their places, None for those that could not be born.
+    `writers` are the children's paths in spawn order, None for a child that was refused.
     """
     if isinstance(parts, str):
         return parts, ()

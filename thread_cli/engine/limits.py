@@ -1,7 +1,8 @@
 """Limits, enforced here, out of the model's reach.
 
-What is counted is counted in a tree of budgets: a charge goes to a thread's budget and to all above it, so a child can
-never have more than its parent has left. Threads without limits of their own share their parent's budget object.
+Tokens, calls, threads and cost are counted in a tree of budgets: a charge goes to a thread's budget and to all above
+it, so a child can never have more than its parent has left. Threads without limits of their own share their parent's
+budget object.
 
 Time is kept by deadlines. A child's deadline lies before its parent's: the time that a parent has left is divided by
 the levels that may still come, so that a hung child always leaves its parent time to react.
@@ -40,7 +41,9 @@ _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "workin
 
 
 class Budget:
-    """What one thread and those below it have spent and may spend. `owner` is the thread's path, or `episode`."""
+    """Amounts that a thread and the threads below it have spent and may spend. `owner` is the thread's path, or
+    `episode`.
+    """
 
     __slots__ = ("_caps", "_parent", "_spent", "owner")
 
@@ -63,25 +66,25 @@ class Budget:
         return child
 
     def charge(self, kind: str, amount: float) -> None:
-        """Note what was spent, here and above."""
+        """Add an amount that was spent, here and above."""
         for budget in self._upwards():
             budget._spent[kind] += amount
 
     def charge_call(self, usage: Usage, prompt_tokens: int) -> None:
-        """Note what a call of the model took; of its prompt, so many tokens count."""
+        """Add a model call's usage, its prompt as `prompt_tokens` tokens."""
         self.charge("generated_tokens", usage.generated)
         self.charge("total_tokens", prompt_tokens + usage.generated)
         self.charge("cost", usage.cost or 0)
 
     def left(self, kind: str) -> float:
-        """What may still be spent: the least that this budget and those above it have left."""
+        """The remaining amount: the least that this budget and those above it have left."""
         return self._tightest(kind)[0]
 
     def demand(self, kind: str, amount: float = 0) -> None:
-        """Make sure that `amount` may still be spent; with 0, that anything may.
+        """Make sure that at least `amount` is left; with 0, that anything is left.
 
         Raises:
-            LimitReached: it may not.
+            LimitReached: less is left.
         """
         left, cap, _ = self._tightest(kind)
         if left < amount or left <= 0:
@@ -104,7 +107,7 @@ class Budget:
             budget = budget._parent
 
     def _tightest(self, kind: str) -> tuple[float, float, str]:
-        """Of the caps that apply, the one of which least is left: what is left, the cap itself, and whose it is."""
+        """Of the caps that apply, the one with the smallest remainder: the remainder, the cap, and its owner."""
         tightest = (float("inf"), float("inf"), EPISODE)
         for budget in self._upwards():
             cap = budget._caps.get(kind)
@@ -115,7 +118,9 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When a thread's time is up, in the event loop's time. `since` is when it began, `owner` whose limit it is of."""
+    """The end of a thread's time, in the event loop's time. `since` is the thread's beginning, `owner` the owner of the
+    limit.
+    """
 
     at: float
     since: float
@@ -123,7 +128,8 @@ class Deadline:
 
     @classmethod
     def of_child(cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int) -> Deadline | None:
-        """The deadline of a new child, below which there may be `levels` less one more; `above` is its parent's."""
+        """The deadline of a new child, which may have `levels - 1` levels below it; `above` is its parent's deadline.
+        """
         now = asyncio.get_running_loop().time()
         found: list[Deadline] = []
         if above is not None:
@@ -137,10 +143,10 @@ class Deadline:
 
 @asynccontextmanager
 async def before(deadline: Deadline | None) -> AsyncGenerator[None]:
-    """Let what is awaited inside take no longer than until `deadline`.
+    """Cancel the block at `deadline`.
 
     Raises:
-        LimitReached: it took longer, and was cancelled.
+        LimitReached: the block took longer, and was cancelled.
     """
     timeout = asyncio.timeout_at(deadline and deadline.at)
     try:
@@ -153,7 +159,7 @@ async def before(deadline: Deadline | None) -> AsyncGenerator[None]:
 
 
 def time_is_up(deadline: Deadline | None) -> LimitReached:
-    """The failure of a thread whose time is up; None where it has time and only a recording says that it had not."""
+    """The failure of a thread whose time is up. Without a `deadline`, only a recording says that its time was up."""
     message = "the time for this thread is up"
     if deadline is None:
         return LimitReached("wall_time", message)

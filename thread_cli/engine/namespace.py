@@ -4,7 +4,8 @@ A child starts with a copy of its parent's names. At a join, the children's name
 bound itself, in spawn order; names that the parent's own code bound keep the parent's values.
 
 The engine's own names (`task`, `observation`) are known to every thread. Code may bind them like any other name, for
-the rest of its own thread; neither its children nor its parent ever see such a value, only what the engine last told.
+the rest of its own thread; neither its children nor its parent ever see such a value, only the value that the engine
+bound last.
 """
 
 from __future__ import annotations
@@ -32,23 +33,23 @@ class Namespace:
 
     def __init__(self, values: Mapping[str, Any] | None = None, told: Mapping[str, Any] | None = None) -> None:
         self._told: dict[str, Any] = dict(told or {})
-        """What the engine says, whatever the thread's code has made of it."""
+        """The engine's values, whatever values the thread's code has bound to these names."""
         self.values = Names(values, values.kept if isinstance(values, Names) else None)
         for name, value in self._told.items():
             self._put(name, value)
         self._own: dict[str, None] = {}
         """Bound by the thread's own code, oldest binding first."""
         self._changed: dict[str, None] = {}
-        """Bound by code, here or below: what the parent gets at the join."""
+        """Bound by code, here or below: the parent gets these at the join."""
         self._news: dict[str, None] = {}
-        """Told by the engine, here or below."""
+        """Bound by the engine, here or below."""
 
     def child(self) -> Namespace:
-        """A child's namespace: a copy, of which nothing is the child's own yet."""
+        """A child's namespace: a copy in which the child's own code has bound nothing yet."""
         return Namespace(self.values, self._told)
 
     def bind(self, names: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
-        """Take over what the thread's own code bound, and which names it deleted."""
+        """Take over the names that the thread's own code bound, and those that it deleted."""
         for name, value in names.items():
             self._own.pop(name, None)
             self._own[name] = None
@@ -65,11 +66,11 @@ class Namespace:
         self._news[name] = None
 
     def told(self, name: str) -> Any:
-        """What the engine last told under a name; None where it has told nothing."""
+        """The value that the engine last bound to a name; None if it has bound none."""
         return self._told.get(name)
 
     def join(self, children: Iterable[Namespace]) -> None:
-        """Merge what children bound; earlier children first, so that later ones win among themselves."""
+        """Merge the names that children bound, earlier children first, so that among children the last one wins."""
         for child in children:
             for name in child._changed:
                 if name not in self._own and name not in child._told:

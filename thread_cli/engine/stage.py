@@ -1,6 +1,6 @@
 """The environment of one episode, as its threads meet it: one action at a time, within a thread's time.
 
-This is the boundary at which faults of an environment are told from everybody else's.
+At this boundary an environment's faults are told from those of other parts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class EpisodeOver(Exception):
 
 
 class Stage:
-    """What threads act on; without an environment there is nothing to act on. `reward` sums up the rewards."""
+    """An environment for the threads of one episode; None stands for an episode without actions. `reward` sums up the
+    rewards.
+    """
 
     def __init__(self, environment: Environment | None) -> None:
         self._environment = environment
@@ -55,7 +57,7 @@ class Stage:
             return plain(await self._environment.reset(task))
 
     async def act(self, action: str, deadline: Deadline | None) -> tuple[Step, float]:
-        """Carry out an action; raises as `open` does, and `EpisodeOver` where there is no more to act on.
+        """Carry out an action; raises as `open` does, and `EpisodeOver` if the environment has ended the episode.
 
         Returns the answer, and the seconds that it took, without waiting for other threads' actions.
         """
@@ -72,7 +74,9 @@ class Stage:
         return Step(plain(step.observation), step.reward, step.done, step.view), seconds
 
     async def checkpoint(self, deadline: Deadline | None) -> Callable[[], Awaitable[None]]:
-        """Take note of the present state; what is returned brings it back, where the environment can be rewound."""
+        """Save the present state. Returns a function that restores it, or does nothing if the environment cannot be
+        rewound.
+        """
         reward, environment = self.reward, self._environment
         if not isinstance(environment, Snapshots):
             return _leave_as_it_is
@@ -104,4 +108,4 @@ def as_read(observation: str, rules: ObservationRules, names: Namespace) -> str:
 
 
 async def _leave_as_it_is() -> None:
-    """Rewind nothing: there is no state, or it cannot be brought back."""
+    """Restore nothing: the environment cannot be rewound."""

@@ -34,7 +34,7 @@ class Thread:
     deadline: Deadline | None
     ended: asyncio.Future[Result]
     protocol: Protocol
-    """The wire format that it writes in."""
+    """Its wire format."""
     opening: str | None = None
     """The text before its Y; None: as its wire format opens its context."""
     stop: tuple[str, ...] | None = None
@@ -42,11 +42,11 @@ class Thread:
     inherited: int | None = None
     """Characters of its parent's Y that it reads before its own; None where it begins with its own context."""
     how: Ending | None = None
-    """How it ends, where that is known before it has ended."""
+    """How it ends, if a watcher or its parent's end decided that before."""
     reason: str = ""
     """Why a watcher ends it."""
     begun: bool = False
-    """Whether it runs; until then it is enough to say how it ends."""
+    """Whether its task runs; before that, setting `how` is enough to end it."""
     alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
     """Its children that have not ended."""
     cause: int | None = None
@@ -54,7 +54,7 @@ class Thread:
     children: int = 0
     printed: str | None = None
     error: str | None = None
-    """Of the newest piece of code, where it ended in one."""
+    """The error of the newest piece of code, if it ended in one."""
     counted: tuple[int, int] = (0, 0)
     """Characters and tokens of the newest prompt."""
     _steps: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
@@ -68,7 +68,7 @@ class Thread:
         return self._y[0] if self._y else ""
 
     def prompt(self) -> tuple[str, str]:
-        """What it reads behind the few-shot prompt: c, and its Y, behind that of those from whom it inherits."""
+        """Its prompt without the few-shot prompt: inherited text, c, and its Y."""
         thread, parts = self, [self.y]
         while thread.inherited is not None and thread.parent is not None:
             parts += [thread._opened(), thread.parent.y[: thread.inherited]]
@@ -79,9 +79,10 @@ class Thread:
         return self.protocol.open(self.context) if self.opening is None else self.opening
 
     def prompt_tokens(self, length: int) -> int:
-        """Tokens of the next prompt, of `length` characters: those of the last one, and an estimate of what is new.
+        """Tokens of the next prompt, which has `length` characters: those of the last prompt, and an estimate for the
+        new text.
 
-        0 where there was no last one: what its first prompt takes, a thread may know only afterwards.
+        0 for a thread's first prompt, as only the model's answer tells the number of its tokens.
         """
         characters, tokens = self.counted
         if not tokens:
@@ -93,7 +94,7 @@ class Thread:
         self._y.append(text)
 
     def step(self, *parts: str, repeats: int) -> int:
-        """The key of a step: what was written and what it is carried out as.
+        """The key of a step, a hash of `parts`: the text that was written and the move with its values.
 
         Raises:
             Repetition: the step was taken `repeats` times already, and each time its feedback was the same.

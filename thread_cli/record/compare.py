@@ -16,7 +16,7 @@ __all__ = ["Difference", "first_difference"]
 
 _TIMES: Final = {"time", "at", "seconds", "waited", "local", "used", "cap"}
 _ADDED: Final = {"limit", "owner", "how", "reason"}
-"""What earlier versions did not record: compared where both have it."""
+"""Fields that earlier versions did not record: they are compared where both recordings have them."""
 _ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
 
 
@@ -53,7 +53,7 @@ def _by_thread(events: Iterable[Event]) -> defaultdict[str, list[Event]]:
 
 
 def _essence(event: Event | None, other: Event | None) -> dict[str, Any] | None:
-    """What has to be the same of an event as of another."""
+    """The fields of an event that have to be equal in both recordings."""
     if event is None:
         return None
     known = event.model_fields_set & (other.model_fields_set if other is not None else set())

@@ -1,7 +1,8 @@
 """The critical path of an episode, from the graph of its events: the tokens that no parallelism could spare.
 
-Each thread has a clock, the tokens generated one after the other up to where it is. A child's begins where its parent's
-stood when it was spawned; a thread that joins children goes on no earlier than the last of them ended.
+Each thread has a clock, the number of tokens generated one after the other up to its present event. A child's begins
+where its parent's stood when it was spawned; a thread that joins children goes on no earlier than the last of them
+ended.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class CriticalPath:
         """The clock at the end of each thread, by the number of that event."""
 
     def add(self, event: Event) -> None:
-        """Take in one more event, in order."""
+        """Add the next event."""
         clocks = self._clocks
         match event:
             case ThreadStarted():
@@ -36,7 +37,7 @@ class CriticalPath:
                 clocks[event.thread] += event.generated_tokens
                 self.tokens = max(self.tokens, clocks[event.thread])
             case Spawned():
-                # A child that is tried once more begins where the first try has ended.
+                # A child that is retried begins where the first try has ended.
                 clocks[event.thread] = max(clocks[event.thread], self._ends.get(event.cause or 0, 0))
             case Joined():
                 clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in event.children), 0)
