@@ -49,8 +49,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The environment's answer to an action. A task is solved when its rewards have reached 1 at the end of the
-    episode.
+    """The answer to an action. A task is solved if its rewards have reached 1 at the end of the episode.
 
     `view` shows the state of the environment to people, in a few lines of plain text. Displays show the newest one;
     threads never read it.
@@ -165,9 +164,7 @@ class Apart(Protocol):
 
 @runtime_checkable
 class InOwnProcess(Protocol):
-    """An environment that keeps a part of itself in a process of its own, so that a crash there leaves the runner
-    alive.
-    """
+    """An environment that keeps a part of itself in a process of its own: a crash there does not end the runner."""
 
     process: Apart
 

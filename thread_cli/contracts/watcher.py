@@ -26,9 +26,7 @@ class Watched(Protocol):
         ...
 
     def stop(self, reason: str, answer: str | None = None) -> None:
-        """End the episode. `answer` is the episode's answer; None: the result that the main thread would have returned
-        so far.
-        """
+        """End the episode. `answer` is its answer; None: the result that the main thread would have returned so far."""
         ...
 
 
@@ -47,7 +45,5 @@ class Watcher(Protocol):
         ...
 
     def hear(self, thread: str, piece: Piece) -> None:
-        """A piece of text that a thread has just written, if the model streams. An event has the full text after the
-        call.
-        """
+        """A piece of text that a thread has just written, if the model streams; an event has the full text later."""
         ...

@@ -1,5 +1,4 @@
-"""Attributes exceptions to boundaries: an exception that a plug-in raises becomes a failure of that plug-in's boundary.
-"""
+"""Attributes exceptions: an exception that a plug-in raises becomes a failure of that plug-in's boundary."""
 
 from __future__ import annotations
 

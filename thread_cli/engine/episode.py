@@ -141,8 +141,7 @@ def judge(
     error: BaseException | None,
     totals: Totals,
 ) -> Episode:
-    """The verdict over an episode that ended by an `error`, with an `answer`, or, if both are None, by its environment.
-    """
+    """The verdict over an episode that ended by an `error`, with an `answer`, or (both None) by its environment."""
     graded = environment is not None and environment.graded
     marks: Mapping[str, float] = {}
     if error is None and answer is not None and isinstance(environment, Scores):

@@ -41,9 +41,7 @@ _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "workin
 
 
 class Budget:
-    """Amounts that a thread and the threads below it have spent and may spend. `owner` is the thread's path, or
-    `episode`.
-    """
+    """Amounts that a thread and those below it have spent and may spend. `owner` is its path, or `episode`."""
 
     __slots__ = ("_caps", "_parent", "_spent", "owner")
 
@@ -118,9 +116,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The end of a thread's time, in the event loop's time. `since` is the thread's beginning, `owner` the owner of the
-    limit.
-    """
+    """The end of a thread's time, on the event loop's clock. `since` is its beginning, `owner` the limit's owner."""
 
     at: float
     since: float
@@ -128,8 +124,7 @@ class Deadline:
 
     @classmethod
     def of_child(cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int) -> Deadline | None:
-        """The deadline of a new child, which may have `levels - 1` levels below it; `above` is its parent's deadline.
-        """
+        """The deadline of a new child with up to `levels - 1` levels below it; `above` is its parent's deadline."""
         now = asyncio.get_running_loop().time()
         found: list[Deadline] = []
         if above is not None:

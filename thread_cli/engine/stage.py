@@ -33,9 +33,7 @@ class EpisodeOver(Exception):
 
 
 class Stage:
-    """An environment for the threads of one episode; None stands for an episode without actions. `reward` sums up the
-    rewards.
-    """
+    """The environment of one episode, None for an episode without actions. `reward` sums up the rewards."""
 
     def __init__(self, environment: Environment | None) -> None:
         self._environment = environment
@@ -74,9 +72,7 @@ class Stage:
         return Step(plain(step.observation), step.reward, step.done, step.view), seconds
 
     async def checkpoint(self, deadline: Deadline | None) -> Callable[[], Awaitable[None]]:
-        """Save the present state. Returns a function that restores it, or does nothing if the environment cannot be
-        rewound.
-        """
+        """Save the state. Returns a function that restores it, or does nothing if the environment has no snapshots."""
         reward, environment = self.reward, self._environment
         if not isinstance(environment, Snapshots):
             return _leave_as_it_is
