@@ -28,7 +28,7 @@ __all__ = ["KINDS", "Kind", "api_model", "innermost", "local_file", "model_file"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of model, for people: how its spec is written, what it is, what it needs."""
+    """One kind of model, described for people: the form of its spec, what it is, and the packages that it needs."""
 
     spec: str
     description: str
@@ -78,12 +78,12 @@ KINDS: Final = {
 def open_model(
     config: ModelConfig, environment: Environment | None, task: Task | None, tell: Callable[[str], None] | None = None
 ) -> Model:
-    """The model that `config.spec` names; it is loaded or connected to at its first call.
+    """The model that `config.spec` names. It is loaded, or connected to, at its first call.
 
     `tell` gets a line for people where preparing the model takes long.
 
     Raises:
-        UserError: the spec is none, or what it names cannot be had.
+        UserError: the spec is malformed, or its model cannot be found or loaded.
     """
     kind, _, rest = config.spec.partition(":")
     if kind not in KINDS:
@@ -120,7 +120,7 @@ def open_model(
 
 
 def local_file(rest: str, tell: Callable[[str], None] | None = None) -> Path:
-    """The file of a local model: a path, or `hf:OWNER/REPO[:QUANT]`, which is fetched where it is not there.
+    """The file of a local model: a path, or `hf:OWNER/REPO[:QUANT]`, which is fetched unless it is there.
 
     Raises:
         UserError: it cannot be fetched.
@@ -134,7 +134,7 @@ def local_file(rest: str, tell: Callable[[str], None] | None = None) -> Path:
 
 
 def innermost(spec: str) -> str:
-    """The spec of the model that faults are injected into; of any other model its own."""
+    """For `faulty:` the spec of the model inside; any other spec as it is."""
     while spec.startswith("faulty:") and "+" in spec:
         spec = spec.partition("+")[2]
     return spec
@@ -246,5 +246,5 @@ def _faulty(config: ModelConfig, rest: str, opened: Callable[[ModelConfig], Mode
     if not plus:
         raise UserError(f"the model 'faulty:{rest}' names no model to disturb: write {KINDS['faulty'].spec}")
     model = opened(config.model_copy(update={"spec": inner}))
-    # Nobody needs a rest from faults that are made up.
+    # Injected faults need no pause before a retry.
     return Retrying(FaultyModel(model, faults), attempts=config.attempts, wait_initial=0.01)

@@ -1,4 +1,4 @@
-"""Playing one episode from a resolved configuration, and what everybody who plays episodes opens for them."""
+"""Plays one episode from a resolved configuration, and opens its parts: for bench runs and training too."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = [
 
 _INTERPRETER_FAILED: Final = 4  # exit code
 _SHARED: Final = ("openai", "llama", EMBEDDED)
-"""Kinds of models that know nothing of tasks, so that one serves all episodes."""
+"""Kinds of models that do not depend on the task, so that one object serves all episodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ async def play(
     ready: Callable[[RunFolder], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Played:
-    """Play the task that `config` names, telling `sinks` and the log what happens.
+    """Play the task that `config` names. The log and all `sinks` get its events.
 
-    `ready` is called once all input is found to be right, before the first event. `tell` gets a line for people where
-    something takes long before that.
+    `ready` is called when all input has been checked, before the first event. `tell` gets a line for people where a
+    step before that takes long.
 
     Raises:
         UserError: something in the configuration cannot be used, or the log cannot be written.
@@ -141,7 +141,7 @@ def prompt_for(
 
 
 def interpreter_for(config: Config, environment: Environment, task: Task) -> Interpreter:
-    """What runs the code of threads that play `task`."""
+    """The interpreter for threads that play `task`."""
     if not isinstance(environment, Computes):
         return VariableInterpreter(unsafe=config.unsafe_python)
     from thread_cli.interpreters.session import SessionInterpreter
@@ -150,7 +150,7 @@ def interpreter_for(config: Config, environment: Environment, task: Task) -> Int
 
 
 async def _open(interpreter: Interpreter) -> None:
-    """See that code can be run before anything is recorded."""
+    """Open the interpreter before anything is recorded, since it may turn out to be unusable."""
     if isinstance(interpreter, Opens):
         try:
             await interpreter.open()
@@ -169,7 +169,7 @@ def executor_for(
     protocol: Protocol | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> Executor:
-    """What plays one episode under the configuration's limits, policy and sampling."""
+    """The executor of one episode, with the configuration's limits, policy and sampling."""
     return Executor(
         model=model,
         prompt=prompt,
@@ -187,7 +187,7 @@ def executor_for(
 
 
 def require_price(config: Config) -> None:
-    """Make sure that a limit of cost can be kept; raises UserError where it cannot."""
+    """Make sure that a limit of cost can be enforced; raises UserError if the model's price is unknown."""
     limited = [limits for limits in (config.limits, config.child_limits) if limits and limits.cost is not None]
     if limited and not priced(config.model):
         raise UserError(
@@ -197,7 +197,7 @@ def require_price(config: Config) -> None:
 
 
 class Models:
-    """The models of episodes: one for all where its kind knows nothing of tasks, else a new one for each.
+    """The models of episodes: one for all if its kind does not depend on the task, else a new one for each.
 
     `tell` gets a line for people where preparing a model takes long.
     """
@@ -213,7 +213,7 @@ class Models:
         """The model for an episode of `task`, loaded.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: the model cannot be opened.
         """
         if self._shared:
             self._one = self._one or open_model(self._config, None, None, self._tell)

@@ -1,4 +1,4 @@
-"""Finding watchers: the entry-point group `thread_cli.watchers`."""
+"""Finds watchers in the entry-point group `thread_cli.watchers`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def open_watcher(name: str) -> Watcher:
     """A new watcher of that name.
 
     Raises:
-        UserError: there is none, or it cannot be made.
+        UserError: there is none, or its constructor fails.
     """
     points = entry_points(group=_GROUP)
     if name not in points.names:
