@@ -1,4 +1,4 @@
-"""A model that repeats what a recorded run's model wrote, and notices when it is asked something else."""
+"""A model that repeats a recorded run's answers, and fails on a request that the recording does not have."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class _Recording:
 
     context: str = ""
     inherited: str = ""
-    """What its prompt has before its own Y, from those above it."""
+    """Text inherited from threads above it, before its own Y in the prompt."""
     y: str = ""
     calls: list[tuple[str, Completion]] = field(default_factory=list[tuple[str, Completion]])
 
 
 class ReplayModel:
-    """Answers each call of each thread as it was answered in the recorded events of one episode."""
+    """Answers each call of each thread as in the recorded events of one episode."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._threads: defaultdict[str, _Recording] = defaultdict(_Recording)
