@@ -1,8 +1,8 @@
-"""Plays the episodes of a run, one attempt each, with what they share opened once.
+"""Plays the episodes of a run, one attempt each; shared parts are opened once.
 
-Shared by all: the model, where its kind knows nothing of tasks, and the interpreter of variables. Environments are
-kept when an episode ends and used again by the next one, so there are never more of them than episodes under way; one
-that an episode has left in an unknown state is closed instead.
+All episodes share the model, if its kind does not depend on the task, and the interpreter of variables. Environments
+are kept when an episode ends and used again by the next one, so there are never more of them than episodes under way;
+one that an episode has left in an unknown state is closed instead.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _GRACE: Final = 60.0
 _UNKNOWN_STATE: Final = {Status.environment_error, Status.engine_error}
 
 Spent = Callable[[int, float | None], None]
-"""Is told, call by call, the tokens and the US dollars that were spent."""
+"""Called after each model call with the tokens and the US dollars that it cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one attempt at an episode went. `seconds` is wall time."""
+    """The outcome of one attempt at an episode. `seconds` is wall time."""
 
     status: Status
     reward: float | None
@@ -61,7 +61,7 @@ class Attempt:
     seconds: float
 
     def result(self, plan: Plan, item: Item, attempts: int) -> Result:
-        """The result of the episode, where this is the attempt that counts."""
+        """The result of the episode, if this is the attempt that counts."""
         part = plan.suite.parts[item.part]
         return Result(
             key=item.key,
@@ -87,13 +87,13 @@ class Attempt:
 
 
 class Players(Protocol):
-    """Where episodes are played: here, or elsewhere."""
+    """A place where episodes are played: this process, or a cluster."""
 
     async def play(self, item: Item, log: Path, spent: Spent) -> Attempt:
         """Play an episode, with its events written to `log`.
 
         Raises:
-            UserError: no episode can be played like this.
+            UserError: no episode can be played with these settings.
         """
         ...
 
@@ -116,11 +116,12 @@ class Player:
         """The plan with its identity, its episodes in the order of playing, and its few-shot prompts by hash.
 
         Raises:
-            UserError: tasks or prompts are not there, or not such as the suite says.
+            UserError: tasks or prompts are missing, or differ from those of the suite.
         """
         require_price(self._plan.config)
         self._warn()
-        # A model on a hub is fetched first, with lines for people: which prompt is its own depends on its size.
+        # A model on a hub is fetched first, with lines for people: the prompt that is chosen for it depends on its
+        # size.
         model_file(self._plan.config.model.spec, self._tell)
         items: list[Item] = []
         prompts: defaultdict[str, set[str]] = defaultdict(set)
@@ -191,7 +192,7 @@ class Player:
 
     @asynccontextmanager
     async def _environment(self, part: int) -> AsyncGenerator[Environment]:
-        """An environment that nobody else uses meanwhile."""
+        """An environment that no other episode uses inside the block."""
         idle = self._idle[part]
         environment = idle.pop() if idle else self._opened(part)
         try:
@@ -202,7 +203,7 @@ class Player:
         idle.append(environment)
 
     def _warn(self) -> None:
-        """Say which environments the model was not made for, once each."""
+        """Warn of environments that the model was not trained for, once each."""
         spec = innermost(self._plan.config.model.spec)
         names = dict.fromkeys(part.environment for part in self._plan.suite.parts)
         for line in filter(None, (unfamiliar(spec, name) for name in names)):
@@ -246,7 +247,7 @@ class Player:
 
 
 class _Unusable(Exception):
-    """An episode ended for a fault of the infrastructure; what it used is not used again."""
+    """An episode ended for a fault of the infrastructure; its environment is not used again."""
 
 
 class _Ended:
@@ -260,7 +261,7 @@ class _Ended:
             self._event = event
 
     def attempt(self, error: Exception | None, signs: Signs, seconds: float) -> Attempt:
-        """How the attempt went, where `error` is what came out of it."""
+        """The outcome of the attempt, which raised `error`."""
         event = self._event
         if event is not None and (error is None or event.status.infrastructure):
             status, message = event.status, event.message
@@ -277,7 +278,7 @@ class _Ended:
 
 
 class _Meter:
-    """A sink that tells what each call spends."""
+    """A sink that reports the tokens and cost of each call."""
 
     def __init__(self, spent: Spent) -> None:
         self._spent = spent
