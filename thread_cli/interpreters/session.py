@@ -1,9 +1,9 @@
 """Python in sessions that the kernel confines: for data analysis with pandas, numpy and scipy, and for variables.
 
 A warmed process (`session_zygote.py`) forks the sessions. A thread's objects live on in its session from one piece of
-code to the next. The runner has bytes of them besides, so that any session may be ended at any time, for taking too
-long or to make room, and so that a child, or a parent after the join, can go on with them in a session of its own. A
-session is told those names that it does not know yet and that the code can reach.
+code to the next. The runner also keeps a copy of them as bytes, so that any session may be ended at any time, at a
+timeout or to make room, and so that a child, or a parent after the join, can continue with them in a session of its
+own. A session gets the names that it does not have yet and that the code can reach.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _PACKAGES: Final = ("cloudpickle", "numpy", "pandas", "sandlock", "scipy")
 _IDLE: Final = {"analysis": 8, "variables": 32}
 _RUNNING: Final = 8
 _ASKS: Final = 10_000
-"""Calls of the host that one piece of code may make."""
+"""The most calls of host functions by one piece of code."""
 _MOMENT: Final = 2
-"""Milliseconds for which the event loop stands still for an answer: most code takes no longer."""
+"""Milliseconds for which the event loop blocks for an answer: most code takes no longer."""
 _LEAST: Final = 1e-6
-"""Seconds that code ran for at least, however long it seems to have waited for a processor."""
+"""The least running time of code in seconds, even if it seems to have waited for a processor all the time."""
 _GRACE: Final = 0.5
-"""Seconds that a session is given to say what it has begun to say."""
+"""Seconds for a session to finish a message that it has begun."""
 _STARVED: Final = 20
-"""How many times its time a session may take where others have the processors."""
+"""Factor by which a session may exceed its time if other processes occupy the processors."""
 _SETUP_SECONDS: Final = 60.0
 _PRINT_LIMIT: Final = 64_000
 _LINE: Final = 300
 _KEPT: Final = 1_000_000_000
-"""Bytes of all values that are kept of the threads of an episode."""
+"""The most bytes of kept values, of all threads of an episode together."""
 _DYNAMIC: Final = frozenset(
     """eval exec globals locals vars dir query inspect sys gc __main__ __globals__ __dict__ __builtins__ __import__
     import_module modules get_type_hints pickle ctypes doctest testmod unittest cProfile profile""".split()  # noqa: SIM905 - as a list it would be a page long
@@ -56,11 +56,11 @@ _DYNAMIC: Final = frozenset(
 
 
 class SessionInterpreter:
-    """Python in confined sessions; `docs/interpreters.md` says what code finds there and what it may do.
+    """Python in confined sessions; `docs/interpreters.md` describes their libraries and their confinement.
 
     Args:
-        workspace: what the sessions hold besides the libraries.
-        kind: what the sessions are for; those for variables have neither libraries nor a folder.
+        workspace: set-up, functions and files of the sessions, besides the libraries.
+        kind: purpose of the sessions; those for variables have neither libraries nor a folder.
         unsafe: run sessions unconfined where this machine cannot confine them.
         seconds: the longest that one piece of code may run, calls of the host not counted.
         memory: bytes that one session may take.
@@ -93,7 +93,7 @@ class SessionInterpreter:
         self._disk = disk
         self._always = names_in(_statements(self._workspace.setup), attributes=True)
         self._kept = 0
-        """Bytes that are kept of values."""
+        """Bytes of kept values."""
         self._pool = Pool(_IDLE[kind])
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._running = asyncio.Semaphore(_RUNNING)
@@ -101,7 +101,7 @@ class SessionInterpreter:
         self._zygote = Zygote.shared(kind)
 
     async def open(self) -> None:
-        """See that sessions can be had, before one is needed.
+        """Start the warmed process, and make sure that sessions can be opened.
 
         Raises:
             UserError: this machine cannot confine them, and `unsafe` is not allowed.
@@ -138,7 +138,7 @@ class SessionInterpreter:
 
     @property
     def sessions(self) -> int:
-        """How many sessions there are at the moment."""
+        """Number of sessions at the moment."""
         return len(self._pool)
 
     def ended(self, thread: str) -> None:
@@ -154,10 +154,10 @@ class SessionInterpreter:
     # --- sessions
 
     async def _session(self, thread: str, *, tame: bool) -> Connection:
-        """A session for a thread: its own, or one that has forgotten another, or a new one."""
+        """A session for a thread: its own, or one that has forgotten another thread, or a new one."""
         session = self._pool.own(thread)
         if session is not None and session.used and not tame and not session.lost:
-            # What may look around must not find what an earlier thread has left in memory.
+            # Code that may inspect memory must not find data of an earlier thread.
             self._pool.end(session)
             session = None
         if session is None and tame:
@@ -184,7 +184,7 @@ class SessionInterpreter:
         return session
 
     async def _begin(self, session: Connection) -> None:
-        """See that a session is confined, and let it run the workspace's setup."""
+        """Make sure that a session is confined, and run the workspace's setup in it."""
         try:
             said, _ = await session.receive()
             if "failed" in said:
@@ -204,10 +204,10 @@ class SessionInterpreter:
     async def _run(
         self, session: Connection, code: str, statements: Iterable[ast.stmt], names: Names
     ) -> Outcome | None:
-        """Run code; None where the session cannot forget what it ran before."""
+        """Run code; None if the session cannot forget its earlier thread."""
         if session.state is not None and STATE not in names.kept:
             return None
-        # What cannot be copied does not tell which names it looks up.
+        # An object that cannot be copied does not reveal the names that it looks up.
         reached = sorted(names) if session.lost else self._reached(statements, names)
         drop = [name for name in session.known if not _knows(session, name, names)]
         for name in drop:
@@ -248,10 +248,10 @@ class SessionInterpreter:
         return Outcome(bound, printed and printed[:_PRINT_LIMIT], line, spent, gone)
 
     def _keep(self, session: Connection, bound: Names) -> None:
-        """Take account of bytes that are kept from now on; those of all threads together are bounded.
+        """Count bytes that are kept from now on; their sum over all threads is bounded.
 
         Raises:
-            SessionDead: they are too much.
+            SessionDead: the bound is exceeded.
         """
         for blob in {*bound.kept.values()}:
             self._kept += len(blob.data)
@@ -275,7 +275,7 @@ class SessionInterpreter:
         names: dict[str, Any] | None = None,
         blobs: Sequence[Blob] = (),
     ) -> tuple[dict[str, Any], Names, float]:
-        """Have a session do something, answering its calls: what it says, its values, and how long it ran."""
+        """Send a request to a session and answer its calls; returns its answer, its values, and its running time."""
         spent = 0.0
         for _ in range(_ASKS):
             try:
@@ -311,8 +311,8 @@ class SessionInterpreter:
         return answer
 
     def _reached(self, statements: Iterable[ast.stmt], names: Names) -> list[str]:
-        """The names that code can reach: those that it reads, those that functions among these look up, and those
-        whose values are kept together with these.
+        """The names that code can reach: those that it uses, those that functions among these look up, and those whose
+        values are kept together with these.
         """
         pending = names_in(statements, attributes=True) | self._always
         if not names.kept:
@@ -332,10 +332,10 @@ class SessionInterpreter:
 
 
 async def _told(session: Connection, data: bytes, seconds: float) -> tuple[dict[str, Any], Names, float]:
-    """Tell a session something: its answer, and for how many seconds it ran without waiting for a processor.
+    """Send a message to a session; returns its answer, and the seconds that it ran without waiting for a processor.
 
     Raises:
-        TimeoutError: it does not answer within `seconds` of these.
+        TimeoutError: it does not answer within `seconds` of running time.
     """
     began = monotonic()
     async with asyncio.timeout(seconds + _GRACE):
@@ -352,7 +352,7 @@ async def _told(session: Connection, data: bytes, seconds: float) -> tuple[dict[
             ran = monotonic() - began - (session.delayed() - before)
             if done:
                 return *answer.result(), max(_LEAST, ran)
-            # Where the event loop stood still, the answer may be there and not have been read yet.
+            # If the event loop was blocked, the answer may have arrived without having been read yet.
             left = max(seconds - ran, _GRACE * session.answered()) if monotonic() - began < _STARVED * seconds else 0
     finally:
         answer.cancel()
@@ -367,13 +367,13 @@ def _given(names: Mapping[str, Any]) -> Names:
 
 
 def _knows(session: Connection, name: str, names: Names) -> bool:
-    """Whether a session knows the value that a name has now."""
+    """Whether a session has the present value of a name."""
     value, kept = session.known[name]
     return name in names and names[name] is value and names.kept.get(name, kept) is kept
 
 
 def _said(news: Iterable[str], names: Names) -> tuple[dict[str, Any], list[Blob]]:
-    """What a session is told of names, and the bytes that go with it."""
+    """The message about names to a session, and its attached bytes."""
     said: dict[str, Any] = {}
     blobs: dict[Blob, None] = {}
     for name in news:
