@@ -124,7 +124,7 @@ class Journal:
     def set_aside_failures(self) -> int:
         """Let episodes that failed on the infrastructure be played again: their results are kept as earlier attempts.
 
-        Returns how many there are.
+        Returns their number.
         """
         again = 0
         for key in sorted(self.keys()):

@@ -182,7 +182,7 @@ def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
 
     Args:
         run: the run, or one variant of it.
-        variant: the variant's name, told in the summary.
+        variant: the variant's name, for the summary.
         times: False leaves out measured times, so that the same results give the same summary.
     """
     results = run.results

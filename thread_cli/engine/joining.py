@@ -13,7 +13,7 @@ __all__ = ["joined", "said"]
 
 
 def said(line: str | Child) -> str:
-    """What a parent wrote to spawn a child."""
+    """The line that a parent wrote to spawn a child."""
     return line if isinstance(line, str) else line.line
 
 

@@ -1,4 +1,4 @@
-"""The variables of one thread, and how they travel.
+"""The variables of one thread, and their copies in children and parents.
 
 A child starts with a copy of its parent's names. At a join, the children's names fill in those that the parent has not
 bound itself, in spawn order; names that the parent's own code bound keep the parent's values.

@@ -36,7 +36,7 @@ class OwnProcess:
 
     Args:
         factory: `package.module:callable`, which makes the object there.
-        arguments: of the factory; they are pickled, as are those of calls and all results.
+        arguments: of the factory; they are pickled, as are arguments of calls and all results.
         recycle_after: episodes after which a fresh process takes over.
         seconds: longest time that one call, or starting, may take.
     """

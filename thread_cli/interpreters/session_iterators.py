@@ -1,8 +1,8 @@
 """Turns iterators into bytes that the standard pickle does not copy, or not faithfully, and the readers of `csv`.
 
-An iterator over a dictionary or a set goes on over the copy of that dictionary or set, and sees what is changed in it.
-It begins anew and is then advanced to the original's position, once the copies are complete. The garbage collector
-tells the object under an iterator; if this Python's answer has an unknown form, pairs (`pairwise`) are not copied.
+An iterator over a dictionary or a set goes on over the copy of that dictionary or set, and sees changes in it. It
+begins anew and is then advanced to the original's position, once the copies are complete. The garbage collector returns
+the object under an iterator; if this Python's answer has an unknown form, pairs (`pairwise`) are not copied.
 """
 
 from __future__ import annotations

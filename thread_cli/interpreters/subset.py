@@ -70,7 +70,7 @@ def summed_(items, start=0):
     return sum(items, start)
 """
 _COMPENSATED: Final = sum([0.1] * 10) == 1.0
-"""Whether this Python makes up for what is lost in adding floats, as from 3.12 on, which the sandbox does not do."""
+"""Whether this Python compensates for rounding when it sums floats, as from 3.12 on; the sandbox does not."""
 _SHOWN: Final = """
 try:
     odd_

@@ -402,7 +402,7 @@ class OpenAIModel:
             return await taken(streamed.http_response, answer, self._key.get_secret_value())
 
     async def _reason(self, shape: Shape, body: Mapping[str, Any], request: Request) -> Failure:
-        # llama-cpp-python's server, for one, cannot tell an error within a stream: it closes the stream and, right
+        # llama-cpp-python's server, for one, cannot report an error within a stream: it closes the stream and, right
         # after it, the connection, which the first of these calls may still have met open. Only the error is wanted, so
         # the answer may be short.
         kept = {name: value for name, value in body.items() if name != "stream_options"}

@@ -61,7 +61,7 @@ def _essence(event: Event | None, other: Event | None) -> dict[str, Any] | None:
     if "totals" in told:
         del told["totals"]["local"]
     if "bound" in told:
-        told["bound"] = sorted(told["bound"])  # earlier versions told them in any order
+        told["bound"] = sorted(told["bound"])  # earlier versions recorded them in any order
     return told
 
 

@@ -58,7 +58,7 @@ _OTHERS: Final = {
     "lm_head.weight": "output.weight",
 }
 LINEAR: Final = tuple(name.rpartition(".")[2] for name in _NAMES if name.endswith("_proj"))
-"""The linear layers that an adapter changes unless told otherwise."""
+"""The linear layers that an adapter changes by default."""
 _LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight$")
 _ADAPTER: Final = "default"
 
