@@ -6,7 +6,7 @@ DECLARED := pyproject.toml constraints.txt $(wildcard thread_cli/models/llama/ke
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow coverage lint format types wheel perf clean
+.PHONY: help run install test test-slow coverage lint format types reference wheel perf clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ format: .venv/.dev ## put style and formatting right
 
 types: .venv/.dev ## check types
 	@$(BIN)/pyright
+
+reference: .venv/.dev ## check the docstrings and make the API reference from them, in build/reference
+	@$(BIN)/python tools/reference.py build/reference
 
 wheel: .venv/.dev ## build the wheel, install it alone in an empty environment and run it there
 	@rm -rf dist build/wheel && mkdir -p build && $(BIN)/python -m build --wheel --outdir dist . >build/wheel.log 2>&1 || { tail -20 build/wheel.log; exit 1; }

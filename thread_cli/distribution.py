@@ -13,6 +13,7 @@ from thread_cli.contracts.errors import UserError
 __all__ = ["NAME", "at_home", "cache_folder", "remedy", "requirement"]
 
 NAME: Final = "thread-runner"
+"""Name of the distribution on package registries; the import package is `thread_cli`."""
 
 
 def remedy(extra: str) -> str:

@@ -1,1 +1,1 @@
-"""How an episode is put together: configuration, the models and environments that names stand for, one way to play."""
+"""Puts an episode together: resolves the configuration, opens the model and the environment by name, and plays."""

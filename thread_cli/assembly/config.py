@@ -1,7 +1,7 @@
 """The configuration of a run: TOML files < environment variables < flags, resolved into plain objects once.
 
 Keys are dotted: `limits.calls`. Files are `thread.toml` in the user's configuration folder and in the working folder,
-and what `--config` names. Environment variables are `THREAD_` and the key with two underscores for each dot:
+and the file that `--config` names. Environment variables are `THREAD_` and the key with two underscores for each dot:
 `THREAD_LIMITS__CALLS=50`.
 """
 
@@ -30,14 +30,14 @@ _TEXTS = {"environment", "task", "model", "model.spec", "prompt", "phi", "psi", 
 
 
 class Bearing(Enum):
-    """What a setting bears on; each says so in its annotation, and the identity of a bench run is made of it."""
+    """What a setting affects. Each setting's annotation has one; the identity of a bench run follows from them."""
 
     result = "result"
-    """It decides what is written or done, and so is part of every episode's key."""
+    """It decides what threads write or do, so it is part of every episode's key."""
     part = "part"
-    """It decides results, and is in a bench run a matter of the suite's parts, or of a section of its own."""
+    """It decides results, but in a bench run the suite's parts, or a section of its own, set it."""
     way = "way"
-    """It decides how a result is come by: how fast, where, and what is shown."""
+    """It decides how a result is computed or shown: speed, place, display."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _several(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """Numbers in words, as `3,1`, as a list; one alone too."""
+    """Numbers in a text, such as `3,1`, as a list; also a single number."""
     return tuple(value.split(",")) if isinstance(value, str) else (value,) if isinstance(value, (int, float)) else value
 
 
@@ -110,7 +110,7 @@ class PriceConfig(_Section):
 
     prompt: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
-    """Of prompt tokens that a cache spared; as `prompt` where it is not given."""
+    """Price of cached prompt tokens; the price of `prompt` if not given."""
     generated: float = Field(ge=0)
 
 
@@ -130,29 +130,29 @@ class ModelConfig(_Section):
     timeout: Annotated[float, Bearing.way] = Field(default=120, gt=0)
     """Seconds without a token after which an API call counts as hung."""
     extra: Annotated[dict[str, Any], Bearing.result] = Field(default_factory=dict[str, Any])
-    """What else each call of an API model sends, such as `{reasoning_effort = "low"}`."""
+    """Further fields that each call of an API model sends, such as `{reasoning_effort = "low"}`."""
     gpu_layers: Annotated[int, Bearing.way] = Field(default=0, ge=-1)
     """Layers of a local model that are computed on the GPU; -1 for all."""
     split: Annotated[Literal["layer", "row", "none"], Bearing.way] = "layer"
     """How several GPUs share these layers; `none` puts all on one."""
     main_gpu: Annotated[int, Bearing.way] = Field(default=0, ge=0)
-    """That one's number."""
+    """Number of the GPU that `split = "none"` uses."""
     tensor_split: Annotated[
         tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], BeforeValidator(_listed), Bearing.way
     ] = ()
     """How much each GPU gets, in proportion: `3,1`."""
     flash_attention: Annotated[Literal["auto", "on", "off"], Bearing.result] = "auto"
-    """Of a local model; `auto`: on a CPU, on; on a GPU, llama.cpp's own choice."""
+    """Flash attention of a local model; `auto`: on for a CPU, llama.cpp's own choice for a GPU."""
     kv_type: Annotated[Literal["f32", "f16", "q8_0", "q4_0"], Bearing.result] = "f16"
-    """How a local model's cache keeps keys and values."""
+    """Format of the keys and values in a local model's KV cache."""
     kernels: Annotated[bool, Bearing.result] = True
     """Whether a local model is computed by our own kernels where they can be used."""
     speculation: Annotated[bool, Bearing.way] = True
-    """Whether a local model's next tokens are guessed and verified several at a time."""
+    """Whether a local model's next tokens are drafted, and verified several at a time (speculative decoding)."""
     adapters: Annotated[tuple[Path, ...], BeforeValidator(_several), Bearing.result] = ()
     """LoRA adapters (GGUF) of a local model."""
     context: Annotated[int | None, Bearing.way] = Field(default=None, ge=256)
-    """Tokens that a local model's cache holds, of all threads together."""
+    """KV cells of a local model's cache, shared by all threads."""
     cpu_threads: Annotated[int | None, Bearing.way] = Field(default=None, ge=1, le=256)
     price: Annotated[PriceConfig | None, Bearing.result] = None
 
@@ -196,12 +196,12 @@ class Config(_Section):
 
 
 def deciding(section: type[BaseModel]) -> set[str]:
-    """The settings of a section that say that they decide a result (`Bearing.result`)."""
+    """The settings of a section that decide a result (`Bearing.result`)."""
     return {name for name, field in section.model_fields.items() if Bearing.result in field.metadata}
 
 
 def resolve(flags: dict[str, Any], *, file: Path | None = None, overrides: tuple[str, ...] = ()) -> Config:
-    """The configuration from all its sources. `flags` may be nested; None is what was not given.
+    """The configuration from all its sources. `flags` may be nested; a value of None was not given.
 
     Raises:
         UserError: a file cannot be read, a key does not exist, a value does not fit.
@@ -254,7 +254,7 @@ def _from_environment() -> dict[str, Any]:
 
 
 def _value(text: str, key: str) -> Any:
-    """A value as TOML, or a JSON object; what is neither is a string, and so is whatever is to be one."""
+    """A value read as TOML or as a JSON object; else a string, as are values of keys that take text."""
     try:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""Finding environments: the entry-point group `thread_cli.environments`, the same door for our adapters and others'."""
+"""Finds environments in the entry-point group `thread_cli.environments`, our adapters like those of others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DECLARED: Final = ("splits", "requires", "extra", "graded", "rules")
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One adapter. `missing` are the packages that it needs and that are not there."""
+    """One adapter. `missing` are the packages that it needs and that are not installed."""
 
     name: str
     adapter: type[Environment]
@@ -101,7 +101,7 @@ def paths_of(name: str) -> Sequence[str]:
 
 
 def task_of(environment: Environment, name: str, task: str | None) -> Task:
-    """A task by `SPLIT:INDEX`; by its name, of whatever split; the default split's first where none is named.
+    """A task by `SPLIT:INDEX`, or by its name in any split; without a name the default split's first task.
 
     Raises:
         UserError: there is no such task.
@@ -131,7 +131,7 @@ def task_of(environment: Environment, name: str, task: str | None) -> Task:
 
 
 def _typed(name: str, adapter: type[Environment], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as the types of the adapter's parameters, where those can be told at run time.
+    """The options, converted to the types of the adapter's parameters where these are known at run time.
 
     Raises:
         UserError: a value is of another type.
@@ -169,7 +169,7 @@ def _points() -> EntryPoints:
 
 @cache
 def _points_on(path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001 - what is installed depends on it
-    """The adapters of all distributions, looked up once: that takes longer than most of them take to open."""
+    """The entry points of all adapters, looked up once, as that takes longer than opening most of them."""
     return entry_points(group=_GROUP)
 
 

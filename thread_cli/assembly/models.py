@@ -27,7 +27,7 @@ __all__ = ["KINDS", "Kind", "api_model", "local_file", "model_file", "open_model
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of model, for people: how its spec is written, what it is, what it needs."""
+    """One kind of model, described for people: the form of its spec, what it is, and the packages that it needs."""
 
     spec: str
     description: str
@@ -71,17 +71,18 @@ KINDS: Final = {
     "replay": Kind("replay:RUN", "what the model of a recorded run answered"),
     "faulty": Kind("faulty:429=0.1,cut=0.05+MODEL", "another model, with faults injected at these rates"),
 }
+"""Kinds of models by the name before the colon of a model's specification, in the order in which users see them."""
 
 
 def open_model(
     config: ModelConfig, environment: Environment | None, task: Task | None, tell: Callable[[str], None] | None = None
 ) -> Model:
-    """The model that `config.spec` names; it is loaded or connected to at its first call.
+    """The model that `config.spec` names. It is loaded, or connected to, at its first call.
 
     `tell` gets a line for people where preparing the model takes long.
 
     Raises:
-        UserError: the spec is none, or what it names cannot be had.
+        UserError: the spec is malformed, or its model cannot be found or loaded.
     """
     spec = _checked(config.named)
     match spec.kind:

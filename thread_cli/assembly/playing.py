@@ -1,4 +1,4 @@
-"""Playing one episode from a resolved configuration, and what everybody who plays episodes opens for them."""
+"""Plays one episode from a resolved configuration, and opens its parts: for bench runs and training too."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _SHARED: Final = ("openai", "llama", EMBEDDED)
-"""Kinds of models that know nothing of tasks, so that one serves all episodes."""
+"""Kinds of models that do not depend on the task, so that one object serves all episodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def prompt_for(
 
 
 def interpreter_for(config: Config, environment: Environment, task: Task) -> Interpreter:
-    """What runs the code of threads that play `task`."""
+    """The interpreter for threads that play `task`."""
     if not isinstance(environment, Computes):
         return VariableInterpreter(unsafe=config.unsafe_python)
     from thread_cli.interpreters.session import SessionInterpreter
@@ -173,7 +173,7 @@ def interpreter_for(config: Config, environment: Environment, task: Task) -> Int
 
 
 async def _open(interpreter: Interpreter) -> None:
-    """See that code can be run before anything is recorded."""
+    """Open the interpreter before anything is recorded, since it may turn out to be unusable."""
     if isinstance(interpreter, Opens):
         try:
             await interpreter.open()
@@ -192,7 +192,7 @@ def executor_for(
     protocol: Protocol | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> Executor:
-    """What plays one episode under the configuration's limits, policy and sampling."""
+    """The executor of one episode, with the configuration's limits, policy and sampling."""
     return Executor(
         model=model,
         prompt=prompt,
@@ -212,7 +212,7 @@ def executor_for(
 
 
 def require_price(config: Config) -> None:
-    """Make sure that a limit of cost can be kept; raises UserError where it cannot."""
+    """Make sure that a limit of cost can be enforced; raises UserError if the model's price is unknown."""
     limited = [limits for limits in (config.limits, config.child_limits) if limits and limits.cost is not None]
     if limited and not priced(config.model):
         raise UserError(
@@ -222,7 +222,7 @@ def require_price(config: Config) -> None:
 
 
 class Models:
-    """The models of episodes: one for all where its kind knows nothing of tasks, else a new one for each.
+    """The models of episodes: one for all if its kind does not depend on the task, else a new one for each.
 
     `tell` gets a line for people where preparing a model takes long.
     """
@@ -238,7 +238,7 @@ class Models:
         """The model for an episode of `task`, loaded.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: the model cannot be opened.
         """
         if self._shared:
             self._one = self._one or open_model(self._config, None, None, self._tell)

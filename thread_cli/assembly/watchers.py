@@ -20,7 +20,7 @@ def open_watcher(name: str) -> Watcher:
     """A new watcher of that name.
 
     Raises:
-        UserError: there is none, or it cannot be made.
+        UserError: there is none, or its constructor fails.
     """
     points = entry_points(group=_GROUP)
     if name not in points.names:

@@ -1,7 +1,7 @@
-"""What a bench run is: many episodes, each with one result that is written once and never changed.
+"""A bench run: many episodes, each with one result that is written once and never changed.
 
-A result is known by its key, a hash of what was played and how, so the same episode has the same key in every run of
-the same suite, on every machine, in every order.
+A result is identified by its key, a hash of the episode and its settings, so the same episode has the same key in every
+run of the same suite, on every machine, in every order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ __all__ = ["FailureClass", "Result"]
 
 
 class FailureClass(StrEnum):
-    """Why an episode was not solved: the classes of arXiv 2405.17402, and two that are no model's fault alone."""
+    """Reasons for which an episode was not solved: the classes of arXiv 2405.17402, and two that are not the model's
+    fault alone.
+    """
 
     inadequate_plan = "inadequate_plan"
     invalid_action = "invalid_action"
@@ -33,7 +35,7 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
-    """Identity: 20 hexadecimal digits, over the task, the configuration that matters, method, variant and epoch."""
+    """20 hexadecimal digits: a hash of the task, the settings that decide the result, method, variant and epoch."""
     environment: str
     split: str
     task: str

@@ -1,4 +1,4 @@
-"""What a whole run may spend.
+"""The budget of a bench run.
 
 Tokens and cost count everything in the run's folder, and all calls made by this runner, also those of episodes that
 were not counted in the end; time counts from this runner's start. When a budget is used up, the run stops at once:
@@ -22,19 +22,19 @@ __all__ = ["Allowance"]
 
 @dataclass(slots=True)
 class Allowance:
-    """US dollars, tokens (prompt and generated) and seconds that a run may take; None is no limit."""
+    """US dollars, tokens (prompt and generated) and seconds that a run may spend; None is no limit."""
 
     cost: float | None = None
     tokens: int | None = None
     seconds: float | None = None
     used_up: str = ""
-    """Which budget is used up, in words; empty while none is."""
+    """The budget that is used up, in words; empty while none is."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     _cost: float = 0.0
     _tokens: int = 0
 
     def require_price(self, config: Config) -> None:
-        """Make sure that a budget of cost can be kept; raises UserError where it cannot."""
+        """Make sure that a budget of cost can be enforced; raises UserError if the model's price is unknown."""
         if self.cost is not None and not priced(config.model):
             raise UserError(
                 "--max-cost needs prices, and none is published for this model; in dollars per million tokens: "
@@ -42,7 +42,7 @@ class Allowance:
             )
 
     def charge(self, tokens: int, cost: float | None) -> None:
-        """Note what was spent; a cost of None is not known."""
+        """Add an amount that was spent; a cost of None is unknown."""
         self._tokens += tokens
         self._cost += cost or 0.0
         if self.tokens is not None and self._tokens >= self.tokens:

@@ -1,9 +1,9 @@
-"""Who plays which episode, where several runners share a run's folder: no broker, only files.
+"""Claims of episodes, for several runners that share a run's folder: no broker, only files.
 
 A claim is a file that is created if it is not there. It names its owner, and each owner has a file that it touches as
 long as it lives. An owner is gone when that file does not change for a while, or, on the same machine, when its process
-is gone. How long it has not changed is what the watching runner measures itself, so no clock has to be right. Claims
-only spare work: should two ever play the same episode, still only one result is kept (see `journal.py`).
+is gone. The watching runner measures that time itself, so no clock has to be right. Claims only spare work: should two
+ever play the same episode, still only one result is kept (see `journal.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ STALE: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A runner. `machine` tells machines, their boots and their process namespaces apart; `started` processes."""
+    """A runner. `machine` distinguishes machines, their boots and their process namespaces; `started` distinguishes
+    processes.
+    """
 
     id: str
     host: str
@@ -48,7 +50,7 @@ class Owner:
 
     @property
     def surely_gone(self) -> bool:
-        """Whether its process is known to be gone; of other machines that cannot be known."""
+        """Whether its process is known to be gone; False for processes of other machines."""
         if not self.machine or self.machine != _machine():
             return False
         return bool(self.started) and _started(self.pid) != self.started
@@ -62,11 +64,13 @@ class Claims:
         self._folder = folder
         self._beat, self._stale = beat, stale
         self._seen: dict[str, tuple[int | None, float]] = {}
-        """For files that are watched, when they were last changed, by their own clock, and since when, by ours."""
+        """For each watched file its time of change, on the file system's clock, and since when it has been the same, on
+        ours.
+        """
 
     @asynccontextmanager
     async def alive(self) -> AsyncGenerator[None]:
-        """Give signs of life as long as the block lasts."""
+        """Touch the owner's file as long as the block lasts."""
         self._touch()
         beating = asyncio.create_task(self._keep_touching(), name="heart-beat")
         try:
@@ -86,13 +90,13 @@ class Claims:
         return gone and self._remove_stale(key, held) and self._create(key)
 
     def release(self, key: str) -> None:
-        """Give a claim back, unless it has been taken from us."""
+        """Give a claim back, unless another runner has taken it over."""
         held = self._holder(key)
         if held == self.owner:
             (self._folder / key).unlink(missing_ok=True)
 
     def tidy(self, done: set[str]) -> None:
-        """Remove what runners that are gone have left: claims of episodes that are done, and signs of life."""
+        """Remove files of runners that are gone: their claims of finished episodes, and their own files."""
         for file in list(self._folder.iterdir()):
             key = file.name.removesuffix(".alive")
             owner = self._holder(file.name)
@@ -100,8 +104,8 @@ class Claims:
                 file.unlink(missing_ok=True)
 
     def _create(self, key: str) -> bool:
-        # The claim appears with its content: a reader must not find it empty. Linked to its owner's sign of life, it
-        # shows by its own time of change when that gave one last.
+        # The claim appears with its content: a reader must not find it empty. As a hard link to its owner's file, it
+        # shows by its own time of change when the owner touched that file last.
         try:
             (self._folder / key).hardlink_to(self._sign(self.owner.id))
         except FileExistsError:
@@ -124,7 +128,7 @@ class Claims:
         return True
 
     def _holder(self, key: str) -> Owner | None:
-        """Who has claimed an episode; None where nobody has, or its claim is not, or never was, wholly written."""
+        """The owner of an episode's claim; None if there is no claim, or none that was written completely."""
         try:
             told: dict[str, Any] = json.loads((self._folder / key).read_bytes())
             return Owner(**told)
@@ -135,7 +139,7 @@ class Claims:
         return owner.surely_gone or self._unchanged(self._sign(owner.id))
 
     def _unchanged(self, file: Path) -> bool:
-        """Whether a file has been watched for so long without a change, or is not there, that its owner is gone."""
+        """Whether a file's owner is gone: the file is missing, or was watched long enough without a change."""
         now = time.monotonic()
         try:
             changed = file.stat().st_mtime_ns
@@ -148,7 +152,7 @@ class Claims:
         return now - since > self._stale
 
     def _remove_stale(self, key: str, held: Owner | None) -> bool:
-        """Remove a claim of `held`; False where another was quicker, whose own claim is then left as it is."""
+        """Remove the claim of `held`. Returns False if another runner was quicker; its claim stays."""
         taken = self._folder / f".{key}.{self.owner.id}"
         try:
             (self._folder / key).replace(taken)
@@ -185,7 +189,7 @@ class Claims:
 
 
 def _machine() -> str:
-    """What tells machines, their boots and their process namespaces apart; empty where the system does not say."""
+    """An identifier of this machine, boot and process namespace; empty if the system has none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -194,7 +198,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process was started, in ticks of the kernel; empty where there is no such process, or it is dead."""
+    """The start of a process, in ticks of the kernel; empty if there is no such process, or it is dead."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Sorts failed episodes into the paper's classes by what their events show.
+"""Sorts failed episodes into the paper's classes by their events.
 
 The names of the classes are the paper's (arXiv 2405.17402); the rules are ours, so that every run is judged alike. An
 action is *refused* when the environment's answer begins as answers to impossible actions do, or with the name of a
@@ -6,13 +6,13 @@ Python error where actions are code. The first rule that fits decides:
 
 - `infrastructure`: the model, the environment, the interpreter or the engine broke, or the run was interrupted.
 - `limit`: a limit ended the episode, or the last thread that failed did so on a limit.
-- `misread_feedback`: a thread was told, and went on as if it had not been. It carried out an action again, unchanged,
-  that had been refused to it with nothing done in between, or it was ended for repeating a step without effect.
+- `misread_feedback`: a thread ignored feedback. It repeated a refused action unchanged, with nothing done in
+  between, or it was ended for repeating a step without effect.
 - `invalid_action`: a thread's last move was an action that was refused, or a line that the engine could not carry out.
 - `other`: a thread's last Python failed, or a thread failed for any other reason than spawning itself again or
   returning nothing.
-- `inadequate_plan`: all that was wanted was carried out, and it was not enough; or a thread spawned itself again, or
-  returned nothing.
+- `inadequate_plan`: all moves were carried out, and they did not solve the task; or a thread spawned itself again,
+  or returned nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _KINDS_OF_PLAN: Final = {EndlessSpawning("").kind, ReturnedNothing("").kind}
 
 @dataclass(slots=True)
 class _Thread:
-    """What matters of a thread. Each of its last steps is good until it is known not to be."""
+    """A thread's data for classification. Each of its last steps counts as good until an event shows otherwise."""
 
     refused: set[str] = field(default_factory=set[str])
     """Actions refused since the thread last acted, or had another thread act, with an effect."""
@@ -62,7 +62,7 @@ class _Thread:
 
 
 class Signs:
-    """A sink that gathers what tells the class of a failed episode, in memory that grows with its threads only."""
+    """A sink that collects the signs of a failed episode's class, in memory that grows with its threads only."""
 
     def __init__(self) -> None:
         self._threads: dict[str, _Thread] = {}
@@ -99,7 +99,7 @@ class Signs:
         """The class of the episode; None where it was solved or answered.
 
         Args:
-            status: how the episode ended, where its last event is missing: a log that ends without one was torn by the
+            status: the end of the episode, if its last event is missing; without it, such a log counts as torn by the
                 infrastructure.
         """
         status = status or self._status
@@ -119,7 +119,7 @@ class Signs:
         thread.refused.add(thread.action)
 
     def _fault(self) -> FailureClass:
-        """What the model did wrong."""
+        """The class of the model's mistake."""
         kinds = {failed.failure for failed in self._failures}
         threads = self._threads.values()
         if self._ignored or _KIND_REPETITION in kinds:

@@ -1,7 +1,6 @@
-"""How a table of a report is written: as text, as Markdown, as LaTeX.
+"""Writes the tables of a report as text, Markdown or LaTeX.
 
-Whatever stands in a cell stays text: each format escapes what would mean something to it, and control characters are
-left out.
+A cell's content stays text: each format escapes its special characters, and control characters are left out.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def as_latex(table: Table) -> str:
 
 
 def _blocks(widths: Sequence[int], width: int | None) -> Iterator[list[int]]:
-    """Which columns stand side by side: as many as fit, at least one, after the first."""
+    """The columns that stand side by side: after the first as many as fit, at least one."""
     columns: list[int] = []
     for column in range(1, len(widths)):
         wide = sum(widths[each] + _GAP for each in (*columns, column)) + widths[0]
@@ -96,7 +95,7 @@ def _blocks(widths: Sequence[int], width: int | None) -> Iterator[list[int]]:
 
 
 def _block(grid: Sequence[Sequence[str]], columns: Sequence[int], widths: Sequence[int]) -> list[str]:
-    """Headings, a line, and the rows of some columns; where a table goes on, those alone that have something there."""
+    """Headings, a line, and the rows of some columns; in a continued table only rows with content in them."""
     lines: list[str] = []
     filled = [row for row in grid if columns[1] == 1 or any(row[column] for column in columns[1:])]
     for row in filled:

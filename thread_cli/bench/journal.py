@@ -1,8 +1,8 @@
-"""The folder of a bench run: what is kept, and in which order it is written so that nothing is lost or counted twice.
+"""The folder of a bench run: its files, and the order of writing in which nothing is lost or counted twice.
 
 A result is complete when its file is there: it is written under another name and then linked to its own, which fails
 where there is one already, so the first of two results of an episode stands. Its log is in place before. Logs of
-episodes under way have names that nobody reads; what killed runners leave of them is removed when the run is complete.
+episodes under way have names that nobody reads; those that killed runners leave are removed when the run is complete.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Journal:
         return cls(path), Plan.read(path / "bench.toml")
 
     def demand(self, plan: Plan) -> None:
-        """Make sure that the run is the one of this plan.
+        """Make sure that the run has this plan.
 
         Raises:
-            UserError: it is another's; the message says what differs.
+            UserError: it has another plan; the message says what differs.
         """
         recorded = Plan.read(self.path / "bench.toml")
         if not recorded.same_run(plan):
@@ -121,7 +121,7 @@ class Journal:
     def set_aside_failures(self) -> int:
         """Let episodes that failed on the infrastructure be played again: their results are kept as earlier attempts.
 
-        Returns how many there are.
+        Returns their number.
         """
         again = 0
         for key in sorted(self.keys()):
@@ -134,7 +134,7 @@ class Journal:
         return again
 
     def _set_aside(self, key: str, attempt: int) -> bool:
-        """Take the result away that this attempt ended in; False where another runner has done so already."""
+        """Move the result of this attempt away; False if another runner has done so already."""
         log, file = self.episodes / f"{key}.jsonl", self.results / f"{key}.json"
         with suppress(FileExistsError, FileNotFoundError):
             rename(log, self._kept(key, attempt))
@@ -154,7 +154,7 @@ class Journal:
     # --- logs of episodes under way
 
     def attempt(self, key: str, owner: str) -> Path:
-        """Where the log of an episode that is being played is written."""
+        """The log file of an episode that is being played."""
         return self.episodes / f".{key}.{owner}.part"
 
     def attempts(self, key: str) -> int:
@@ -169,7 +169,7 @@ class Journal:
                 return
 
     def tidy(self) -> None:
-        """Remove what killed runners have left, once every episode has its result."""
+        """Remove files that killed runners have left, once every episode has its result."""
         for folder in (self.results, self.episodes):
             for unfinished in folder.glob(".*.part"):
                 unfinished.unlink(missing_ok=True)
@@ -201,7 +201,7 @@ def _read(file: Path, key: str) -> Result | None:
 
 
 def _strange(folder: Path, ours: set[str]) -> bool:
-    """Whether a folder holds anything that is there neither before a run nor at its very beginning."""
+    """Whether a folder holds files that belong neither to an empty folder nor to a run at its very beginning."""
     return any(
         entry.parent.name != "prompts" and entry.name not in ours and "bench.toml" not in entry.name
         for entry in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""Shows how far a bench run is: redrawn on a terminal, as lines, as JSON, or not at all."""
+"""Shows the progress of a bench run: redrawn on a terminal, as lines, as JSON, or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BenchDisplay:
         self.progress = progress
 
     def start(self) -> None:
-        """Begin to show; results that were there before are not told one by one."""
+        """Begin to show; earlier results are not shown one by one."""
         self.progress.told.append(self.tell)
 
     def tell(self, result: Result) -> None:
@@ -125,7 +125,7 @@ class _JsonDisplay(BenchDisplay):
 
 
 def render_progress(progress: Progress, width: int, height: int, *, console: Console) -> list[Text]:
-    """How far a run is, in at most `height` lines of at most `width` cells; what matters most stands first."""
+    """The progress of a run, in at most `height` lines of at most `width` cells; the most important ones first."""
     glyphs = glyphs_for(console)
     lines = [_bar(progress, width, console), _times(progress)]
     if height >= 6:

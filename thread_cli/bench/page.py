@@ -1,8 +1,8 @@
 """One page with everything: the tables, a list of all episodes, and the tree of threads of each, to look into.
 
-The page needs nothing from elsewhere, and a policy within it forbids the browser to ask. Trees are embedded compressed,
-a few dozen episodes to a block, and unpacked when one is opened. What models and environments wrote is cleaned as for a
-terminal, travels as base64, and becomes text nodes only.
+The page loads nothing, and a policy within it forbids the browser to do so. Trees are embedded compressed, a few dozen
+episodes to a block, and unpacked when one is opened. Text of models and environments is cleaned as for a terminal,
+embedded as base64, and becomes text nodes only.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def write_page(path: Path, arms: Sequence[Arm], tables: Sequence[Table], *, time
 def threads_of(events: Iterable[Event], *, times: bool = True) -> list[dict[str, Any]]:
     """The threads of an episode in the order of the tree, each with its texts as the page shows them.
 
-    `parts` are what the thread wrote and read, in order, as pairs of `Hand` and text.
+    `parts` are the pieces of the thread's text in order, as pairs of `Hand` (the source) and text.
     """
     threads: dict[str, dict[str, Any]] = {}
     for event in events:
@@ -129,7 +129,7 @@ def _episode(arm: Arm, result: Result, times: bool) -> dict[str, Any]:
 
 
 def _started(event: ThreadStarted, before: dict[str, Any] | None) -> dict[str, Any]:
-    """A thread that begins; one that begins again keeps what it was `before`, as something to read."""
+    """A thread that begins; one that begins again keeps its earlier text (`before`) to be read."""
     return {
         "path": event.thread,
         "depth": event.depth,
@@ -148,7 +148,7 @@ def _started(event: ThreadStarted, before: dict[str, Any] | None) -> dict[str, A
 
 
 def _tell(thread: dict[str, Any], event: Event, times: bool) -> None:
-    """Add to a thread what an event says of it."""
+    """Add an event to its thread."""
     if (part := part_of(event)) is not None:
         hand, text = part
         marked = {"wrong": f"\n⚠ {_safe(text)}\n", "aside": f"\n» {_safe(text.rstrip())}\n"}
@@ -170,7 +170,7 @@ def _tell(thread: dict[str, Any], event: Event, times: bool) -> None:
 
 
 def _safe(text: str) -> str:
-    """Text of any number of lines, with nothing in it that would reorder, hide or recolour what stands around it."""
+    """Text of any number of lines, without characters that would reorder, hide or recolour the text around it."""
     return "\n".join(clean_lines(text))
 
 

@@ -1,8 +1,8 @@
-"""What a run plays: the plan in `bench.toml`, and the episodes that follow from it.
+"""The plan of a run in `bench.toml`, and the episodes that follow from it.
 
 Everything that decides a result goes into an episode's key, and the keys of all episodes make the run's identity.
-Neither knows of indices, times, machines or places on them, nor of what only decides how fast it goes (concurrency,
-retries, threads of the processor).
+Indices, times, machines and paths do not, nor do settings that only change the speed (concurrency, retries, threads of
+the processor).
 """
 
 from __future__ import annotations
@@ -45,21 +45,24 @@ _NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reser
 _KEPT: Final = ("on_failure", "child_limits", "watch", "unsafe_python", "seed")
 """Settings that all episodes share."""
 _LATER: Final = {"extra", "max_reasoning_tokens", "setup", "chat"}
-"""Settings that came later than keys did."""
+"""Settings that were added after keys."""
 _NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model", "max_parameters"}
-"""What only decides where a prompt is used."""
+"""Fields that only decide where a prompt is used."""
 
 
 class Plan(BaseModel):
-    """A run as resolved: `bench.toml`. Parts, variants and limits are final; nothing else is asked again."""
+    """A resolved run, as in `bench.toml`. Parts, variants and limits are final; suite and configuration are not read
+    again.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     identity: str = ""
-    """Over the keys of all episodes."""
+    """Hash of the keys of all episodes."""
     keys: Literal[1, 2, 3] = 3
-    """How keys are made. Runs begun by earlier versions go on with theirs: 1 tells no setting that came later than
-    keys did, unless it is set; 1 and 2 never tell `model.kernels`."""
+    """The generation of keys. Runs begun by earlier versions keep theirs: 1 leaves out settings that were added after
+    keys, unless they are set; 1 and 2 leave out `model.kernels`.
+    """
     method: str
     model: str
     specialist: str = ""
@@ -74,9 +77,9 @@ class Plan(BaseModel):
     tasks: Mapping[str, str] = Field(default_factory=dict[str, str])
     """For each part, in words, a hash of the tasks that are played."""
     prompts: Mapping[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
-    """For each prompt used, by name, the hashes of what became of it: `prompts/HASH.txt`."""
+    """For each prompt used, by name, the hashes of its resolved texts: `prompts/HASH.txt`."""
     episodes: int | None = None
-    """Of the complete run; None before its tasks are known."""
+    """Number of episodes of the complete run; None before its tasks are known."""
     config: Config
     suite: Suite
 
@@ -147,13 +150,13 @@ class Plan(BaseModel):
         return self.config.model_copy(update=update)
 
     def settled(self, tasks: Mapping[str, str], prompts: Mapping[str, tuple[str, ...]], keys: Iterable[str]) -> Self:
-        """The plan with what was found for it: tasks, prompts, and the keys of its episodes."""
+        """The plan completed by tasks, prompts, and the keys of its episodes."""
         known = sorted(keys)
         found = {"episodes": len(known), "identity": _digest(known)[:_DIGITS]}
         return self.model_copy(update={"tasks": dict(tasks), "prompts": dict(prompts), **found})
 
     def matters(self) -> dict[str, Any]:
-        """What the run follows from, by dotted name, to tell how two of them differ."""
+        """The values that decide the run, by dotted name, to show how two runs differ."""
         suite = self.suite.model_dump(mode="json", exclude=set(_NOT_OF_THE_SUITE))
         for part, told in zip(self.suite.parts, suite["parts"], strict=True):
             told["options"] = _deciding(part)
@@ -167,7 +170,7 @@ class Plan(BaseModel):
         return self.identity == other.identity and _model(self) == _model(other)
 
     def difference(self, other: Plan) -> str | None:
-        """What another plan would play otherwise, in words; None where it is the same."""
+        """The difference to another plan, in words; None if both play the same."""
         mine, its = self.matters(), other.matters()
         changed = [name for name in sorted(mine.keys() | its.keys()) if mine.get(name) != its.get(name)]
         told = [f"{name} was {_short(mine.get(name))}, is now {_short(its.get(name))}" for name in changed[:3]]
@@ -177,7 +180,7 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One episode of a run: what is played, and how it is known."""
+    """One episode of a run: its task, variant and epoch, and its key."""
 
     key: str
     part: int
@@ -201,7 +204,7 @@ def key_of(
     """The key of an episode.
 
     Raises:
-        UserError: the task's data are not such that a hash of them means anything.
+        UserError: the task's data cannot be hashed in a reproducible way.
     """
     where, config = plan.suite.parts[part], _decisions(plan.config)
     told = {
@@ -218,7 +221,7 @@ def key_of(
 
 
 def prompt_hash(prompt: Prompt, keys: int) -> str:
-    """What tells prompts apart: their text and their rules, as `Plan.keys` says."""
+    """Hash of a prompt's text and rules, in the generation `Plan.keys`."""
     rules = prompt.rules.model_dump(mode="json", exclude=_NOT_OF_THE_PROMPT)
     if prompt.rules.orphans is Orphans.awaited:
         del rules["orphans"]  # earlier versions knew no others
@@ -230,7 +233,7 @@ def prompt_hash(prompt: Prompt, keys: int) -> str:
 
 
 def fingerprint(tasks: Iterable[Task]) -> str:
-    """What tells sets of tasks apart, data included."""
+    """Hash of a set of tasks, data included."""
     return _digest([[task.id, task.text, task.category, _plain(task)] for task in tasks])[:16]
 
 
@@ -258,7 +261,7 @@ def _decisions(config: Config) -> dict[str, Any]:
 
 
 def _model(plan: Plan) -> dict[str, Any]:
-    """The model as the user has named it, wherever its files lie."""
+    """The model as the user has named it, independent of the place of its files."""
     named: dict[str, Any] = {"spec": plan.model, "adapters": [path.name for path in plan.config.model.adapters]}
     if plan.specialist:
         named["specialist"] = plan.specialist
@@ -266,7 +269,9 @@ def _model(plan: Plan) -> dict[str, Any]:
 
 
 def _keyed(plan: Plan) -> dict[str, Any]:
-    """The model as keys tell it. Kernels are told where they are switched off: else keys are as they always were."""
+    """The model's part of a key. `kernels` is included only where switched off, so that all other keys stay as they
+    always were.
+    """
     told = _told(ModelConfig, _model(plan), plan.keys)
     if told["kernels"] or plan.keys < 3:
         del told["kernels"]
@@ -274,7 +279,7 @@ def _keyed(plan: Plan) -> dict[str, Any]:
 
 
 def _told(section: type[BaseModel], values: Mapping[str, Any], keys: int) -> dict[str, Any]:
-    """A section's values as keys tell them."""
+    """A section's part of a key."""
     defaults = {
         name: section.model_fields[name].get_default(call_default_factory=True) for name in _LATER & set(values)
     }
@@ -283,18 +288,18 @@ def _told(section: type[BaseModel], values: Mapping[str, Any], keys: int) -> dic
 
 
 def _generation(told: Mapping[str, Any]) -> int:
-    """How a plan's keys were made that does not say so itself."""
+    """The generation of keys of a plan that does not state it."""
     return 2 if "max_reasoning_tokens" in str(told.get("config")) else 1
 
 
 def _deciding(part: Part) -> dict[str, Any]:
-    """The options of a part that decide results: not where its data lie, as the tasks tell what is in them."""
+    """The options of a part that decide results: without paths of data, since the tasks depend on the contents."""
     paths = paths_of(part.environment) if part.options else ()
     return {name: value for name, value in part.options.items() if name not in paths}
 
 
 def _part_anywhere(part: Part) -> Part:
-    """A part that means the same in any working folder."""
+    """A part with paths that are valid in any working folder."""
     paths = {name: _absolute(value) for name in paths_of(part.environment) if (value := part.options.get(name))}
     return part.model_copy(update={"options": {**part.options, **paths}, **_prompt_anywhere(part)})
 

@@ -1,8 +1,8 @@
-"""Plays the episodes of a run, one attempt each, with what they share opened once.
+"""Plays the episodes of a run, one attempt each; shared parts are opened once.
 
-Shared by all: the model, where its kind knows nothing of tasks, and the interpreter of variables. Environments are
-kept when an episode ends and used again by the next one, so there are never more of them than episodes under way; one
-that an episode has left in an unknown state is closed instead.
+All episodes share the model, if its kind does not depend on the task, and the interpreter of variables. Environments
+are kept when an episode ends and used again by the next one, so there are never more of them than episodes under way;
+one that an episode has left in an unknown state is closed instead.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _GRACE: Final = 60.0
 _UNKNOWN_STATE: Final = {Status.environment_error, Status.engine_error}
 
 Spent = Callable[[int, float | None], None]
-"""Is told, call by call, the tokens and the US dollars that were spent."""
+"""Called after each model call with the tokens and the US dollars that it cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one attempt at an episode went. `seconds` is wall time."""
+    """The outcome of one attempt at an episode. `seconds` is wall time."""
 
     status: Status
     reward: float | None
@@ -65,7 +65,7 @@ class Attempt:
     """Whether a watcher ended the episode."""
 
     def result(self, plan: Plan, item: Item, attempts: int) -> Result:
-        """The result of the episode, where this is the attempt that counts."""
+        """The result of the episode, if this is the attempt that counts."""
         part = plan.suite.parts[item.part]
         return Result(
             key=item.key,
@@ -93,13 +93,13 @@ class Attempt:
 
 
 class Players(Protocol):
-    """Where episodes are played: here, or elsewhere."""
+    """A place where episodes are played: this process, or a cluster."""
 
     async def play(self, item: Item, log: Path, spent: Spent) -> Attempt:
         """Play an episode, with its events written to `log`.
 
         Raises:
-            UserError: no episode can be played like this.
+            UserError: no episode can be played with these settings.
         """
         ...
 
@@ -201,7 +201,7 @@ class Player:
 
     @asynccontextmanager
     async def _environment(self, part: int) -> AsyncGenerator[Environment]:
-        """An environment that nobody else uses meanwhile."""
+        """An environment that no other episode uses inside the block."""
         idle = self._idle[part]
         environment = idle.pop() if idle else self._opened(part)
         try:
@@ -246,7 +246,7 @@ class Player:
 
 
 class _Unusable(Exception):
-    """An episode ended for a fault of the infrastructure; what it used is not used again."""
+    """An episode ended for a fault of the infrastructure; its environment is not used again."""
 
 
 class _Ended:
@@ -263,7 +263,7 @@ class _Ended:
             self._pruned += event.how is Ending.pruned
 
     def attempt(self, error: Exception | None, signs: Signs, seconds: float) -> Attempt:
-        """How the attempt went, where `error` is what came out of it."""
+        """The outcome of the attempt, which raised `error`."""
         event = self._event
         if event is not None and (error is None or event.status.infrastructure):
             status, message = event.status, event.message
@@ -282,7 +282,7 @@ class _Ended:
 
 
 class _Meter:
-    """A sink that tells what each call spends."""
+    """A sink that reports the tokens and cost of each call."""
 
     def __init__(self, spent: Spent) -> None:
         self._spent = spent

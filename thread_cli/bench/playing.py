@@ -1,4 +1,4 @@
-"""A run from its plan to its end: what is opened for it, in which order, and closed again."""
+"""Plays a run from its plan to its end: opens its parts in order, and closes them again."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _LONGEST_NAME: Final = 80  # characters
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run is played; none of it decides a result.
+    """Settings of a runner; none of them decides a result.
 
-    `elsewhere` makes the players of a settled plan, where that is not this process. `ready` is called before the first
-    episode. `tell` gets lines for people where opening takes long.
+    `elsewhere` makes the players of a settled plan, if these are not in this process. `ready` is called before the
+    first episode. `tell` gets lines for people where opening takes long.
     """
 
     concurrency: int = 8
@@ -46,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run, or this runner's part in it, ended. `trouble` is what the infrastructure last failed with."""
+    """The end of a run, or of this runner's part in it. `trouble` is the infrastructure's last failure."""
 
     ending: Ending
     folder: Path
@@ -57,11 +57,11 @@ class Outcome:
 async def run(plan: Plan, folder: Path | None = None, settings: Settings | None = None) -> Outcome:
     """Play a plan, from its beginning or from where it was stopped.
 
-    Episodes that the infrastructure failed the last time are played again. Without a `folder`, the run's is below
+    Episodes whose last attempt the infrastructure failed are played again. Without a `folder`, the run's is below
     `runs/`, under a name made of the plan.
 
     Raises:
-        UserError: tasks or prompts are not there, the folder is of another run, or nothing can be played like this.
+        UserError: tasks or prompts are missing, the folder is of another run, or no episode can be played like this.
     """
     settings = settings or Settings()
     if folder is not None and (folder / "bench.toml").exists():
@@ -78,7 +78,7 @@ async def join(folder: Path, settings: Settings | None = None) -> Outcome:
     """Help with a run that was begun elsewhere, until it is complete.
 
     Raises:
-        UserError: there is none, this machine has other tasks or prompts, or nothing can be played like this.
+        UserError: there is none, this machine has other tasks or prompts, or no episode can be played like this.
     """
     settings = settings or Settings()
     journal, plan = Journal.opened(folder)

@@ -1,4 +1,4 @@
-"""One figure with four views of what was played: success, tokens, depth, cost. Needs matplotlib (extra `report`).
+"""One figure with four views of the results: success, tokens, depth, cost. Needs matplotlib (extra `report`).
 
 A few runs stand beside each other in colours; many, such as the variants of an ablation, below each other in rows.
 
@@ -51,7 +51,7 @@ _STYLE: Final = {
 
 
 def write_plot(path: Path, arms: Sequence[Arm]) -> None:
-    """Draw the four views into a file; its name says in which format.
+    """Draw the four views into a file; its ending decides the format.
 
     Raises:
         UserError: matplotlib is not installed, the format is none of `FORMATS`, or the file cannot be written.
@@ -88,7 +88,7 @@ def _in_colours(figure: Any, arms: Sequence[Arm]) -> None:
 
 
 def _in_rows(columns: Sequence[Any], arms: Sequence[Arm]) -> None:
-    """A row for each arm: success with its interval, tokens of an episode, depth, and what a success costs."""
+    """A row for each arm: success with its interval, tokens per episode, depth, and cost per success."""
     success, tokens, depth, cost = columns
     rows, colour = range(len(arms)), _COLOURS[0]
     for row, arm in enumerate(arms):
@@ -113,7 +113,7 @@ def _in_rows(columns: Sequence[Any], arms: Sequence[Arm]) -> None:
 
 
 def _success(axes: Any, arms: Sequence[Arm]) -> None:
-    """Success by category, with 95 % intervals, and the best published figure where all play the same suite."""
+    """Success by category, with 95 % intervals, and the best published figure if all arms play the same suite."""
     names = list(dict.fromkeys(name for arm in arms for name in arm.summary.categories))
     found = [(arm, arm.summary.categories) for arm in arms]
     _bars(axes, [(arm, [rates.get(name) for name in names]) for arm, rates in found], names)
@@ -151,13 +151,13 @@ def _bars(axes: Any, groups: Sequence[tuple[Arm, Sequence[Rate | None]]], names:
 
 
 def _with_error(rate: float, interval: Interval | None) -> tuple[float, list[list[float]]]:
-    """A rate in percent, and how far its interval reaches below and above."""
+    """A rate in percent, and the distances to the interval's bounds below and above."""
     low, high = (interval.low, interval.high) if interval else (rate, rate)
     return 100 * rate, [[max(0.0, 100 * (rate - low))], [max(0.0, 100 * (high - rate))]]
 
 
 def _tokens(axes: Any, arms: Sequence[Arm]) -> None:
-    """Tokens of an episode in the mean against success: a point for each arm, small ones for its categories."""
+    """Mean tokens per episode against success: a point for each arm, small ones for its categories."""
     for arm, colour in zip(arms, _COLOURS, strict=False):
         summary = arm.summary
         for name, results in by_category(arm.run).items():
@@ -193,7 +193,7 @@ def _depth(axes: Any, arms: Sequence[Arm]) -> None:
 
 
 def _costs(arms: Sequence[Arm]) -> tuple[str, str, list[float | None]]:
-    """What a success of each arm costs, under a title, in a unit: US dollars, or tokens where any price is unknown."""
+    """Cost per success of each arm, with title and unit: US dollars, or tokens if any price is unknown."""
     if all(arm.summary.cost is not None for arm in arms):
         return "Cost per success", "US dollars", [arm.summary.cost_per_success for arm in arms]
     return "Tokens per success", "tokens", [arm.summary.tokens_per_success for arm in arms]

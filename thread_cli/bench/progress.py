@@ -1,4 +1,4 @@
-"""Where a run stands: sums over its results, as they come in, from this runner or from others."""
+"""Progress of a run: sums over the results of all runners as they come in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Progress", "Tally"]
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over some results. Those that the infrastructure failed are not judged."""
+    """Sums over some results. Failures of the infrastructure are not judged."""
 
     judged: int = 0
     solved: int = 0
@@ -60,14 +60,14 @@ class Progress:
     priced: bool = False
     """Whether the price of a call is known before any is made."""
     retries: int = 0
-    """Of calls of the model."""
+    """Retries of model calls."""
     attempts: int = 0
     """Attempts at episodes beyond the first."""
     finishing: bool = False
-    """Whether what is under way is the last."""
+    """Whether no further episode will be started."""
     started: bool = False
     before: int = 0
-    """Results that were there when this runner began."""
+    """Number of results at this runner's start."""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -96,7 +96,7 @@ class Progress:
             tell(result)
 
     def start(self) -> None:
-        """Begin to tell, and to measure the time that is left."""
+        """Begin to report results, and to measure the time that is left."""
         self.started, self.before, self.began = True, len(self.done), time.monotonic()
 
     @property
@@ -105,7 +105,7 @@ class Progress:
 
     @property
     def infrastructure(self) -> int:
-        """Episodes of which nothing can be said, because the infrastructure failed."""
+        """Number of episodes that say nothing about the model, because the infrastructure failed."""
         return self.failures[FailureClass.infrastructure]
 
     @property
@@ -115,6 +115,6 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds that the rest will take, as far as can be told."""
+        """Estimated seconds for the remaining episodes; None if unknown."""
         new = len(self.done) - self.before
         return (self.total - len(self.done)) * self.elapsed / new if new else None

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["RayPlayers", "require_ray"]
 
 _NAMED: Final = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
-"""How Ray calls its own kinds of resources where an actor asks for them."""
+"""Ray's parameter names for its own kinds of resources."""
 
 
 def require_ray() -> None:
@@ -64,7 +64,7 @@ class RayPlayers:
         _start(self._ray, address)
 
     async def play(self, item: Item, log: Path, spent: Spent) -> Attempt:
-        """Play an episode on whatever actor is free; see `Players`."""
+        """Play an episode on a free actor; see `Players`."""
         free = self._free_for(self._plan.suite.parts[item.part].resources)
         actor = await free.get()
         try:
@@ -90,7 +90,7 @@ class RayPlayers:
         self._ray.shutdown()
 
     def _free_for(self, resources: Mapping[str, float]) -> asyncio.Queue[Any]:
-        """The actors that hold these resources and have room for an episode, once for each that they have room for."""
+        """The actors with these resources that have room for an episode; each occurs once for every free slot."""
         needs = tuple(sorted(resources.items()))
         if needs not in self._free:
             free = self._free[needs]
@@ -101,7 +101,7 @@ class RayPlayers:
         return self._free[needs]
 
     def _made(self, needs: dict[str, float]) -> list[tuple[Any, int]]:
-        """New actors, each with how many episodes it plays at once."""
+        """New actors, each with the number of episodes that it plays at once."""
         if needs:
             count, room = self._fitting(needs), 1
             options: dict[str, Any] = {"num_cpus": 0}
@@ -117,7 +117,7 @@ class RayPlayers:
         return [(remote.remote(plan), room) for _ in range(count)]
 
     def _fitting(self, needs: Mapping[str, float]) -> int:
-        """How many actors with these needs the cluster holds, up to the concurrency."""
+        """Number of actors with these needs that fit on the cluster, up to the concurrency."""
         there: Mapping[str, float] = self._ray.cluster_resources()
         fitting = min((int(there.get(name, 0) / need) for name, need in needs.items() if need), default=1)
         if not fitting:

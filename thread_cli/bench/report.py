@@ -1,8 +1,8 @@
-"""What a bench run came to: reads its folder, and sums its results up.
+"""Reads the folder of a bench run, and sums its results up.
 
-Every episode counts in exactly one way. Failures of the infrastructure say nothing of the model: they are left out of
-rates and means, and are counted apart; what they spent is still spent. All sums are over results in one fixed order, so
-that the same results give the same figures to the last digit, whichever run or machine they come from.
+Every episode counts in exactly one way. Failures of the infrastructure say nothing about the model: they are left out
+of rates and means and counted apart; their tokens and cost count all the same. All sums are over results in one fixed
+order, so that the same results give the same figures to the last digit, whichever run or machine they come from.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Figures(BaseModel):
 
 
 class Rate(_Figures):
-    """How many episodes succeeded. Rates are fractions; None where nothing judges, or nothing was played."""
+    """How many episodes succeeded. Rates are fractions; None if nothing judges the episodes, or there are none."""
 
     episodes: int
     """Episodes that count: judged, and not failures of the infrastructure."""
@@ -81,7 +81,7 @@ class Rate(_Figures):
 
 
 class Mean(_Figures):
-    """A figure over the episodes that are not failures of the infrastructure; None where there are none of them."""
+    """A figure over the episodes without those that the infrastructure failed; None if no episode is left."""
 
     mean: float | None
     max: int | None
@@ -98,11 +98,11 @@ class Tokens(_Figures):
     estimated: bool
     """Whether some of them are estimates."""
     cached_known: bool
-    """Whether all models told how much a cache spared."""
+    """Whether all models reported their cached tokens."""
 
 
 class LocalWork(_Figures):
-    """What a model on this machine did: prompt tokens of its prefill, drafts, and speeds in tokens per second."""
+    """Work of a model on this machine: prompt tokens of its prefill, drafts, and speeds in tokens per second."""
 
     prefilled: int
     drafted: int
@@ -117,7 +117,7 @@ class LocalWork(_Figures):
 
 
 class Summary(_Figures):
-    """What a run, or one variant of it, came to."""
+    """The figures of a run, or of one variant of it."""
 
     suite: str
     method: str
@@ -127,7 +127,7 @@ class Summary(_Figures):
     tasks: int
     epochs: int
     episodes: int
-    """All of them, failures of the infrastructure among them."""
+    """Number of all episodes, failures of the infrastructure included."""
     planned: int | None
     """Episodes of the complete run; None where that is not known beforehand."""
     judged: int
@@ -151,7 +151,7 @@ class Summary(_Figures):
     depths: dict[int, int]
     """How many episodes went how deep."""
     critical_path: Mean
-    """Token latency: generated tokens that had to follow one another."""
+    """Token latency: generated tokens that had to be generated one after the other."""
     cost: float | None
     """US dollars; None where a price is unknown."""
     cost_per_success: float | None
@@ -186,8 +186,8 @@ def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
 
     Args:
         run: the run, or one variant of it.
-        variant: the variant's name, told in the summary.
-        times: False leaves out whatever is measured, so that the same results are summed up the same.
+        variant: the variant's name, for the summary.
+        times: False leaves out measured times, so that the same results give the same summary.
     """
     results = run.results
     counted = [result for result in results if result.failure is not FailureClass.infrastructure]
@@ -260,7 +260,7 @@ def by_category(run: Run) -> dict[str, list[Result]]:
 
 
 def compare(one: Run, other: Run) -> tuple[int, Difference] | None:
-    """What `one` has more than `other`, in the suite's metric, on the tasks that both have played and had judged.
+    """The mean of `one` minus that of `other`, in the suite's metric, on the tasks that were judged in both.
 
     Returns the number of those tasks with the difference; None where there are none.
     """
@@ -275,7 +275,7 @@ def compare(one: Run, other: Run) -> tuple[int, Difference] | None:
 
 
 def _place(suite: Suite) -> Any:
-    """Where a result stands: by part of the suite, task, variant, epoch."""
+    """Sorting key of a result: part of the suite, task, variant, epoch."""
     parts = {(part.environment, part.split): number for number, part in reversed(list(enumerate(suite.parts)))}
     variants = {variant.name: number for number, variant in enumerate(suite.variants)}
 
@@ -309,7 +309,7 @@ def _task(result: Result) -> tuple[str, str, str, str]:
 
 
 def _by_task(run: Run, metric: str) -> dict[tuple[str, str, str, str], float]:
-    """What each task came to in the mean over its epochs."""
+    """Mean of each task over its epochs."""
     values: dict[tuple[str, str, str, str], list[float]] = {}
     for result in filter(_judged, run.results):
         value = (result.reward or 0.0) if metric == "reward" else float(result.solved)
@@ -363,7 +363,7 @@ def _local(results: Sequence[Result]) -> LocalWork | None:
 
 
 def _cost(results: Sequence[Result]) -> float | None:
-    """What all episodes cost; an episode that called no model cost nothing."""
+    """Cost of all episodes; an episode that called no model cost nothing."""
     costs = [0.0 if not result.totals.calls else result.totals.cost for result in results]
     known = [cost for cost in costs if cost is not None]
     return math.fsum(known) if len(known) == len(costs) else None

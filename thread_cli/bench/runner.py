@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Ending", "Runner"]
 
 _POLL: Final = 1.0
-"""Seconds between two looks at what other runners have done."""
+"""Seconds between two looks at the results of other runners."""
 _ROW: Final = 10
 """Episodes in a row that the infrastructure fails before it counts as down."""
 _HOLD: Final = (30.0, 600.0)
@@ -42,24 +42,24 @@ _LONGEST_PAUSE: Final = 30.0
 
 
 class Ending(StrEnum):
-    """How a runner ended."""
+    """The end of a runner."""
 
     complete = "complete"
     """Every episode of the run has its result."""
     budget = "budget"
     interrupted = "interrupted"
     broken = "broken"
-    """Every episode so far was failed by the infrastructure."""
+    """The infrastructure failed every episode so far."""
 
 
 class Runner:
-    """Plays what is left of a run.
+    """Plays the remaining episodes of a run.
 
     Args:
         plan, items: the run, settled, and its episodes in the order of playing.
         journal: its folder.
         players: where episodes are played.
-        progress: is told of all results.
+        progress: gets all results.
         allowance: what the run may spend.
         concurrency: episodes under way at once.
         retries: further attempts at an episode that the infrastructure has failed.
@@ -98,22 +98,22 @@ class Runner:
         self._stopped = asyncio.Event()
         self._row = 0
         self.trouble = ""
-        """What the infrastructure last failed with."""
+        """The infrastructure's last failure."""
 
     def finish(self) -> None:
-        """Start nothing new, and let what is under way end."""
+        """Start no further episode, and let those under way end."""
         self._finishing = self._progress.finishing = True
 
     def stop(self) -> None:
-        """Give up what is under way, too."""
+        """Give up the episodes under way, too."""
         self._finishing = True
         self._stopped.set()
 
     async def run(self) -> Ending:
-        """Play what is left; returns when every episode has a result, or when told to stop.
+        """Play the remaining episodes; returns when every episode has a result, or after `finish` or `stop`.
 
         Raises:
-            UserError: nothing can be played like this, or the run cannot be recorded.
+            UserError: no episode can be played with these settings, or the run cannot be recorded.
         """
         for key in sorted(self._journal.keys() & self._items.keys()):
             self._learn(key)
@@ -164,7 +164,7 @@ class Runner:
             await asyncio.wait(under_way)
 
     async def _next(self, pending: deque[Item]) -> Item | None:
-        """The next episode, claimed; waits for those that others play. None where there is none."""
+        """The next episode, claimed; waits for those that others play. None if no episode is left."""
         elsewhere: deque[Item] = deque()
         while not self._finishing:
             if self._down and not await self._held():
@@ -253,7 +253,7 @@ class Runner:
         return self._row >= _ROW
 
     async def _held(self) -> bool:
-        """Wait for the infrastructure; False where it has never worked, so that waiting is of no use."""
+        """Wait for the infrastructure; False if it has never worked, so that waiting is of no use."""
         if not self._progress.all.judged:
             return False
         least, most = _HOLD
@@ -265,7 +265,7 @@ class Runner:
         return True
 
     async def _guard(self) -> None:
-        """End everything when a budget is used up, or when told to."""
+        """End everything when a budget is used up, or after `stop`."""
         stopped = asyncio.ensure_future(self._stopped.wait())
         reached = asyncio.ensure_future(self._allowance.reached.wait())
         try:
@@ -286,7 +286,9 @@ class Runner:
 
 
 async def _to_its_end(write: Callable[[Result, Path], bool], result: Result, log: Path) -> bool:
-    """Write in a thread, since waiting for the disk would keep all others waiting; not given up half way."""
+    """Write in an OS thread, so that the event loop does not wait for the disk; a cancellation waits for the write to
+    end.
+    """
     writing = asyncio.ensure_future(asyncio.to_thread(write, result, log))
     try:
         return await asyncio.shield(writing)

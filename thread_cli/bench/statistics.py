@@ -1,6 +1,6 @@
-"""How sure a figure is: intervals of rates, spread over epochs, and the difference of two runs on the same tasks.
+"""Uncertainty of figures: intervals of rates, spread over epochs, and the difference of two runs on the same tasks.
 
-All of it is computed here, from the standard library, so that a report needs no packages and is the same everywhere.
+It needs the standard library alone, so a report needs no packages and is the same everywhere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SEED: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Two bounds, in the unit of what they bound."""
+    """Two bounds, in the unit of the bounded figure."""
 
     low: float
     high: float
@@ -40,7 +40,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean over shared tasks of what one run has more than another."""
+    """The mean over shared tasks of one run's figure minus the other's."""
 
     mean: float
     interval: Interval
@@ -55,7 +55,7 @@ def wilson(successes: float, trials: int, confidence: float = CONFIDENCE) -> Int
     """Wilson's score interval of a rate (Wilson 1927), as fractions; successes may be fractional, as means over epochs.
 
     Raises:
-        ValueError: there were no trials, or not as many as successes.
+        ValueError: there were no trials, or fewer than successes.
     """
     if not 0 <= successes <= trials or not trials:
         raise ValueError(f"{successes} successes in {trials} trials are no rate")
@@ -97,14 +97,14 @@ def paired_bootstrap(
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """Two-sided p of the exact McNemar test: how likely two equally good runs differ so unevenly where they differ."""
+    """Two-sided p of the exact McNemar test: the probability that two equally good runs differ at least as unevenly."""
     discordant = better + worse
     at_most = sum(math.comb(discordant, count) for count in range(min(better, worse) + 1))
     return min(1.0, 2 * at_most / 2**discordant)
 
 
 def _quantile(ordered: Sequence[float], fraction: float) -> float:
-    """Linear interpolation between the two values that a quantile lies between."""
+    """A quantile, by linear interpolation between the two nearest values."""
     place = fraction * (len(ordered) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)

@@ -1,4 +1,4 @@
-"""Suites: which tasks are played, under which conditions, and what others have reported for them.
+"""Suites: tasks, conditions under which they are played, and published figures.
 
 A suite is a TOML file, one of ours (by name) or the user's own (by path). Its tasks are fixed by size and hash, so that
 a figure always stands for the same tasks; a suite whose tasks are not exactly those is not played.
@@ -37,21 +37,21 @@ class _Table(BaseModel):
 
 
 class Part(_Table):
-    """A set of tasks of one environment. What is None here is as the configuration or the environment has it."""
+    """A set of tasks of one environment. For a value of None the configuration's or the environment's own counts."""
 
     environment: str
     split: str
     tasks: int | None = Field(default=None, ge=1)
-    """How many, the first of the split, which must have as many; None for all that there are."""
+    """Number of tasks, the first of the split, which must have as many; None for all."""
     hash: str | None = None
     """`task_hash` of these tasks, or its beginning."""
     prompt: str | None = None
     phi: str | None = None
     psi: str | None = None
     options: Mapping[str, Any] = Field(default_factory=dict[str, Any])
-    """Of the environment."""
+    """Options of the environment."""
     resources: Mapping[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict[str, float])
-    """What one player of this part takes on a Ray cluster: `CPU`, `GPU`, `memory`, or labels of the cluster's own."""
+    """Resources of one player of this part on a Ray cluster: `CPU`, `GPU`, `memory`, or the cluster's own labels."""
 
     @property
     def name(self) -> str:
@@ -59,16 +59,16 @@ class Part(_Table):
 
 
 class Examples(_Table):
-    """Which few-shot examples of a prompt are shown."""
+    """The selection of a prompt's few-shot examples."""
 
     keep: int | None = Field(default=None, ge=0)
-    """How many; None for all."""
+    """Number of examples; None for all."""
     shuffle: int | None = None
     """Seed of their order; None for the prompt's own."""
 
 
 class Variant(_Table):
-    """One condition of an ablation. What is None is as in the part."""
+    """One condition of an ablation. For a value of None the part's counts."""
 
     name: str = Field(min_length=1)
     phi: str | None = None
@@ -96,7 +96,7 @@ class Published(_Table):
 
 
 class Suite(_Table):
-    """Tasks, conditions, and what is known about them."""
+    """Tasks, conditions, and published figures."""
 
     name: str
     description: str = ""
@@ -104,7 +104,9 @@ class Suite(_Table):
     """`reward`: the mean score is the figure, and success stands beside it."""
     method: str = "thread"
     reserved: Literal["tasks", "texts"] | None = None
-    """For a test set, which nothing is trained on: its tasks, or whatever task of any split has the text of one."""
+    """For a test set, which is excluded from training: `tasks` excludes its tasks, `texts` every task of any split with
+    the text of one of them.
+    """
     parts: tuple[Part, ...] = Field(min_length=1)
     limits: Limits = Field(default_factory=Limits)
     variants: tuple[Variant, ...] = ()
@@ -145,7 +147,7 @@ def tasks_of(part: Part, environment: Environment) -> Sequence[Task]:
     """The tasks of a part, from its environment.
 
     Raises:
-        UserError: they are not there, too few, or not those that the suite is made of.
+        UserError: they are missing, too few, or not the suite's tasks.
     """
     found = environment.tasks(part.split)
     tasks = list(found if part.tasks is None else found[: part.tasks])
@@ -165,7 +167,7 @@ def tasks_of(part: Part, environment: Environment) -> Sequence[Task]:
 
 
 def task_hash(tasks: Iterable[Task]) -> str:
-    """What tells sets of tasks apart: 16 hexadecimal digits of the SHA-256 over ids, texts and categories, in order."""
+    """Hash of a set of tasks: 16 hexadecimal digits of the SHA-256 over ids, texts and categories, in order."""
     told = [[task.id, task.text, task.category] for task in tasks]
     text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]

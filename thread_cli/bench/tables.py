@@ -1,6 +1,6 @@
-"""What a report says: its tables, and the same figures for programs, as JSON and CSV.
+"""The tables of a report, and the same figures for programs, as JSON and CSV.
 
-A table is rows of text under headings. What it says is decided once, in `tables`; how it is written is in `formats.py`.
+A table is rows of text under headings. `tables` decides its content, `formats.py` its form.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Arm:
 
 
 def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
-    """What a report sets side by side: each run, or each of its variants, under a name of its own."""
+    """The arms that a report compares: each run, or each of its variants, under a name of its own."""
     parts: list[tuple[Run, str]] = []
     for run in runs:
         parts += [(run.variant(name), name) for name in run.variants] or [(run, "")]
@@ -72,14 +72,14 @@ def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
 
 
 def title_of(arms: Sequence[Arm]) -> str:
-    """What is reported: the suites, and method and model where all arms have the same."""
+    """The title of a report: the suites, and method and model if all arms have the same."""
     who = {(arm.summary.method, _brief(arm.summary.model)) for arm in arms}
     names = [", ".join(dict.fromkeys(arm.summary.suite for arm in arms)), *(who.pop() if len(who) == 1 else ())]
     return clean(" · ".join(names))
 
 
 def _brief(model: str) -> str:
-    """A model as people call it: a file without the folders that it lies in."""
+    """A short name of a model: a file without its folders."""
     return _FOLDERS.sub(r"\1", model)
 
 
@@ -119,7 +119,7 @@ def as_json(runs: Sequence[Run], *, times: bool = True) -> str:
     return "".join(char if _harmless(char) else json.dumps(char)[1:-1] for char in text)
 
 
-# --- what the tables say
+# --- the content of tables
 
 
 def _success(arms: Sequence[Arm]) -> Table:
@@ -159,7 +159,7 @@ def _success_row(label: str, summary: Summary) -> tuple[str, ...]:
 
 
 def _categories(arms: Sequence[Arm]) -> Table:
-    """Success by category: whatever there is more of, categories or arms, are the rows."""
+    """Success by category; categories or arms, whichever are more, become the rows."""
     names = list(dict.fromkeys(name for arm in arms for name in arm.summary.categories))
     columns = [(arm.label, {name: _rate(found) for name, found in arm.summary.categories.items()}) for arm in arms]
     columns += [
@@ -209,7 +209,7 @@ def _spent(arms: Sequence[Arm]) -> Table:
 
 
 def _local(arms: Sequence[Arm]) -> Table:
-    """What models on this machine did."""
+    """Work of models on this machine."""
     headings = (
         "",
         "prefill tokens",
@@ -287,7 +287,7 @@ def _compared(arms: Sequence[Arm]) -> Table:
 
 
 def _published(arms: Sequence[Arm]) -> list[tuple[str, Published]]:
-    """The published figures of all suites, each once, with what it is called."""
+    """The published figures of all suites, each once, with its name."""
     several = len({arm.summary.suite for arm in arms}) > 1
     found: list[tuple[str, Published]] = []
     for arm in arms:
@@ -298,7 +298,7 @@ def _published(arms: Sequence[Arm]) -> list[tuple[str, Published]]:
     return found
 
 
-# --- how figures and cells are written
+# --- the form of figures and cells
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:

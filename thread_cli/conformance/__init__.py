@@ -1,1 +1,1 @@
-"""Suites that any environment, interpreter or model can be put to, ours or anybody's."""
+"""Conformance suites for environments, interpreters and models, ours and those of others."""

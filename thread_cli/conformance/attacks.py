@@ -1,8 +1,8 @@
 """Code that attacks, for the conformance suite of interpreters: what is outside of sessions, and sessions themselves.
 
-Each piece binds `harm` to something true where it got what it must not have; what else it does is seen from outside. It
-may use, as names, what the suite puts in the way of harm: `SECRET`, a file, in `OUTSIDE`, a folder with a listening
-`socket`; `TCP` and `UDP`, ports of this machine; `RUNNER` and `VICTIM`, processes.
+Each piece binds `harm` to a true value if it got access to something forbidden; the suite sees all other effects from
+outside. It may use these names for things that the suite exposes to attack: `SECRET`, a file, in `OUTSIDE`, a folder
+with a listening `socket`; `TCP` and `UDP`, ports of this machine; `RUNNER` and `VICTIM`, processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An adapter under check, and how its episodes are told and compared; as a program, one episode in a process apart."""
+"""An adapter under check: plays and compares its episodes. Run as a program, it plays one in a process apart."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ __all__ = ["PATIENCE", "Case", "answers", "require_same", "series"]
 PATIENCE: Final = 300.0
 """Seconds that a check may take."""
 _ANYWHERE: Final = ("look", "help", "inventory", "1")
-"""Actions for an environment of which none are known."""
+"""Actions for an environment that declares none and has no teacher."""
 
 
 @dataclass
 class Case:
-    """An adapter under check, and what all checks use of it."""
+    """An adapter under check, with the methods that all checks use."""
 
     name: str
     options: Mapping[str, Any]
@@ -62,7 +62,7 @@ class Case:
             await environment.close()
 
     async def tasks(self) -> list[Task]:
-        """The first two tasks of the default split, or as many as there are; a text where there are none."""
+        """The first two tasks of the default split, or as many as there are; a message where there are none."""
         if "tasks" not in self._known:
             async with self.opened() as environment:
                 listed = environment.tasks(next(iter(environment.splits)))
@@ -97,7 +97,7 @@ class Case:
         return actions or getattr(self.adapter, "samples", ()) or _ANYWHERE
 
     async def reference(self) -> list[list[Any]]:
-        """What a fresh object answers to `actions` in the first task."""
+        """The answers of a fresh object to `actions` in the first task."""
         if "reference" not in self._known:
             async with self.opened() as environment:
                 self._known["reference"] = await series(environment, (await self.tasks())[0], await self.actions())
@@ -109,7 +109,7 @@ class Case:
         require_same(await self.reference(), played, when)
 
     def elsewhere(self, actions: Sequence[str], folder: str, hash_seed: str) -> list[list[Any]]:
-        """What a fresh object answers to `actions` in the first task, in another process that works in `folder`."""
+        """The answers of a fresh object in another process, whose working folder is `folder`."""
         options = {key: _absolute(value) for key, value in self.options.items()}
         path = os.pathsep.join(map(os.path.abspath, sys.path))
         ended = subprocess.run(  # noqa: S603 - this very module
@@ -150,14 +150,14 @@ class Case:
         return episode, [event.action for event in events if isinstance(event, Acted) and acted]
 
     def _prompt(self, environment: Environment, task: Task) -> Prompt:
-        """The environment's own prompt; a teacher needs no more than the rules, where there is none."""
+        """The environment's own prompt; where there is none, a prompt of rules alone, which suffices for a teacher."""
         if any(installed(self.name)):
             return load(None, self.name, category=task.category, plain_rules=environment.rules)
         return Prompt("none", "", Rules.model_validate({**environment.rules}))
 
 
 async def answers(environment: Environment, task: Task, actions: Sequence[str]) -> AsyncGenerator[list[Any]]:
-    """What an episode tells: the first text, then observation, reward, end and view for each action up to the end."""
+    """The answers of an episode: the first text, then observation, reward, end and view for each action."""
     yield [await environment.reset(task)]
     for action in actions:
         step = await environment.step(action)
@@ -172,7 +172,7 @@ async def series(environment: Environment, task: Task, actions: Sequence[str]) -
 
 
 def require_same(expected: Sequence[Any], found: Sequence[Any], when: str) -> None:
-    """Require that two series are the same; the failure tells where they part."""
+    """Require that two series are the same; the failure says where they differ."""
     for place, (one, other) in enumerate(zip(expected, found, strict=False)):
         require(one == other, f"{when}, answer {place} is {_short(other)} instead of {_short(one)}")
     require(len(expected) == len(found), f"{when}, there are {len(found)} answers instead of {len(expected)}")
@@ -184,12 +184,12 @@ def _short(answer: Sequence[Any]) -> str:
 
 
 def _absolute(option: Any) -> Any:
-    """An option that names a file, as it can be said in any folder."""
+    """An option that names a file, made valid in any working folder."""
     return str(Path(option).resolve()) if isinstance(option, str) and option and Path(option).exists() else option
 
 
 def _elsewhere() -> None:
-    """Play the series that standard input asks for, and print it: for the check in another process."""
+    """Play the episode that standard input describes, and print its answers: for the check in another process."""
     asked = json.load(sys.stdin)
     case = Case(asked["name"], asked["options"])
 

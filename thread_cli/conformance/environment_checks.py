@@ -1,4 +1,4 @@
-"""The checks of the conformance suite, each a small function that raises what it finds wrong."""
+"""The checks of the suite for environments, each a small function that raises `Failure`."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def _lists_tasks(case: Case) -> None:
 
 
 async def _refuses_unknown(case: Case) -> None:
-    """Splits and tasks that there are not end in a UserError."""
+    """Unknown splits and tasks end in a UserError."""
     async with case.opened() as environment:
         await _require_raises(UserError, lambda: environment.tasks(_NOWHERE), "a split that it has not")
         if not environment.tasks(next(iter(environment.splits))):
@@ -107,13 +107,13 @@ async def _refuses_unknown(case: Case) -> None:
 
 
 async def _is_deterministic(case: Case) -> None:
-    """Two objects tell the same of the same task, seed and actions."""
+    """Two objects give the same answers to the same task, seed and actions."""
     async with case.opened() as environment:
         await case.require_usual(environment, "played again")
 
 
 async def _is_the_same_elsewhere(case: Case) -> None:
-    """So does another process with another hash seed; it leaves no files in its working folder."""
+    """Another process with another hash seed gives the same answers, and leaves no files in its working folder."""
     expected = json.loads(json.dumps(await case.reference()))
     for seed in ("1", "2"):
         with tempfile.TemporaryDirectory() as folder:
@@ -124,14 +124,16 @@ async def _is_the_same_elsewhere(case: Case) -> None:
 
 
 async def _is_isolated(case: Case) -> None:
-    """Two episodes of two objects, taking turns, each tell what they tell alone: of one task, and of two."""
+    """Two episodes of two objects, played alternately, give the answers that they give alone: with one task, and with
+    two.
+    """
     actions, tasks = await case.actions(), await case.tasks()
     for other_task in tasks:
         async with case.opened() as alone:
             expected = await series(alone, other_task, actions)
         async with case.opened() as one, case.opened() as other:
             first, second = answers(one, tasks[0], actions), answers(other, other_task, actions)
-            # The second episode lags an answer behind, so that it is never where the first one is.
+            # The second episode lags one answer behind, so that the two are never in the same state.
             told: list[list[Any] | None] = [await anext(first)]
             told_other: list[list[Any] | None] = [None]
             while told[-1] is not None or told_other[-1] is not None:
@@ -142,7 +144,7 @@ async def _is_isolated(case: Case) -> None:
 
 
 async def _answers_bad_actions(case: Case) -> None:
-    """What makes no sense is answered by an observation, and the episode goes on."""
+    """Nonsensical actions are answered by an observation, and the episode goes on."""
     task, good = (await case.tasks())[0], (await case.actions())[0]
     async with case.opened() as environment:
         for what, action in _BAD_ACTIONS.items():
@@ -158,7 +160,7 @@ async def _answers_bad_actions(case: Case) -> None:
 
 
 async def _wants_reset(case: Case) -> None:
-    """A step before any reset is an EnvironmentFailed, where there is something to act on."""
+    """A step before any reset raises EnvironmentFailed, in an environment that takes actions."""
     async with case.opened() as environment:
         if not environment.tasks(next(iter(environment.splits))):
             raise NotApplicable("it has no tasks to begin")
@@ -169,7 +171,7 @@ async def _wants_reset(case: Case) -> None:
 
 
 async def _survives_the_end(case: Case) -> None:
-    """A step after the end does no harm, or is an EnvironmentFailed; and the next episode is as any."""
+    """A step after the end does no harm, or raises EnvironmentFailed; the next episode is not affected."""
     if (await case.reference())[-1][2:3] != [True]:
         raise NotApplicable("the known actions do not end an episode")
     async with case.opened() as environment:
@@ -184,7 +186,7 @@ async def _survives_the_end(case: Case) -> None:
 
 
 async def _begins_anew(case: Case) -> None:
-    """A second reset begins anew, whatever was done before it."""
+    """A second reset begins a new episode, whatever happened before it."""
     tasks, action = await case.tasks(), (await case.actions())[0]
     async with case.opened() as environment:
         await environment.reset(tasks[-1])
@@ -204,7 +206,7 @@ async def _closes(case: Case) -> None:
 
 
 async def _survives_a_crash(case: Case) -> None:
-    """A crash in a step ends the episode as a fault of the environment, and the next episode is as any."""
+    """A crash in a step ends the episode as a fault of the environment; the next episode is not affected."""
 
     async def crash(environment: Environment) -> None:
         if isinstance(environment, InOwnProcess):
@@ -222,7 +224,7 @@ async def _survives_a_crash(case: Case) -> None:
 
 
 async def _survives_a_hang(case: Case) -> None:
-    """A step that hangs is ended in time, and the next episode is as any."""
+    """A step that hangs is ended in time; the next episode is not affected."""
     hanging: list[float] = []
 
     async def hang(environment: Environment) -> None:
@@ -249,7 +251,7 @@ async def _survives_a_hang(case: Case) -> None:
 
 
 async def _rewinds(case: Case) -> None:
-    """What follows a snapshot follows it again when that is restored, as often as it is."""
+    """After a snapshot is restored, the same actions get the same answers, however often it is restored."""
     actions, expected = await case.actions(), await case.reference()
     middle = (len(expected) - 1) // 2
     async with case.opened() as environment:
@@ -289,7 +291,7 @@ async def _marks(case: Case) -> None:
 
 
 async def _leaves_nothing(case: Case) -> None:
-    """Once it is closed, no process and no open file is left of it."""
+    """A closed environment leaves no process and no open file behind."""
     if not os.access("/proc/self/fd", os.R_OK):
         raise NotApplicable("this system does not show the open files of a process")
     tasks, actions = await case.tasks(), await case.actions()
@@ -299,7 +301,7 @@ async def _leaves_nothing(case: Case) -> None:
             await series(environment, tasks[0], actions)
         gc.collect()
         found.append(_held())
-    # What the first episode opens for good is shared by all later ones.
+    # Files that the first episode opens for good are shared by all later ones.
     more = found[-1] - found[0]
     require(not more, f"two more episodes leave {', '.join(sorted(more)[:5])}")
 
@@ -323,6 +325,7 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Case], Awaitable[None]]]]] = (
     ("can be closed twice", _closes),
     ("leaves nothing behind", _leaves_nothing),
 )
+"""Name of each check, as a verdict shows it, and the check, in the order in which they run."""
 
 
 def _said(told: Sequence[list[Any] | None]) -> list[list[Any]]:
@@ -330,7 +333,7 @@ def _said(told: Sequence[list[Any] | None]) -> list[list[Any]]:
 
 
 async def _require_raises(kind: type[Exception], call: Callable[[], object], what: str) -> None:
-    """Require that a call, or what it returns to be awaited, raises an exception of that kind."""
+    """Require that a call, or the awaitable that it returns, raises an exception of that kind."""
     try:
         result = call()
         if inspect.isawaitable(result):
@@ -360,7 +363,7 @@ async def _act(case: Case, environment: Environment, limits: Limits | None = Non
 
 
 def _disturbed(adapter: type[Environment], fault: Callable[[Environment], Awaitable[None]]) -> type[Environment]:
-    """The adapter, but in its first step a fault occurs."""
+    """The adapter with a fault in its first step."""
     pending = [fault]
 
     async def step(self: Environment, action: str) -> Step:

@@ -1,4 +1,4 @@
-"""What every adapter must hold, as checks that run against the adapter itself: `thread envs check NAME`.
+"""Requirements on every adapter, as checks that run against the adapter itself: `thread envs check NAME`.
 
 The checks play the first tasks of the default split. The actions are those of the adapter's own teacher where it has
 one, else its attribute `samples`, a sequence of actions for the first task, else words that any environment can answer.
@@ -31,8 +31,8 @@ async def check(
     Args:
         name: of the adapter's entry point.
         options: keyword arguments of the adapter, `seed` among them.
-        only: the names of the checks wanted, where not all are.
-        unsafe_python: as for `thread run`; it matters only where the environment computes.
+        only: names of the checks to run; None for all.
+        unsafe_python: as for `thread run`; only for environments whose threads compute with data.
 
     Raises:
         UserError: the adapter cannot be opened with these options at all.

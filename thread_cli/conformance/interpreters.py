@@ -1,8 +1,8 @@
-"""What every interpreter must hold, as checks that run against the interpreter itself.
+"""Requirements on every interpreter, as checks that run against the interpreter itself.
 
-The contract is what `Interpreter` says. The attacks are code that a model might write, by mistake or because a text
-told it to; whatever they try, each may end its own session at most, within a bound of time, with a reason of one line,
-and must leave alone all that is not its own: files, processes, networks, and the sessions of other threads.
+The contract is that of `Interpreter`. The attacks are code that a model might write, by mistake or because a text told
+it to. Each may end its own session at most, within a time limit and with a reason of one line, and must not touch the
+files, processes, networks and sessions of others.
 
     failures = await check(lambda: MyInterpreter())
 """
@@ -45,10 +45,10 @@ async def check(
     Args:
         interpreter: makes one.
         within: the most seconds that an attack may last.
-        only: the names of the checks wanted, where not all are.
+        only: names of the checks to run; None for all.
 
     Returns:
-        What failed, and why.
+        Name and reason of each check that failed.
     """
     failures: dict[str, str] = {}
     for name in [*CONTRACT, *ATTACKS]:
@@ -73,10 +73,10 @@ async def attacked(interpreter: Interpreter, attack: str, *, within: float = 20.
     """Let an attack loose on an interpreter.
 
     Returns:
-        What the attacking thread reads, if anything.
+        The line that the attacking thread reads, if any.
 
     Raises:
-        Failure: the attack did what it must not.
+        Failure: the attack had a forbidden effect.
     """
     with _World() as world:
         await _works(interpreter, "bystander")
@@ -120,7 +120,7 @@ async def _works(interpreter: Interpreter, thread: str) -> None:
 
 
 class _World:
-    """Things around the runner that no code may touch, and whether they are as they were."""
+    """Files, ports and processes around the runner that no code may touch, and a check that they are unchanged."""
 
     def __enter__(self) -> Self:
         self._open = ExitStack()
@@ -152,7 +152,7 @@ class _World:
         self._open.close()
 
     def told(self, code: str) -> str:
-        """Code with the names of what it attacks."""
+        """Code, preceded by the names of the things that it attacks."""
         return "".join(f"{name} = {value!r}\n" for name, value in self._facts.items() if name in code) + code
 
     def require_unharmed(self) -> None:
@@ -192,7 +192,7 @@ async def _names(interpreter: Interpreter) -> None:
 
 
 async def _values(interpreter: Interpreter) -> None:
-    """Plain values are the same after a journey, and of the same types."""
+    """Plain values come back equal, and of the same types."""
     values: dict[str, Any] = {
         "nothing": None,
         "flags": [True, False],
@@ -206,7 +206,7 @@ async def _values(interpreter: Interpreter) -> None:
 
 
 async def _changes(interpreter: Interpreter) -> None:
-    """What code changes in place comes out too, also through a function."""
+    """Changes in place come out too, also those made through a function."""
     outcome = await interpreter.run("items.append(2)", {"items": [1], "others": [1]})
     _same(dict(outcome.names), {"items": [1, 2]}, "the names")
 
@@ -226,7 +226,7 @@ async def _binding(interpreter: Interpreter) -> None:
 
 
 async def _prints(interpreter: Interpreter) -> None:
-    """What the last statement that printed has printed counts; an expression prints nothing."""
+    """Only the output of the last statement that printed counts; an expression prints nothing."""
     outcome = await interpreter.run("print('one')\nfor i in range(2):\n    print(i, end=';')\nx = 3\nx", {})
     _same(outcome.printed, "0;1;", "what is printed")
     _same((await interpreter.run("1 + 1", {})).printed, None, "what an expression prints")
@@ -309,7 +309,7 @@ async def _closes(interpreter: Interpreter) -> None:
 
 
 async def _measures(interpreter: Interpreter) -> None:
-    """The time that code took is told, and does not count the wait for a turn."""
+    """The outcome has the time that code took, without the wait for a session."""
     code = "x = 0\nfor i in range(20000):\n    x = x + i"
     outcomes = await asyncio.gather(*(interpreter.run(code, {}, thread=str(n)) for n in range(4)))
     require(all(0 < outcome.seconds < 5 for outcome in outcomes), f"{[outcome.seconds for outcome in outcomes]} s")

@@ -1,6 +1,6 @@
-"""What every backend must hold, as checks that run against the backend itself.
+"""Requirements on every backend, as checks that run against the backend itself.
 
-The contract is what `Model`, `Request` and `Completion` say. The checks ask for short greedy texts, and depend on one
+The contract is that of `Model`, `Request` and `Completion`. The checks ask for short greedy texts, and depend on one
 thing that nearly every model knows: how a plain list of numbers goes on.
 
     async for verdict in check(lambda: MyModel()): ...
@@ -40,8 +40,8 @@ async def check(
 
     Args:
         model: makes one.
-        longest: tokens of the longest prompt that the backend can read; None where that is not known.
-        only: the names of the checks wanted, where not all are.
+        longest: tokens of the longest prompt that the backend accepts; None if unknown.
+        only: names of the checks to run; None for all.
         patience: seconds that a check may take.
 
     Raises:
@@ -114,7 +114,7 @@ async def _usage(model: Model, _longest: int | None) -> None:
 async def _too_long(model: Model, longest: int | None) -> None:
     if longest is None:
         raise NotApplicable("how long a prompt may be is not known")
-    # Numbers have at least a token each, so that this is too long, and not so long as to be refused unseen.
+    # Each number has at least one token, so this prompt is too long, but not so long that a server refuses it unseen.
     numbers = " ".join(str(number % 10) for number in range(longest + longest // 4))
     try:
         done = await model.complete(replace(ASKED, c=f"{numbers}\n"))
@@ -175,3 +175,4 @@ CHECKS: Final[dict[str, Callable[[Model, int | None], Awaitable[None]]]] = {
     **STREAMS,
     "may be closed twice": _closed,
 }
+"""Checks by name, in the order in which they run; each gets the model and the most tokens that a prompt may have."""

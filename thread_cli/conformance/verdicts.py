@@ -1,4 +1,4 @@
-"""How checks say what they found, and what becomes of that: the same in all suites."""
+"""Verdicts of checks, shared by all suites."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one check; `why` is one line where it was not passed."""
+    """The result of one check; `why` is one line if it was not passed."""
 
     check: str
     outcome: Literal["passed", "failed", "does not apply"]
@@ -25,7 +25,7 @@ class Verdict:
 
 
 class Failure(Exception):
-    """What is checked does not do what it must."""
+    """The object under check breaks a requirement."""
 
 
 class NotApplicable(Exception):
@@ -45,13 +45,13 @@ def require(holds: object, why: str) -> None:
 async def judged(
     check: str, running: Awaitable[object], patience: float, *, passing: tuple[type[Exception], ...] = ()
 ) -> Verdict:
-    """What comes of a check.
+    """Run a check and return its verdict.
 
     Args:
         check: its name.
         running: the check itself.
         patience: seconds that it may take.
-        passing: exceptions that say nothing of what is checked.
+        passing: exceptions to pass on, which say nothing about the object under check.
 
     Raises:
         Exception: one of `passing`.
@@ -67,7 +67,7 @@ async def judged(
     except Failure as failure:
         return Verdict(check, "failed", _line(str(failure)))
     except Exception as error:  # noqa: BLE001 - whatever is raised is what the check found
-        # A time-out of what is checked is told as any other error of it.
+        # A time-out of the object under check counts as any other of its errors.
         late = isinstance(error, TimeoutError) and timeout.expired()
         why = f"it takes longer than {patience:g} seconds" if late else f"{type(error).__name__}: {error}"
         return Verdict(check, "failed", _line(why))

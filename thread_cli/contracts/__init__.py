@@ -1,1 +1,1 @@
-"""What the parts of `thread` are to one another: data, enumerations, errors and protocols, without logic."""
+"""The contracts between the parts of `thread`: data, enumerations, errors and protocols, without logic."""

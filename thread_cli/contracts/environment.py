@@ -1,7 +1,7 @@
-"""What an environment is to the engine: tasks, a first observation, steps, an end.
+"""The contract between the engine and an environment: tasks, a first observation, steps, an end.
 
-One environment object plays one episode at a time. The engine imports no adapter: adapters are found through the
-entry-point group `thread_cli.environments`, ours like anybody's.
+One environment object plays one episode at a time. The engine imports no adapter: all adapters, ours too, are found
+through the entry-point group `thread_cli.environments`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ __all__ = [
 class Task:
     """One task. `id` names it for good within its environment.
 
-    `data` is the adapter's own, such as JSON can hold; it is part of what identifies the task, so it names no place on
-    this machine.
+    `data` is the adapter's own, in types that JSON has. It is part of the task's identity, so it holds no path of this
+    machine.
     """
 
     id: str
@@ -52,10 +52,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What an action led to. A task is solved when its rewards have reached 1 at the end of the episode.
+    """The answer to an action. A task is solved if its rewards have reached 1 at the end of the episode.
 
-    `view` is the state of the environment as a person would like to see it, a few lines of plain text. Displays show
-    the newest one; threads never read it.
+    `view` shows the state of the environment to people, in a few lines of plain text. Displays show the newest one;
+    threads never read it.
     """
 
     observation: str
@@ -88,7 +88,7 @@ class Environment(Protocol):
     graded: ClassVar[bool]
     """Whether episodes earn a reward, by actions or by `score`."""
     rules: ClassVar[Mapping[str, Any]]
-    """Front matter that stands in for the missing one of a plain-text prompt file written for this environment."""
+    """Front matter for the plain-text prompt files written for this environment, which have none."""
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The tasks of a split, in an order that is the same on every machine."""
@@ -134,7 +134,7 @@ class Scores(Protocol):
     """An environment that marks the main thread's result instead of rewarding actions."""
 
     def score(self, task: Task, answer: str) -> Mapping[str, float]:
-        """Marks by name, each from 0 to 1. The first is the episode's reward, the others stand beside it."""
+        """Marks by name, each from 0 to 1. The first is the episode's reward, the others are recorded beside it."""
         ...
 
 
@@ -180,9 +180,9 @@ class Parallel(Protocol):
 
 @runtime_checkable
 class ReadsFiles(Protocol):
-    """An environment that reads what users name by options.
+    """An environment that reads files or folders which users name by options.
 
-    Where that lies makes no task another one, what is in it does: so tasks tell it, by their texts or their data.
+    A path does not change a task's identity, the contents do: a task's text or data must depend on the contents.
     """
 
     paths: ClassVar[Sequence[str]]
@@ -203,7 +203,7 @@ class Apart(Protocol):
 
 @runtime_checkable
 class InOwnProcess(Protocol):
-    """An environment that keeps what must not live in the runner in a process of its own."""
+    """An environment that keeps a part of itself in a process of its own: a crash there does not end the runner."""
 
     process: Apart
 
@@ -213,7 +213,7 @@ class Computes(Protocol):
     """An environment whose threads compute with data: their code runs in the analysis session."""
 
     def workspace(self, task: Task) -> Workspace:
-        """What the sessions of an episode of `task` hold."""
+        """The set-up, functions and files of the sessions of an episode of `task`."""
         ...
 
 
@@ -228,6 +228,6 @@ class SetsUp(Protocol):
         `tell` gets lines for people as it goes. Returns one line that says what is there now.
 
         Raises:
-            UserError: they cannot be had.
+            UserError: the data cannot be fetched or made.
         """
         ...

@@ -1,7 +1,7 @@
-"""Failures. Each belongs to one boundary, and that decides what becomes of it.
+"""Failures. Each belongs to one boundary, which decides how it is handled.
 
-What a model did wrong is data: it reaches the parent thread as text, or ends the episode as failed. What the
-infrastructure did wrong is retried where it is caught, and reported apart from the model's own failures.
+A model's mistake is data: it reaches the parent thread as text, or ends the episode as failed. A fault of the
+infrastructure is retried where it is caught, and reported apart from the model's failures.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Boundary(StrEnum):
-    """Where a failure belongs."""
+    """The part of the system that a failure belongs to."""
 
     model = "model"
     environment = "environment"
@@ -52,7 +52,7 @@ class Status(StrEnum):
     failed = "failed"
     """The model ended, or gave up, without solving the task."""
     answered = "answered"
-    """The model ended, and nothing judges what it returned."""
+    """The model ended, and nothing judges its result."""
     limited = "limited"
     """A limit of the task was reached first."""
     model_error = "model_error"
@@ -63,7 +63,7 @@ class Status(StrEnum):
 
     @property
     def infrastructure(self) -> bool:
-        """True where nothing can be said of the model."""
+        """True if the episode says nothing about the model: the infrastructure failed, or the episode was cancelled."""
         return self.value.endswith("_error") or self is Status.cancelled
 
 
@@ -96,7 +96,7 @@ class ExitCode(IntEnum):
 
 
 class ThreadFailure(Exception):
-    """A thread cannot go on. `partial` is what it would have returned so far, if anything."""
+    """A thread cannot go on. `partial` is the result that it would have returned so far, if any."""
 
     boundary: ClassVar[Boundary] = Boundary.engine
     fatal: ClassVar[bool] = False
@@ -107,7 +107,7 @@ class ThreadFailure(Exception):
         self.message = message
         self.partial = partial
         self.usage: Usage | None = None
-        """What a failed call of the model took all the same."""
+        """Tokens and cost of the model call that failed, where it is to be charged."""
 
     @property
     def kind(self) -> str:
@@ -164,7 +164,7 @@ class LimitReached(ThreadFailure):
 
     Args:
         limit: its name, such as `calls`, `depth`, `max_tokens` or `context`.
-        used: how much was used of it, in the unit of the limit; None where nobody knows.
+        used: how much was used of it, in the unit of the limit; None if unknown.
         cap: how much may be used.
         owner: whose limit it is: `episode`, the path of the thread that was given it, or `model`.
     """

@@ -1,4 +1,4 @@
-"""What an interpreter is to the engine: it runs Python that a model wrote, over the names of one thread.
+"""The contract between the engine and an interpreter, which runs model-written Python over the names of one thread.
 
 Two kinds of failure are never mixed. An error of the code is part of the `Outcome`: the model may read and repair it.
 `SessionDead` says that the code took its session down with it; the thread's names live with the engine and survive.
@@ -19,8 +19,8 @@ __all__ = ["Ends", "HostError", "Interpreter", "Names", "Outcome", "SessionDead"
 class Names(dict[str, Any]):
     """Names with their values, as far as the runner understands these.
 
-    `kept` is what an interpreter keeps of values besides, by name, and is to be given back to it with the names: an
-    object that only this interpreter looks into. A key that is no name stands for what belongs to no name.
+    `kept` holds the interpreter's own data about values, by name. Only that interpreter looks into them, and it gets
+    them back with the names. A key that is no variable name holds data that belong to no single variable.
     """
 
     __slots__ = ("kept",)
@@ -32,11 +32,11 @@ class Names(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a piece of code did.
+    """The effects of a piece of code.
 
-    `names` are the names that it bound or may have changed, with their values; where they are `Names`, what is kept of
-    these and of other names is told too. `gone` are names that it deleted. `printed` is what the last statement
-    that printed has printed, None where none did. `error` is one line, `NameError: name 'x' is not defined`.
+    `names` are the names that it bound or may have changed, with their values; where they are `Names`, they carry the
+    interpreter's data about these and other names. `gone` are names that it deleted. `printed` is what the last
+    statement that printed has printed, None where none did. `error` is one line, `NameError: name 'x' is not defined`.
     `seconds` is how long the code ran, without waiting for its turn.
     """
 
@@ -49,12 +49,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What the analysis sessions of an episode hold besides pandas, numpy and scipy.
+    """Set-up, functions and files of an episode's analysis sessions, which have pandas, numpy and scipy besides.
 
     `setup` is Python, run at the beginning of each session, before any code of a thread; its names are there for that
-    code. `calls` are functions of the host that the session can call by name: arguments and results are what JSON can
-    say, and a `HostError` is raised in the session as a `RuntimeError`. `readable` are files and folders that code may
-    read. All sessions of an episode share one empty folder, which is their working folder and which they may write.
+    code. `calls` are functions of the host that the session can call by name: arguments and results are JSON values,
+    and a `HostError` is raised in the session as a `RuntimeError`. `readable` are files and folders that code may read.
+    All sessions of an episode share one empty folder, which is their working folder and which they may write.
     """
 
     setup: str = ""
@@ -63,7 +63,7 @@ class Workspace:
 
 
 class HostError(Exception):
-    """A call of the host failed in a way that the code should hear of. The message is one line."""
+    """A function of the host failed, and the code is to see why. The message is one line."""
 
 
 class SessionDead(Exception):
@@ -78,12 +78,12 @@ class Interpreter(Protocol):
     """Seconds of running after which no further code of the same text is begun."""
 
     async def run(self, code: str, names: Mapping[str, Any], *, thread: str = "") -> Outcome:
-        """Run `code` with `names` bound; what it binds is in the outcome, also where it ended in an error.
+        """Run `code` with `names` bound. The outcome has the names that the code bound, also if it ended in an error.
 
         `thread` is a hint, as in a model's request: a session may be kept for the next call of the same thread.
 
         Raises:
-            SessionDead: see there.
+            SessionDead: the session died under the code.
             InterpreterFailed: no session can be had at all.
         """
         ...

@@ -1,4 +1,4 @@
-"""What a task, and each child in it, may spend."""
+"""Limits of a task, and of each child in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Budgets", "ChildLimits", "Limits"]
 
 
 class Budgets(BaseModel):
-    """What a thread and all below it may spend. None is no limit."""
+    """Limits of a thread together with all threads below it. None is no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,10 +27,10 @@ class Budgets(BaseModel):
 
 
 class ChildLimits(Budgets):
-    """What each spawned thread, with all below it, may spend at most: of each kind the smaller of two amounts."""
+    """Limits of each spawned thread together with all threads below it: of each kind the smaller of two amounts."""
 
     share: float | None = Field(default=None, gt=0, le=1)
-    """Share of all that its parent has left when the thread is spawned. Of things that are counted it leaves one."""
+    """Share of its parent's remaining limits when the thread is spawned. Counts are rounded down, but not below 1."""
 
 
 class Limits(Budgets):
@@ -48,4 +48,4 @@ class Limits(Budgets):
     max_reasoning_tokens: int = Field(default=4000, ge=0)
     """Tokens of reasoning that one call of a model that reasons may write beside them."""
     repeats: int = Field(default=2, ge=1)
-    """Which repetition of the same is refused: a step of a thread, a context among a thread's ancestors."""
+    """How often a thread may take a step with the same feedback, and have the same context among its ancestors."""

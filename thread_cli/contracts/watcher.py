@@ -1,4 +1,5 @@
-"""What a watcher is to the engine: it sees an episode as it goes, and may end threads, or all of it, early.
+"""The contract between the engine and a watcher, which sees an episode as it goes, and may end threads or the episode
+early.
 
 Watchers of other distributions are found through the entry-point group `thread_cli.watchers`.
 """
@@ -15,7 +16,7 @@ __all__ = ["Watched", "Watcher"]
 
 
 class Watched(Protocol):
-    """What a watcher may do to the episode that it watches. Whatever it does not do goes on."""
+    """The episode, as a watcher may act on it. Where the watcher does nothing, all threads go on."""
 
     def prune(self, thread: str, reason: str) -> bool:
         """End a thread, by its path, with all below it. Its parent reads why, and goes on.
@@ -25,7 +26,7 @@ class Watched(Protocol):
         ...
 
     def stop(self, reason: str, answer: str | None = None) -> None:
-        """End the episode. `answer` is its answer; None: what the main thread would have returned so far."""
+        """End the episode. `answer` is its answer; None: the result that the main thread would have returned so far."""
         ...
 
 
@@ -44,5 +45,5 @@ class Watcher(Protocol):
         ...
 
     def hear(self, thread: str, piece: Piece) -> None:
-        """What a thread has just written, where the model streams; once it is whole, an event has it too."""
+        """A piece of text that a thread has just written, if the model streams; an event has the full text later."""
         ...

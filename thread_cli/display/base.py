@@ -1,4 +1,4 @@
-"""What a display is, and how it writes to a stream that may be closed at any time."""
+"""The base class of displays, and writing to a stream that may be closed at any time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WRAP_ON: Final = "\x1b[?7h"
 class Display:
     """A sink that shows the events of a run while it is used as a context manager. This one shows nothing.
 
-    `speed` is how many seconds of the stream pass in one second; it is other than 1 only in a replay.
+    `speed` is the number of recorded seconds that pass in one second; it differs from 1 only in a replay.
     """
 
     speed: float = 1.0
@@ -43,7 +43,7 @@ class Display:
         """Begin to show."""
 
     def stop(self) -> None:
-        """Leave the terminal as it was, with what is worth keeping on it. May be called twice."""
+        """Restore the terminal, with the final output on it. May be called twice."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -76,7 +76,7 @@ class LineWriter:
             self._discard_rest()
 
     def _discard_rest(self) -> None:
-        """Send what is still buffered nowhere, so that closing the file at exit does not fail either."""
+        """Discard the buffered output, so that closing the file at exit does not fail either."""
         try:
             descriptor = self.file.fileno()
         except (OSError, ValueError):
@@ -90,7 +90,7 @@ class LineWriter:
 def redrawn(console: Console, frame: Callable[[], RenderableType], per_second: float) -> Generator[None]:
     """Draw `frame` again and again on the alternate screen, where a resized window can simply be drawn anew.
 
-    Meanwhile, what is written to `sys.stderr` is held back. On a console that is no terminal, nothing is drawn.
+    Meanwhile, output to `sys.stderr` is held back. On a console that is no terminal, nothing is drawn.
     """
     if not console.is_terminal or console.is_dumb_terminal:
         yield

@@ -1,7 +1,7 @@
 """Decides which threads of a tree are drawn in a given number of rows, and their guide lines.
 
-The work done is bounded by the number of rows and the depth of the tree, not by its size. What is left out under a
-drawn thread is counted in one row.
+The work done is bounded by the number of rows and the depth of the tree, not by its size. One row counts the threads
+that are left out under a drawn thread.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ Row = ThreadRow | CountRow
 
 
 def latest_first(state: TreeState, limit: int) -> Iterator[ThreadState]:
-    """Threads in the order in which a live view wants them: those at work, then those that something happened to."""
+    """Threads in the order in which a live view shows them: those at work, then those with the most recent events."""
     return chain(islice(reversed(state.active.values()), limit), islice(reversed(state.recent.values()), limit))
 
 
 def top_first(state: TreeState, limit: int) -> Iterator[ThreadState]:
-    """Threads in the order in which a summary wants them: some that failed, then level by level."""
+    """Threads in the order in which a summary shows them: some that failed, then level by level."""
     yield from islice(state.failures, limit // 4)
     level = [state.main] if state.main else []
     while level:
@@ -126,7 +126,7 @@ class _Selection:
         self._skipped: dict[ThreadState, ThreadState] = {}
 
     def add(self, thread: ThreadState) -> None:
-        """Draw `thread` and the threads above it, or the nearest of those where they would take too much room."""
+        """Draw `thread` and the threads above it, or only the nearest of these if all would take too much room."""
         path: list[ThreadState] = []
         above: ThreadState | None = thread
         while above is not None and above not in self.hidden and above not in self._skipped:
@@ -151,7 +151,7 @@ class _Selection:
             self.children[lower] = []
 
     def fill(self) -> None:
-        """Show a thread that is counted alone: it takes the row that its count would take."""
+        """Show a thread where a row would count it alone: the thread takes that row."""
         for above in [thread for thread, count in self.hidden.items() if count == 1]:
             alone = next((child for child in above.children if child not in self.hidden and child.total == 1), None)
             if alone is not None:
@@ -177,7 +177,7 @@ def _draw(main: ThreadState, selection: _Selection, glyphs: Glyphs, cells: int) 
 
 
 def _entries(thread: ThreadState, selection: _Selection) -> list[ThreadState | CountRow]:
-    """What is drawn under a thread; the count stands where the first thread is missing."""
+    """The rows under a thread; the count takes the place of the first thread left out."""
     children = sorted(selection.children[thread], key=lambda child: _place(child, thread.depth))
     entries: list[ThreadState | CountRow] = [*children]
     if selection.hidden[thread]:

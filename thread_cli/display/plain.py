@@ -54,7 +54,7 @@ class PlainDisplay(Display):
                     self._write(event.thread, words)
 
     def _words(self, event: Event) -> str | None:
-        """What to say of an event; None where it is not worth a line."""
+        """The text of an event's line; None for an event without one."""
         match event:
             case ThreadStarted():
                 return f"+ {headline(event.context)}"

@@ -1,6 +1,6 @@
 """Draws a tree as lines of rich text, each cut to a width in terminal cells; also as an SVG picture.
 
-One line per thread: guides, state, the end of its context; its last action and what came of it; its own generated
+One line per thread: guides, state, the end of its context; its last action and the answer to it; its own generated
 tokens and its time. Without times the lines depend on nothing but the events' content.
 """
 
@@ -86,7 +86,7 @@ def render_tree(
         state: the tree.
         width: columns in terminal cells; no line is wider.
         times: show seconds per thread, which differ from run to run.
-        limit: rows for threads at most; what is left out is counted.
+        limit: the most rows for threads; a row counts those left out.
         glyphs: characters to draw with.
     """
     width = max(width, _NARROWEST)
@@ -124,7 +124,7 @@ def render_rows(rows: Sequence[Row], width: int, now: float | None, glyphs: Glyp
 
 
 def render_header(state: TreeState, width: int, times: bool, glyphs: Glyphs = UNICODE) -> Text:
-    """What is played, and headings of the columns."""
+    """The environment, task and model, and headings of the columns."""
     line = Text(no_wrap=True)
     columns = _columns(width, "tokens", "time" if times else None)
     task = f"task {state.task}" if state.task else ""
@@ -145,8 +145,8 @@ def render_rule(width: int, glyphs: Glyphs = UNICODE) -> Text:
 
 
 def render_view(state: TreeState, width: int, limit: int, glyphs: Glyphs = UNICODE) -> list[Text]:
-    """What the environment looks like, under a line with its name: at most `limit` lines in all, what is left out
-    counted in the last one. Nothing where there is nothing to see, or no room to see it in.
+    """The environment's view, under a line with its name: at most `limit` lines in all, of which the last one counts
+    the lines left out. Empty if there is no view, or no room for it.
     """
     text = state.view.strip("\r\n").rstrip()
     if not text or limit < _LEAST_VIEW or width < _NARROWEST:
@@ -164,7 +164,7 @@ def render_view(state: TreeState, width: int, limit: int, glyphs: Glyphs = UNICO
 def render_footer(
     state: TreeState, width: int, *, elapsed: float | None = None, glyphs: Glyphs = UNICODE
 ) -> list[Text]:
-    """How many threads are in which state, and the sums over the episode, on as many lines as they need.
+    """The numbers of threads in each state, and the sums over the episode, on as many lines as they need.
 
     `elapsed` is in seconds; None leaves it out. Tokens are tokens, cost is in US dollars or `unknown`.
     """
@@ -245,14 +245,14 @@ def export_svg(
     for line in lines:
         console.print(line, no_wrap=True, overflow="crop", crop=True)
     picture = console.export_svg(title=title, theme=_THEME, unique_id="thread")
-    # The picture is to need nothing from elsewhere: the viewer's own monospaced font will do.
+    # The picture must not fetch anything: it uses the viewer's own monospaced font.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     # Some viewers drop blanks at the beginning of a piece of text unless told not to.
     path.write_text(picture.replace("<svg ", '<svg xml:space="preserve" ', 1), encoding="utf-8")
 
 
 def guide_cells(width: int) -> int:
-    """How many cells of a line guides may take."""
+    """The most cells of a line that guides may take."""
     return width // 6 * 2
 
 

@@ -47,7 +47,7 @@ _NAMED = 8
 
 
 class Phase(StrEnum):
-    """What a thread is doing."""
+    """The state of a thread."""
 
     generating = "generating"
     acting = "acting"
@@ -72,7 +72,7 @@ def waits_for(event: Awaiting) -> str:
 
 
 def ended_as(event: ThreadEnded) -> Phase:
-    """What a thread is once it has ended. One that the end of a solved episode stopped is done."""
+    """The state of a thread that has ended. A thread that the end of a solved episode stopped is done."""
     if not event.failed:
         return Phase.done
     return Phase.stopped if event.how in {Ending.pruned, Ending.stopped} else Phase.failed
@@ -138,9 +138,9 @@ class TreeState:
         self.main: ThreadState | None = None
         self.threads: dict[str, ThreadState] = {}
         self.recent: OrderedDict[str, ThreadState] = OrderedDict()
-        """All threads, the one that something happened to last at the end."""
+        """All threads, in the order of their last events."""
         self.active: OrderedDict[str, ThreadState] = OrderedDict()
-        """Those of them that generate or act."""
+        """The threads that generate or act."""
         self.failures: list[ThreadState] = []
         self.phases: Counter[Phase] = Counter()
         self.time = 0.0
@@ -160,7 +160,7 @@ class TreeState:
         return self._recorded or self._sums.totals()
 
     def apply(self, event: Event) -> None:
-        """Take in the next event of the stream."""
+        """Add the next event of the stream."""
         if isinstance(event, EpisodeStarted):
             self.clear()
             self.environment, self.task, self.category = event.environment, event.task, event.category

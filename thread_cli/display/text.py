@@ -1,7 +1,7 @@
 """Makes text of models and environments safe to print.
 
-Such text is never markup and never commands to the terminal. What could move the cursor, recolour, reorder or hide
-text is taken out; line ends become visible; lengths are measured in terminal cells, not characters.
+Such text is never markup and never commands to the terminal. Characters that could move the cursor, recolour, reorder
+or hide text are taken out; line ends become visible; lengths are measured in terminal cells, not characters.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def clean_lines(text: str) -> list[str]:
 
 
 def headline(text: str) -> str:
-    """The line of a context that says most: its last one, without the mark that hands it over."""
+    """The most telling line of a context: its last one, without the listen token."""
     line = text.rstrip().removesuffix("=>").rstrip()
     return line[max(line.rfind("\n"), line.rfind("\r")) + 1 :].lstrip()
 

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["Hand", "part_of", "render_thread"]
 
 Hand = Literal["model", "engine", "aside", "wrong"]
-"""Whose text is read in a thread: `model` was generated; `engine` was appended to Y; `aside` and `wrong` are what the
-thread's Python printed, or its error, and not part of Y."""
+"""The source of a piece of a thread's text: `model` was generated; `engine` was appended to Y; `aside` is output of the
+thread's Python, `wrong` its error, neither of them part of Y.
+"""
 
 _FROM_MODEL, _FROM_ENGINE = "  ", "+ "
 
 
 def part_of(event: Event) -> tuple[Hand, str] | None:
-    """The text that an event adds to what is read of its thread, and whose it is; None where it adds none."""
+    """The text that an event adds to the transcript of its thread, and its source; None if it adds none."""
     match event:
         case Generated():
             return "model", event.text
@@ -88,7 +89,7 @@ def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICOD
 
 
 class _Transcript:
-    """Joins pieces of text from two hands into lines that say whose they are."""
+    """Joins pieces of text into lines that show the source of each."""
 
     def __init__(self) -> None:
         self._lines: list[Text] = []
@@ -103,7 +104,7 @@ class _Transcript:
             self._add(line, engine=engine)
 
     def add(self, part: tuple[Hand, str] | None) -> None:
-        """A part of what is read; what code printed is left out, since it returns or is read again."""
+        """Add a part. Output of code is left out, since it is returned or appended to Y anyway."""
         match part:
             case ("model" | "engine") as hand, text:
                 self.append(text, engine=hand == "engine")

@@ -33,8 +33,8 @@ _FINAL_ROWS = 200
 class TreeDisplay(Display):
     """One line per thread, drawn anew eight times a second.
 
-    On a console that is no terminal, only the final tree is printed. While it runs, what is written to `sys.stderr` is
-    held back, to be written when it stops.
+    On a console that is no terminal, only the final tree is printed. While it runs, output to `sys.stderr` is held
+    back, to be written when it stops.
     """
 
     def __init__(self, console: Console) -> None:
@@ -85,7 +85,7 @@ class TreeDisplay(Display):
             now = self._now()
             footer = render_footer(self.state, width, elapsed=now, glyphs=self._glyphs)[: max(height // 3, 1)]
             room = height - len(footer) - 2
-            # The view takes half of the room, or what the tree leaves.
+            # The view takes half of the room, or the room that the tree leaves.
             view = render_view(self.state, width, max(room // 2, room - len(self.state.threads)), self._glyphs)
             room -= len(view)
             rows = lay_out(self.state, self._wanted(room), room, self._glyphs, guide_cells(width))
@@ -93,7 +93,7 @@ class TreeDisplay(Display):
             return Group(*render_screen(self.state, rows, view, footer, (width, height), now=now, glyphs=self._glyphs))
 
     def _wanted(self, room: int) -> list[ThreadState]:
-        """Threads that are at work stay where they are; only then the newest come in."""
+        """Threads that are at work keep their rows; the newest threads get the rows that are left."""
         kept = [thread for thread in self._shown if thread.phase in {Phase.generating, Phase.acting}]
         return [*kept, *latest_first(self.state, max(room, 0))]
 

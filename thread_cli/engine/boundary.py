@@ -1,4 +1,4 @@
-"""Telling whose fault it is: what a plug-in raises counts as a failure of its own boundary."""
+"""Attributes exceptions: an exception that a plug-in raises becomes a failure of that plug-in's boundary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class blaming:  # noqa: N801 - read as a statement, like the classes of contextl
     """Let whatever goes wrong inside be a failure of that kind, but for what is of a kind already.
 
     Raises:
-        ThreadFailure: of the kind given, for any exception, and for a cancellation that nobody outside asked for.
+        ThreadFailure: `failure`, for any exception, and for a cancellation that did not come from outside.
     """
 
     __slots__ = ("_failure",)
@@ -32,16 +32,17 @@ class blaming:  # noqa: N801 - read as a statement, like the classes of contextl
 
 
 def go_on(*, stopping: bool | None = None) -> None:
-    """Let a task that goes on after a cancellation end where it has to; `stopping` says so where the task cannot.
+    """End a task that caught a cancellation and went on, if the cancellation was meant for it. `stopping` tells, where
+    the task itself does not know.
 
     Raises:
-        asyncio.CancelledError: it has to.
+        asyncio.CancelledError: the task was to be cancelled.
     """
     if asked_to_stop() if stopping is None else stopping:
         raise asyncio.CancelledError
 
 
 def asked_to_stop() -> bool:
-    """Whether it is this task that is being cancelled, and not just something that it waits for."""
+    """Whether this task itself is being cancelled, and not only an awaitable that it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -31,7 +31,7 @@ _STATUS_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """How an episode went. `reward` is None where nothing judges it; `answer` is what the main thread returned."""
+    """How an episode went. `reward` is None where nothing judges it; `answer` is the main thread's result."""
 
     status: Status
     reward: float | None
@@ -39,7 +39,7 @@ class Episode:
     message: str
     totals: Totals
     error: ThreadFailure | None = None
-    """What ended it, where that was a failure of the main thread."""
+    """The main thread's failure, if one ended the episode."""
     marks: Mapping[str, float] = field(default_factory=dict[str, float])
     """All marks of the answer, where the environment gives marks."""
 
@@ -76,7 +76,7 @@ class Recorder:
             raise untold
 
     def generated(self, thread: Thread, written: Completion, prompt_tokens: int, seconds: float) -> None:
-        """Emit what a call of the model has brought; `prompt_tokens` are an estimate where the model told none."""
+        """Emit a completion. `prompt_tokens` are an estimate where the model reported none."""
         usage = written.usage
         unknown = bool(usage.generated) and not usage.prompt
         self.emit(

@@ -20,7 +20,7 @@ __all__ = ["join", "joined", "lines_of", "refuse_failed", "said"]
 
 
 def said(line: str | Child) -> str:
-    """What a parent wrote to spawn a child."""
+    """The line that a parent wrote to spawn a child."""
     return line if isinstance(line, str) else line.line
 
 
@@ -61,9 +61,10 @@ def join(
 def joined(
     parts: str | Sequence[Segment], writers: Sequence[str | None] = ()
 ) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """The text of the parts; and for each the path of its writer, or nothing, and its length, where there are segments.
+    """The text of the parts. For segments also the path of each one's writer (empty where no thread wrote it) and its
+    length in characters.
 
-    `writers` are the paths of the children by their places, None for those that could not be born.
+    `writers` are the children's paths in spawn order, None for a child that was refused.
     """
     if isinstance(parts, str):
         return parts, ()

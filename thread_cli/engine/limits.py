@@ -1,7 +1,8 @@
 """Limits, enforced here, out of the model's reach.
 
-What is counted is counted in a tree of budgets: a charge goes to a thread's budget and to all above it, so a child can
-never have more than its parent has left. Threads without limits of their own share their parent's budget object.
+Tokens, calls, threads and cost are counted in a tree of budgets: a charge goes to a thread's budget and to all above
+it, so a child can never have more than its parent has left. Threads without limits of their own share their parent's
+budget object.
 
 Time is kept by deadlines. A child's deadline lies before its parent's: the time that a parent has left is divided by
 the levels that may still come, so that a hung child always leaves its parent time to react.
@@ -38,7 +39,7 @@ _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "workin
 
 
 class Budget:
-    """What one thread and those below it have spent and may spend. `owner` is the thread's path, or `episode`."""
+    """Amounts that a thread and those below it have spent and may spend. `owner` is its path, or `episode`."""
 
     __slots__ = ("_capped", "_caps", "_parent", "_spent", "owner")
 
@@ -70,7 +71,7 @@ class Budget:
             budget = budget._parent
 
     def charge_call(self, usage: Usage, prompt_tokens: int) -> None:
-        """Note what a call of the model took; of its prompt, so many tokens count."""
+        """Add a model call's usage, its prompt as `prompt_tokens` tokens."""
         self.charge("generated_tokens", usage.generated)
         self.charge("total_tokens", prompt_tokens + usage.generated)
         self.charge("cost", usage.cost or 0)
@@ -80,10 +81,10 @@ class Budget:
         return self._tightest(kind)[0] if kind in self._capped else float("inf")
 
     def demand(self, kind: str, amount: float = 0) -> None:
-        """Make sure that `amount` may still be spent; with 0, that anything may.
+        """Make sure that at least `amount` is left; with 0, that anything is left.
 
         Raises:
-            LimitReached: it may not.
+            LimitReached: less is left.
         """
         left, cap, _ = self._tightest(kind)
         if left < amount or left <= 0:
@@ -152,7 +153,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When a thread's time is up, in the event loop's time. `since` is when it began, `owner` whose limit it is of."""
+    """The end of a thread's time, on the event loop's clock. `since` is its beginning, `owner` the limit's owner."""
 
     at: float
     since: float
@@ -181,7 +182,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
     """Let what is awaited inside take no longer than until `deadline`; None is no deadline.
 
     Raises:
-        LimitReached: it took longer, and was cancelled.
+        LimitReached: the block took longer, and was cancelled.
     """
 
     __slots__ = ("_cancelling", "_deadline", "_expired", "_task", "at")
@@ -214,7 +215,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
 
 
 def time_is_up(deadline: Deadline | None) -> LimitReached:
-    """The failure of a thread whose time is up; None where it has time and only a recording says that it had not."""
+    """The failure of a thread whose time is up. Without a `deadline`, only a recording says that its time was up."""
     message = "the time for this thread is up"
     if deadline is None:
         return LimitReached("wall_time", message)

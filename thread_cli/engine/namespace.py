@@ -1,4 +1,4 @@
-"""The variables of one thread, and how they travel.
+"""The variables of one thread, and their copies in children and parents.
 
 A child starts with a copy of its parent's names. At a join, the children's names fill in those that the parent has not
 bound itself, in spawn order; names that the parent's own code bound keep the parent's values, also those that it bound
@@ -36,14 +36,14 @@ class Namespace:
         self, values: Mapping[str, Any] | None = None, told: Mapping[str, Any] | None = None, since: int = 0
     ) -> None:
         self._told: dict[str, Any] = dict(told or {})
-        """What the engine says, whatever the thread's code has made of it."""
+        """The engine's values, whatever values the thread's code has bound to these names."""
         self.values = Names(values, values.kept if isinstance(values, Names) else None)
         for name, value in self._told.items():
             self._put(name, value)
         self._own: dict[str, None] = {}
         """Bound by the thread's own code, oldest binding first."""
         self._changed: dict[str, None] = {}
-        """Bound by code, here or below: what the parent gets at the join."""
+        """Bound by code, here or below: the parent gets these at the join."""
         self._news: dict[str, None] = {}
         """Told by the engine, here or below."""
         self._tellings = 0
@@ -56,7 +56,7 @@ class Namespace:
         return Namespace(self.values, self._told, self._tellings)
 
     def bind(self, names: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
-        """Take over what the thread's own code bound, and which names it deleted."""
+        """Take over the names that the thread's own code bound, and those that it deleted."""
         for name, value in names.items():
             self._own.pop(name, None)
             self._own[name] = None
@@ -74,11 +74,11 @@ class Namespace:
         self._tellings += 1
 
     def told(self, name: str) -> Any:
-        """What the engine last told under a name; None where it has told nothing."""
+        """The value that the engine last bound to a name; None if it has bound none."""
         return self._told.get(name)
 
     def join(self, children: Iterable[Namespace]) -> None:
-        """Merge what children bound; earlier children first, so that later ones win among themselves."""
+        """Merge the names that children bound, earlier children first, so that among children the last one wins."""
         for child in children:
             for name in child._changed:
                 if name not in self._own and name not in child._told:

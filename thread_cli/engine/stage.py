@@ -1,6 +1,6 @@
 """The environment of one episode, as its threads meet it: one action at a time, within a thread's time.
 
-This is the boundary at which faults of an environment are told from everybody else's.
+At this boundary an environment's faults are told from those of other parts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EpisodeOver(Exception):
 
 
 class Stage:
-    """What threads act on; without an environment there is nothing to act on. `reward` sums up the rewards."""
+    """The environment of one episode, None for an episode without actions. `reward` sums up the rewards."""
 
     def __init__(self, environment: Environment | None) -> None:
         self._environment = environment
@@ -90,7 +90,7 @@ class Stage:
             return {}, caught
 
     async def checkpoint(self, deadline: Deadline | None) -> Callable[[], Awaitable[None]]:
-        """Take note of the present state; what is returned brings it back, where the environment can be rewound."""
+        """Save the state. Returns a function that restores it, or does nothing if the environment has no snapshots."""
         reward, environment = self.reward, self._environment
         if not isinstance(environment, Snapshots):
             return _leave_as_it_is
@@ -133,4 +133,4 @@ def as_read(observation: str, rules: ObservationRules, names: Namespace) -> str:
 
 
 async def _leave_as_it_is() -> None:
-    """Rewind nothing: there is no state, or it cannot be brought back."""
+    """Restore nothing: the environment cannot be rewound."""

@@ -36,7 +36,7 @@ class Thread:
     deadline: Deadline | None
     ended: asyncio.Future[Result]
     protocol: Protocol
-    """The wire format that it writes in."""
+    """Its wire format."""
     opening: str | None = None
     """The text before its Y; None: as its wire format opens its context."""
     stop: tuple[str, ...] | None = None
@@ -48,11 +48,11 @@ class Thread:
     exchanges: tuple[Exchange, ...] = ()
     """What it has written and read so far."""
     how: Ending | None = None
-    """How it ends, where that is known before it has ended."""
+    """How it ends, if a watcher or its parent's end decided that before."""
     reason: str = ""
     """Why a watcher ends it."""
     begun: bool = False
-    """Whether it runs; until then it is enough to say how it ends."""
+    """Whether its task runs; before that, setting `how` is enough to end it."""
     alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
     """Its children that have not ended, and those detached to it."""
     background: dict[str, Thread | Result | None] = field(default_factory=dict[str, "Thread | Result | None"])
@@ -63,7 +63,7 @@ class Thread:
     children: int = 0
     printed: str | None = None
     error: str | None = None
-    """Of the newest piece of code, where it ended in one."""
+    """The error of the newest piece of code, if it ended in one."""
     counted: tuple[int, int] = (0, 0)
     """Characters and tokens of the newest prompt."""
     _steps: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
@@ -90,9 +90,10 @@ class Thread:
         return self.protocol.open(self.context) if self.opening is None else self.opening
 
     def prompt_tokens(self, length: int) -> int:
-        """Tokens of the next prompt, of `length` characters: those of the last one, and an estimate of what is new.
+        """Tokens of the next prompt, which has `length` characters: those of the last prompt, and an estimate for the
+        new text.
 
-        0 where there was no last one: what its first prompt takes, a thread may know only afterwards.
+        0 for a thread's first prompt, as only the model's answer tells the number of its tokens.
         """
         characters, tokens = self.counted
         if not tokens:
@@ -123,7 +124,7 @@ class Thread:
         return Turn(self.path, self.depth, self.task, self.context, self.brief, self.exchanges)
 
     def step(self, *parts: str, repeats: int) -> int:
-        """The key of a step: what was written and what it is carried out as.
+        """The key of a step, a hash of `parts`: the text that was written and the move with its values.
 
         Raises:
             Repetition: the step was taken `repeats` times already, and each time its feedback was the same.

@@ -1,4 +1,4 @@
-"""What becomes of a thread whose model did not get to an end: it only reasoned, or its text was cut off."""
+"""Failures of a thread whose model reached no end: it only reasoned, or its text was cut off."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["refuse_cut_off", "refuse_reasoning"]
 
 
 def refuse_reasoning(request: Request, written: Completion) -> None:
-    """Refuse an answer of reasoning alone, but where it ends a thread that has written before: that is an end like any.
+    """Refuse an answer of reasoning alone, unless it ends a thread that has written text before.
 
     Raises:
         LimitReached: the reasoning was cut off.
-        OnlyReasoning: it came to an end, and was all that the thread ever wrote.
+        OnlyReasoning: the reasoning was complete, and the thread has never written any text.
     """
     count = f"{written.usage.reasoning or estimated_tokens(written.reasoning)} tokens of reasoning and no text"
     if written.stop == "length":
@@ -42,11 +42,11 @@ def refuse_reasoning(request: Request, written: Completion) -> None:
 
 
 def refuse_cut_off(text: str, max_tokens: int, setting: int) -> NoReturn:
-    """Refuse a text that was cut off after `max_tokens` tokens; `setting` is what the limit is set to.
+    """Refuse a text that was cut off after `max_tokens` tokens; `setting` is the configured limit.
 
     Raises:
         Repetition: the text goes round in circles.
-        LimitReached: it does not, so that more tokens might have brought it to an end.
+        LimitReached: it does not, so more tokens might have brought it to an end.
     """
     lines = [line for line in text.split("\n") if line.strip()]
     if goes_round(text) or (len(lines) >= 4 and len(set(lines[-4:])) <= 2):

@@ -1,4 +1,4 @@
-"""The watchers of an episode, and what becomes of their failures."""
+"""The watchers of an episode, and the handling of their failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Watching:
         self._watchers = watchers
 
     def begin(self, episode: Watched) -> None:
-        """Raises UserError where a watcher cannot begin."""
+        """Begin all watchers. Raises UserError if one cannot begin."""
         try:
             for watcher in self._watchers:
                 watcher.begin(episode)
@@ -37,7 +37,7 @@ class Watching:
                 watcher.see(event)
 
     def hearing(self, thread: str) -> Callable[[Piece], None] | None:
-        """What gets the pieces that a thread writes; None where nobody listens."""
+        """A function that takes the pieces that a thread writes; None without watchers."""
         if not self._watchers:
             return None
 
@@ -50,7 +50,7 @@ class Watching:
 
     @contextmanager
     def _blamed(self) -> Generator[None]:
-        """Tell failures of a watcher from those of whatever it watches. After one, nobody watches any more."""
+        """Turn a watcher's exception into WatcherFailed. After the first one, no watcher is called any more."""
         try:
             yield
         except Exception as error:

@@ -1,6 +1,6 @@
-"""How environments run.
+"""Running environments.
 
-What one is to the engine is told by `thread_cli.contracts.environment`; adapters import it from here.
+Their contract with the engine is `thread_cli.contracts.environment`; adapters may import its names from here.
 """
 
 from thread_cli.contracts import environment

@@ -1,4 +1,4 @@
-"""Tasks of which there are too many, or that cost too much, to be made before they are asked for."""
+"""Tasks made on demand, for splits with many tasks, or with tasks that take long to make."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["LazyTasks"]
 
 
 class LazyTasks(Sequence[Task]):  # noqa: PLW1641 - it has no hash, as a list has none
-    """A sequence of tasks, each made whenever it is looked at.
+    """A sequence of tasks, each made at every access.
 
     Args:
         numbers: one for each task, such as `range(300)`.
@@ -37,7 +37,7 @@ class LazyTasks(Sequence[Task]):  # noqa: PLW1641 - it has no hash, as a list ha
         return LazyTasks(chosen, self._make) if isinstance(chosen, range) else self._make(chosen)
 
     def __iter__(self) -> Iterator[Task]:
-        # The inherited one would take an IndexError in `make` for the end.
+        # The inherited method would take an IndexError in `make` for the end.
         return map(self._make, self._numbers)
 
     def __eq__(self, other: object) -> bool:

@@ -1,8 +1,8 @@
-"""A process of its own for what must not live in the runner: it may crash, hang, leak or print, and the runner goes on.
+"""Runs an object in a process of its own: the object may crash, hang, leak or print, and the runner goes on.
 
-The process leads a group and a session of its own, so Ctrl-C does not reach it and all it started ends with it. It is
-killed when a call is cancelled or takes too long, when the runner ends in whatever way, and after some episodes, since
-memory that an adapter's packages lose is only got back that way.
+The process leads a group and a session of its own, so Ctrl-C does not reach it, and every process that it started ends
+with it. It is killed when a call is cancelled or takes too long, when the runner ends in whatever way, and after some
+episodes, since only that frees memory that an adapter's packages leak.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class OwnProcess:
 
     Args:
         factory: `package.module:callable`, which makes the object there.
-        arguments: of the factory; they are pickled, as are those of calls and all results.
+        arguments: of the factory; they are pickled, as are arguments of calls and all results.
         recycle_after: episodes after which a fresh process takes over.
         seconds: longest time that one call, or starting, may take.
     """
@@ -56,7 +56,7 @@ class OwnProcess:
         return self._worker and self._worker.pid
 
     async def begin(self) -> None:
-        """Begin an episode: in the process that there is, or in a fresh one where it is due or there is none.
+        """Begin an episode in the present process, or in a fresh one if that is due or there is no process.
 
         Raises:
             EnvironmentFailed: the process could not be started, or the object not be made.
@@ -75,7 +75,7 @@ class OwnProcess:
             self._episodes += 1
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """What `method` of the object returns for `arguments`.
+        """Call a method of the object and return its result.
 
         Raises:
             EnvironmentFailed: the method raised an exception; or it took too long, or its process died, and now nothing
@@ -88,7 +88,7 @@ class OwnProcess:
             return await self._exchange(self._worker, method, (method, arguments))
 
     async def close(self) -> None:
-        """Kill the process and all that it started. May be called twice, and while a call is running."""
+        """Kill the process and every process that it started. May be called twice, and while a call is running."""
         if self._worker:
             self._worker.kill()
         async with self._turn:
@@ -160,7 +160,7 @@ class _Worker:
 
     @property
     def idle(self) -> bool:
-        """Whether the process is there, and nothing has come from it that was not asked for."""
+        """Whether the process lives and has sent nothing without a request."""
         try:
             self._channel.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -185,7 +185,7 @@ class _Worker:
             os.killpg(self.pid, signal.SIGKILL)
 
     async def end(self) -> str:
-        """Kill the whole group, and release all that the process held; returns how it died, as one line."""
+        """Kill the process group and release its pipes; returns one line that says how the process died."""
         self.kill()
         self._channel.close()
         self._lifeline.close()
@@ -202,7 +202,7 @@ class _Worker:
         return f"its own process {how}" + (f"; it last wrote: {last[:_LAST_LINE]}" if last else "")
 
     def _hear(self) -> None:
-        """Keep the end of what the process writes to standard error."""
+        """Keep the end of the process's standard error."""
         heard = self._errors.read(1 << 16)
         if heard:
             self._tail = (self._tail + heard)[-_TAIL:]

@@ -1,7 +1,7 @@
-"""What runs in an environment's own process: it makes one object and calls its methods, one after the other.
+"""The program of an environment's own process: it makes one object and calls its methods, one after the other.
 
-Messages are pickles, each after its length. Nothing but this module writes to the channel they go through: standard
-output leads nowhere, standard error to the runner's note of the last lines.
+Messages are pickles, each after its length. Nothing but this module writes to their channel: standard output is
+discarded, and the runner keeps the last lines of standard error.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["HEADER", "main", "packed"]
 
 HEADER: Final = 8
-"""Bytes that say how long a message is, the most significant first."""
+"""Bytes of a message's length, the most significant first."""
 
 
 def packed(message: object) -> bytes:
-    """A message as it goes through the channel.
+    """A message in the channel's format: its length and its pickle.
 
     Raises:
-        Exception: what `pickle` raises where the message cannot be written.
+        Exception: `pickle` cannot write the message.
     """
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     return len(body).to_bytes(HEADER, "big") + body
@@ -66,8 +66,8 @@ def _call(made: object, method: str, arguments: tuple[Any, ...]) -> Any:
 def _end_with_the_runner(lifeline: int) -> None:
     """Have this process and its children killed when the runner's end of the lifeline is closed, however it ends.
 
-    The kernel sees to it, so it happens while this process is stopped or stuck as well. Where it cannot (elsewhere than
-    on Linux), the process ends when its call has returned.
+    The kernel does it, so this works also while the process is stopped or stuck. Outside Linux, where the kernel
+    cannot, the process ends when its call has returned.
     """
     if sys.platform == "linux":
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
@@ -95,7 +95,7 @@ def _received(channel: int) -> Any:
 
 
 def _read(channel: int, length: int) -> bytes:
-    """Exactly `length` bytes; ends this process where there are no more to come."""
+    """Exactly `length` bytes; ends this process at the end of the channel."""
     read = bytearray()
     while len(read) < length:
         part = os.read(channel, min(length - len(read), 1 << 20))

@@ -1,4 +1,4 @@
-"""Kinds of interpreters. What one is to the engine is told by `thread_cli.contracts.interpreter`."""
+"""Kinds of interpreters. Their contract with the engine is `thread_cli.contracts.interpreter`."""
 
 from thread_cli.contracts import interpreter
 from thread_cli.contracts.interpreter import *  # noqa: F403 - its names, listed there alone

@@ -1,14 +1,14 @@
 """Variables: Python in `pydantic-monty`, a sandbox whose workers are processes of their own.
 
-Every call gets a fresh session, so that nothing leaks between threads: the names that the code reads go in as values,
-the names that it binds come out as values. What cannot travel as a value (functions, imported modules) is kept as the
-source that defines it, and defined anew where it is read. Clock, sleep and random numbers are fixed, so that a run can
-be repeated.
+Every call gets a fresh session, so that nothing leaks between threads: the names that the code uses go in as values,
+the names that it binds come out as values. Objects that cannot travel as values (functions, imported modules) are kept
+as the source that defines them, and defined anew before code that uses them. Clock, sleep and random numbers are fixed,
+so that a run can be repeated.
 
-Nearly all code takes well under a millisecond and is run where it is; what takes longer is run again in a thread of our
-own, so that others need not wait for it. The sandbox has no effects, so running twice is running once. Its asynchronous
-client is not used: it keeps foreign threads that may enter Python while Python shuts down, which aborts the process
-(seen with 1.4.0, on one exit in twenty).
+Nearly all code takes well under a millisecond and is run on the event loop; code that takes longer is run again in an
+OS thread, so that other threads need not wait for it. The sandbox has no effects, so running twice is running once. Its
+asynchronous client is not used: it keeps foreign threads that may enter Python while Python shuts down, which aborts
+the process (seen with 1.4.0, on one exit in twenty).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _IMMUTABLE = (str, int, float, bool, bytes, type(None))
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A name whose value is known by its source only: a function, a class, an imported module."""
+    """A value that is known by its source only: a function, a class, an imported module."""
 
     source: str
 
@@ -64,7 +64,7 @@ class MontyInterpreter:
     Args:
         seconds: the longest that one piece of code may run.
         memory: bytes that it may hold.
-        processes: how many pieces of code may run beside the event loop.
+        processes: the most pieces of code that run at once beside the event loop.
     """
 
     patience = 0.4
@@ -132,7 +132,7 @@ class _Sandbox:
         sent = {name: value for name, value in values.items() if not holds_set(value)}
         held = [ids for value in sent.values() if (ids := containers(value))]
         shared = len(set[int]().union(*held)) < sum(map(len, held))
-        if shared:  # inputs have nothing in common, but for those that are one input
+        if shared:  # inputs share no objects, unless they are one input
             preamble += [f"{name} = kept_[{name!r}]" for name in sent]
             sent = {"kept_": sent}
         began = monotonic()
@@ -170,7 +170,7 @@ class _Sandbox:
                 from pydantic_monty import Monty
 
                 try:
-                    # The watchdog is for code that does not heed the limit: one long multiplication, say.
+                    # The watchdog ends code that ignores the limit, such as one long multiplication.
                     pool = Monty(max_processes=self._processes, request_timeout=self._seconds + _GRACE)
                     self._pool = pool.__enter__()
                 except Exception as error:
@@ -183,7 +183,7 @@ def _feed(
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """Run the pieces one after the other.
 
-    Returns the values of the wanted names, what the last piece that printed has printed, and the error.
+    Returns the values of the wanted names, the output of the last piece that printed, and the error.
     """
     import pydantic_monty
 
@@ -213,7 +213,7 @@ def _feed(
 def _checked(
     session: MontySession, found: dict[str, Any], printed: str | None
 ) -> tuple[dict[str, Any], str | None, str | None]:
-    """What code bound, without what would be something else outside the sandbox; the error names that."""
+    """The values that code bound, without those that would differ outside the sandbox; the error names them."""
     if odd := session.feed_run(f"{ODD} if {ODD!r} in locals() else []"):
         return {}, printed, f"NotImplementedError: {odd[0]} may be told otherwise on this machine"
     doubtful = [name for name, value in found.items() if type(value) not in (int, bool, type(None))]
@@ -226,7 +226,7 @@ def _checked(
 
 
 def _is_cut(value: Any) -> bool:
-    """Whether a value holds itself, or what looks so."""
+    """Whether a value contains itself, or seems to."""
     return "[...]" in (text := repr(value)) or "{...}" in text
 
 
@@ -247,12 +247,12 @@ def _fetched(session: MontySession, wanted: set[str]) -> dict[str, Any]:
         except (pydantic_monty.MontyRuntimeError, ValueError):
             continue
         found.append(name)
-    # At once, so that what is one object in there is one object here.
+    # All at once, so that names that share an object inside share it here.
     return _by_name(session.feed_run(f"{{{', '.join(f'{name!r}: {name}' for name in found)}}}"))
 
 
 def _in_two_sets(known: Mapping[str, Any]) -> str | None:
-    """The error where two names share an object and one of them holds a set, which is told in another way."""
+    """The error if two names share an object and one of them contains a set, since sets travel as source."""
     held = {name: containers(value) for name, value in known.items()}
     for name, value in known.items():
         if not isinstance(value, Definition) and holds_set(value):
@@ -263,7 +263,7 @@ def _in_two_sets(known: Mapping[str, Any]) -> str | None:
 
 
 def _globals(statements: Iterable[ast.stmt]) -> set[str]:
-    """Names that functions declare to be those of the thread."""
+    """Names that functions declare `global`."""
     nodes = [node for statement in statements for node in ast.walk(statement)]
     return {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
 
@@ -309,7 +309,9 @@ def _definitions(statements: Iterable[ast.stmt]) -> dict[str, Definition]:
 
 
 def _reachable(read: set[str], names: Mapping[str, Any]) -> dict[str, Any]:
-    """The names that are read, directly or by a definition that is read; definitions after what they read."""
+    """The names that are used, directly or by a definition that is used; each definition comes after the names that it
+    uses.
+    """
     found: dict[str, Any] = {}
     visited: set[str] = set()
 
@@ -329,7 +331,7 @@ def _reachable(read: set[str], names: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _size(value: Any) -> int:
-    """Characters, digits and items that `value` holds, inner ones included."""
+    """Number of characters, digits and items in `value`, inner ones included."""
     total = 0
     pending: list[Any] = [value]
     while pending:
@@ -358,7 +360,7 @@ def _definition(name: str, value: Any) -> str:
 
 
 def _differ(one: Any, other: Any) -> bool:
-    """Whether two values differ, or read otherwise: 1 and 1.0, or the order of a dictionary."""
+    """Whether two values differ, or are spelled differently: 1 and 1.0, or the order of a dictionary."""
     try:
         return bool(one != other) or repr(one) != repr(other)
     except (RecursionError, ValueError):  # nested too deeply, or a number too long
@@ -379,6 +381,6 @@ def _message(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    # Monty numbers its objects at random, and a run is to be the same when it is repeated.
+    # Monty numbers its objects at random, but a repeated run has to be the same.
     line = " ".join(re.sub(r" \(id [0-9a-f-]{36}\)", "", str(error)).split())
     return (line or type(error).__name__)[:300]

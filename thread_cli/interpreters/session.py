@@ -1,9 +1,9 @@
 """Python in sessions that the kernel confines: for data analysis with pandas, numpy and scipy, and for variables.
 
 A warmed process (`session_zygote.py`) forks the sessions. A thread's objects live on in its session from one piece of
-code to the next. The runner has bytes of them besides, so that any session may be ended at any time, for taking too
-long or to make room, and so that a child, or a parent after the join, can go on with them in a session of its own. A
-session is told those names that it does not know yet and that the code can reach.
+code to the next. The runner also keeps a copy of them as bytes, so that any session may be ended at any time, at a
+timeout or to make room, and so that a child, or a parent after the join, can continue with them in a session of its
+own. A session gets the names that it does not have yet and that the code can reach.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SETUP_SECONDS: Final = 60.0
 _PRINT_LIMIT: Final = 64_000
 _LINE: Final = 300
 _KEPT: Final = 1_000_000_000
-"""Bytes of all values that are kept of the threads of an episode."""
+"""The most bytes of kept values, of all threads of an episode together."""
 _DYNAMIC: Final = frozenset(
     """eval exec globals locals vars dir query inspect sys gc __main__ __globals__ __dict__ __builtins__ __import__
     import_module modules get_type_hints pickle ctypes doctest testmod unittest cProfile profile""".split()  # noqa: SIM905 - as a list it would be a page long
@@ -48,11 +48,11 @@ _DYNAMIC: Final = frozenset(
 
 
 class SessionInterpreter:
-    """Python in confined sessions; `docs/interpreters.md` says what code finds there and what it may do.
+    """Python in confined sessions; `docs/interpreters.md` describes their libraries and their confinement.
 
     Args:
-        workspace: what the sessions hold besides the libraries.
-        kind: what the sessions are for; those for variables have neither libraries nor a folder.
+        workspace: set-up, functions and files of the sessions, besides the libraries.
+        kind: purpose of the sessions; those for variables have neither libraries nor a folder.
         unsafe: run sessions unconfined where this machine cannot confine them.
         seconds: the longest that one piece of code may run, calls of the host not counted.
         memory: bytes that one session may take.
@@ -85,7 +85,7 @@ class SessionInterpreter:
         self._disk = disk
         self._always = names_in(_statements(self._workspace.setup), attributes=True)
         self._kept = 0
-        """Bytes that are kept of values."""
+        """Bytes of kept values."""
         self._pool = Pool(_IDLE[kind])
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._running = asyncio.Semaphore(_RUNNING)
@@ -93,7 +93,7 @@ class SessionInterpreter:
         self._zygote = Zygote.shared(kind)
 
     async def open(self) -> None:
-        """See that sessions can be had, before one is needed.
+        """Start the warmed process, and make sure that sessions can be opened.
 
         Raises:
             UserError: this machine cannot confine them, and `unsafe` is not allowed.
@@ -130,7 +130,7 @@ class SessionInterpreter:
 
     @property
     def sessions(self) -> int:
-        """How many sessions there are at the moment."""
+        """Number of sessions at the moment."""
         return len(self._pool)
 
     def ended(self, thread: str) -> None:
@@ -146,10 +146,10 @@ class SessionInterpreter:
     # --- sessions
 
     async def _session(self, thread: str, *, tame: bool) -> Connection:
-        """A session for a thread: its own, or one that has forgotten another, or a new one."""
+        """A session for a thread: its own, or one that has forgotten another thread, or a new one."""
         session = self._pool.own(thread)
         if session is not None and session.used and not tame and not session.lost:
-            # What may look around must not find what an earlier thread has left in memory.
+            # Code that may inspect memory must not find data of an earlier thread.
             self._pool.end(session)
             session = None
         if session is None and tame:
@@ -176,7 +176,7 @@ class SessionInterpreter:
         return session
 
     async def _begin(self, session: Connection) -> None:
-        """See that a session is confined, and let it run the workspace's setup."""
+        """Make sure that a session is confined, and run the workspace's setup in it."""
         try:
             said, _ = await session.receive()
             if "failed" in said:
@@ -196,10 +196,10 @@ class SessionInterpreter:
     async def _run(
         self, session: Connection, code: str, statements: Iterable[ast.stmt], names: Names
     ) -> Outcome | None:
-        """Run code; None where the session cannot forget what it ran before."""
+        """Run code; None if the session cannot forget its earlier thread."""
         if session.state is not None and STATE not in names.kept:
             return None
-        # What cannot be copied does not tell which names it looks up.
+        # An object that cannot be copied does not reveal the names that it looks up.
         reached = sorted(names) if session.lost else self._reached(statements, names)
         drop = [name for name in session.known if not _knows(session, name, names)]
         for name in drop:
@@ -240,10 +240,10 @@ class SessionInterpreter:
         return Outcome(bound, printed and printed[:_PRINT_LIMIT], line, spent, gone)
 
     def _keep(self, session: Connection, bound: Names) -> None:
-        """Take account of bytes that are kept from now on; those of all threads together are bounded.
+        """Count bytes that are kept from now on; their sum over all threads is bounded.
 
         Raises:
-            SessionDead: they are too much.
+            SessionDead: the bound is exceeded.
         """
         for blob in {*bound.kept.values()}:
             self._kept += len(blob.data)
@@ -267,7 +267,7 @@ class SessionInterpreter:
         names: dict[str, Any] | None = None,
         blobs: Sequence[Blob] = (),
     ) -> tuple[dict[str, Any], Names, float]:
-        """Have a session do something, answering its calls: what it says, its values, and how long it ran."""
+        """Send a request to a session and answer its calls; returns its answer, its values, and its running time."""
         spent = 0.0
         for _ in range(_ASKS):
             try:
@@ -303,8 +303,8 @@ class SessionInterpreter:
         return answer
 
     def _reached(self, statements: Iterable[ast.stmt], names: Names) -> list[str]:
-        """The names that code can reach: those that it reads, those that functions among these look up, and those
-        whose values are kept together with these.
+        """The names that code can reach: those that it uses, those that functions among these look up, and those whose
+        values are kept together with these.
         """
         pending = names_in(statements, attributes=True) | self._always
         if not names.kept:
@@ -328,13 +328,13 @@ def _given(names: Mapping[str, Any]) -> Names:
 
 
 def _knows(session: Connection, name: str, names: Names) -> bool:
-    """Whether a session knows the value that a name has now."""
+    """Whether a session has the present value of a name."""
     value, kept = session.known[name]
     return name in names and names[name] is value and names.kept.get(name, kept) is kept
 
 
 def _said(news: Iterable[str], names: Names) -> tuple[dict[str, Any], list[Blob]]:
-    """What a session is told of names, and the bytes that go with it."""
+    """The message about names to a session, and its attached bytes."""
     said: dict[str, Any] = {}
     blobs: dict[Blob, None] = {}
     for name in news:

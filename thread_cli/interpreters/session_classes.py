@@ -1,9 +1,10 @@
-"""How the classes of a thread's code, and the objects made of them, become bytes: without running any of that code.
+"""Turns the classes of a thread's code, and their instances, into bytes, without running any of that code.
 
-A class is made again with its own names, slots and bases, in the order that they had. What a metaclass, a base or a
-descriptor does where a class is made (`__new__`, `__init_subclass__`, `__set_name__`) was done for the original, and
-is not done again. A class brings its subclasses along, since it knows them. An object is made again by the standard
-class that it is built on, with what it holds, whatever its own class says about pickling, making, setting and adding.
+A class is made again with its own names, slots and bases, in the order that they had. The hooks of a metaclass, a base
+or a descriptor at the creation of a class (`__new__`, `__init_subclass__`, `__set_name__`) ran for the original, and do
+not run again. A class brings its subclasses along, since it refers to them. An instance is made again by the standard
+class that it is based on, with its contents; its own class's methods for pickling, construction, setting and adding are
+not called.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ __all__ = [
 ]
 
 _complete: WeakSet[type] = WeakSet()
-"""Classes that are as they should be in this session, whatever bytes from elsewhere say."""
+"""Classes that are up to date in this session, so that bytes from elsewhere do not change them."""
 _pending: dict[type, Any] = {}
 _plans: dict[type, Plan] = {}
 _MADE_ANEW: Final = ("__dict__", "__weakref__", "_abc_impl", "__annotate_func__")
 _ADDED: Final = {"__dict__", "__weakref__"}
-"""Names that Python adds where it makes a class, and after them `__doc__`. What was set later stands behind them."""
+"""Names that Python adds where it makes a class, and after them `__doc__`. Names set later come after them."""
 _FIRST: Final = frozenset(("__module__", "__firstlineno__", "__type_params__", "__annotations__"))
 """Names that stand before the `__doc__` of a class that has one."""
 _MADE_WITH: Final = ("__module__", "__qualname__", "__slots__", "__orig_bases__")
@@ -66,7 +67,7 @@ _PLAIN: Final[dict[Any, Callable[[Any], Any]]] = {
     complex: complex.__pos__,
     bytes: lambda value: bytes(memoryview(value)),
 }
-"""How to see what an object built on a standard class is as an object of that class."""
+"""For each standard class a function that turns an instance of a subclass into an instance of that class."""
 
 
 def _told(base: Any) -> Callable[[Any], tuple[Any, ...]]:
@@ -82,28 +83,28 @@ _MADE_OF: Final[dict[Any, Callable[[Any], tuple[Any, ...]]]] = {
     **dict.fromkeys((dt.tzinfo, ModuleType), _nothing),
     Decimal: lambda value: (cast("Any", Decimal).__str__(value),),
 }
-"""What an object of a standard class, or one built on it, is made of again."""
+"""For each standard class a function that returns the arguments that make an instance again."""
 _CATCHING: Final = {"__setstate__", "__getattr__", "__getattribute__"}
 _WITHOUT_STATE: Final = (object, abc.ABC, typing.Generic)
 _IN_PYTHON: Final = {FunctionType, classmethod}
-"""Types of what stands in classes that are written in Python, and in no others."""
+"""Types of attributes that only classes written in Python have."""
 _internals = cast("Any", internals)
 
 
 def start() -> None:
-    """Begin to read bytes, or end."""
+    """Begin or end loading of bytes."""
     _pending.clear()
     _plans.clear()
 
 
 def adopt(known: type) -> None:
-    """Let a class that this session knows be as the bytes that were just read say."""
+    """Bring a class of this session to the state in the bytes that were just loaded."""
     if known in _pending:
         _fill(known, _pending.pop(known))
 
 
 def is_own(kind: type[Any]) -> bool:
-    """Whether a class is the code's own: found nowhere by its name."""
+    """Whether a class is the code's own: no module has it under its name."""
     return kind.__module__ == "__main__" or (kind.__module__ == "types" and not importable(kind))
 
 
@@ -111,7 +112,7 @@ def is_own(kind: type[Any]) -> bool:
 
 
 def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
-    """A class of the code; None of any other."""
+    """The reduction of a class of the code; None for other classes."""
     if importable(kind) or not kind.__flags__ & HEAP:
         return None
     _complete.add(kind)
@@ -147,7 +148,7 @@ def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
 
 
 def reduced_builtin(kind: type[Any]) -> tuple[Any, ...] | None:
-    """A builtin class that has a name in other modules than its own, like that of functions; None of any other."""
+    """The reduction of a builtin class that other modules than its own name, like that of functions; else None."""
     if importable(kind) or kind.__flags__ & HEAP:
         return None
     for place, module in enumerate(_NAMING):
@@ -185,11 +186,11 @@ _ABSTRACT: Final = [
     if isinstance(each, abc.ABCMeta)
 ]
 _REGISTERED: Final = abc.get_cache_token()
-"""Tells whether a class was registered since."""
+"""Changes whenever a class is registered."""
 
 
 def _is_hook(name: str, value: Any) -> bool:
-    """Whether a name is what the standard library puts into each protocol."""
+    """Whether a name is one that the standard library puts into each protocol."""
     return name == "__subclasshook__" and getattr(value, "__module__", None) == "typing"
 
 
@@ -207,7 +208,7 @@ def _class(
 
 
 def _deaf(_kind: type, **_arguments: object) -> None:
-    """In the place of an `__init_subclass__`, whose place among the names of its class stays the same."""
+    """Stands in for an `__init_subclass__`, which keeps its place among the names of its class."""
 
 
 _DEAF: Final = cast("Any", classmethod)(_deaf)
@@ -215,7 +216,7 @@ _DEAF: Final = cast("Any", classmethod)(_deaf)
 
 @contextmanager
 def _quiet(bases: tuple[type, ...]) -> Generator[None]:
-    """Keep classes from hearing of a subclass meanwhile; but generic ones, which only look at what they are given."""
+    """Switch off `__init_subclass__` inside the block, except that of generic classes, which has no side effects."""
     listening = {base for each in bases for base in each.__mro__ if "__init_subclass__" in vars(base)}
     changing = [base for base in listening if base.__module__ != "typing" and base.__flags__ & HEAP]
     told = {base: vars(base)["__init_subclass__"] for base in changing}
@@ -258,7 +259,7 @@ def _fill(made: type, told: tuple[dict[str, Any], list[type], list[type], list[t
 
 
 def reduced_member(member: enum.Enum) -> tuple[Any, ...]:
-    """A member of an enumeration of the code, also one that is several, as `A | B`."""
+    """The reduction of a member of an enumeration of the code, also of a combination such as `A | B`."""
     kind = type(member)
     base = next((each for each in _PLAIN if issubclass(kind, each)), None)
     held = () if base is None else (base, _PLAIN[base](member))
@@ -281,8 +282,8 @@ def _set_member(made: Any, state: dict[str, Any]) -> None:
 
 
 class Plan(NamedTuple):
-    """How the objects of a class are copied: the standard class that they are built on, None where that is not known
-    here; their slots; and where attributes are all that they have, the class as the argument that makes one.
+    """The way to copy instances of a class: the standard class that they are based on, None if unknown here; their
+    slots; and, for instances with attributes alone, the class as the argument that makes one.
     """
 
     base: Any
@@ -291,7 +292,7 @@ class Plan(NamedTuple):
 
 
 def plan(kind: type[Any]) -> Plan:
-    """How the objects of a class of the code are copied."""
+    """The plan for instances of a class of the code."""
     base: Any = object
     slots: dict[str, MemberDescriptorType] = {}
     simple = True
@@ -311,12 +312,12 @@ def plan(kind: type[Any]) -> Plan:
 
 
 def _is_in_python(kind: type[Any]) -> bool:
-    """Whether a class of the standard library is written in Python, by what stands in it."""
+    """Whether a class of the standard library is written in Python, judged by its attributes."""
     return isinstance(kind, abc.ABCMeta) or not _IN_PYTHON.isdisjoint(map(type, vars(kind).values()))
 
 
 def reduced_object(value: Any, kind: type[Any], how: Plan) -> tuple[Any, ...] | None:
-    """An object of a class of the code; None where that is built on a class that is not known here."""
+    """The reduction of an instance of a class of the code; None if it is based on a class that is unknown here."""
     if how.base is None:
         return None
     made_of = _MADE_OF.get(how.base)
@@ -329,7 +330,7 @@ def _new(base: Any, kind: type[Any], *args: Any) -> Any:
 
 
 def _state(value: Any, how: Plan) -> tuple[Any, ...]:
-    """Attributes, slots, and what it holds."""
+    """Attributes, slots, and contents."""
     try:
         attributes = object.__getattribute__(value, "__dict__")
     except AttributeError:
@@ -401,4 +402,4 @@ _HELD: Final[dict[Any, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]]]
     local: (_names_of_thread, lambda made, told: _names_of_thread(made).update(told)),
     _Generator.__base__: (_Generator.getstate, _Generator.setstate),
 }
-"""How to see what an object built on a standard class holds, and to have another hold it."""
+"""For each standard class a pair of functions: one gets an instance's contents, one sets them."""

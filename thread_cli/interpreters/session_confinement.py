@@ -1,7 +1,7 @@
-"""What a session may do: read the libraries and what it was given, write one folder, and compute.
+"""Confines a session: it may read the libraries and given files, write one folder, and compute.
 
 Files are confined with Landlock, through `sandlock`, which also keeps signals and abstract sockets inside. System calls
-are confined with a list of those that computing needs (seccomp): there is none for networks, new processes, other
+are confined with a list of those that computing needs (seccomp): it has none for networks, new processes, other
 processes' memory, modes and owners of files. Resource limits bound memory, processor time and the size of a file.
 Landlock does not hide whether a file exists.
 """
@@ -69,7 +69,7 @@ class ConfinementError(Exception):
 
 
 def unavailable() -> str:
-    """Why this machine cannot confine sessions, as far as that can be seen from outside; empty where it can."""
+    """The reason for which this machine cannot confine sessions, as far as it shows from outside; empty if it can."""
     if sys.platform != "linux":
         return "only Linux can"
     if platform.machine() not in _AUDIT_ARCH:
@@ -91,7 +91,7 @@ def held() -> int:
 
 
 def limit(*, memory: int, file_size: int) -> None:
-    """Bound what this process can take. `memory` counts in bytes of address space."""
+    """Bound the resources of this process. `memory` counts in bytes of address space."""
     bounds = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: _CPU_SECONDS,
@@ -110,10 +110,10 @@ def limit(*, memory: int, file_size: int) -> None:
 
 
 def prepare() -> None:
-    """Load what confining needs, so that forked processes have it.
+    """Load the modules for confinement, so that forked processes have them.
 
     Raises:
-        ConfinementError: it is not there.
+        ConfinementError: they are missing.
     """
     try:
         _packed()
@@ -123,7 +123,7 @@ def prepare() -> None:
 
 def enclose(folder: str | None, readable: Sequence[str]) -> None:
     """Confine this process and its children, for good, to reading `readable` and the libraries and to writing below
-    `folder`. What calls of the system they may make is for `restrict`.
+    `folder`. `restrict` limits their system calls.
 
     Raises:
         ConfinementError: it cannot be done; the process may be confined in part.
@@ -144,7 +144,7 @@ def enclose(folder: str | None, readable: Sequence[str]) -> None:
 
 
 def restrict() -> None:
-    """Restrict this process to the calls that computing needs, and see for ourselves that all of it holds.
+    """Restrict this process to the system calls that computing needs, and check that the confinement works.
 
     Raises:
         ConfinementError: it does not.
@@ -160,7 +160,7 @@ def restrict() -> None:
 
 
 def _libraries() -> list[str]:
-    """What Python and its packages are read from, and what C libraries read."""
+    """The files and folders that Python, its packages and C libraries read."""
     found = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     # Packages may be elsewhere: in a user's own folder, or wherever $PYTHONPATH leads.
     found += [
@@ -238,7 +238,7 @@ def _filter(code: bytes) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Give up what root may do: Landlock leaves much of it alone."""
+    """Give up the capabilities of root, many of which Landlock does not restrict."""
     header = ctypes.create_string_buffer(struct.pack("II", 0x20080522, 0))
     nothing = ctypes.create_string_buffer(24)
     libc = ctypes.CDLL(None, use_errno=True)

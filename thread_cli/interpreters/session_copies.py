@@ -1,7 +1,7 @@
-"""How objects become bytes that the standard pickle does not copy, or not as they are.
+"""Turns objects into bytes that the standard pickle does not copy, or not faithfully.
 
-Locks, weak references, views and matches are copied; of what there is one in the standard library, the name is told.
-Where something cannot be copied, the caller puts a mark in its place.
+Locks, weak references, views and matches are copied; for an object of which the standard library has exactly one, the
+copy holds its name. The caller puts a mark in the place of an object that cannot be copied.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _VIEWS: Final[dict[Any, tuple[str, type]]] = {
 
 
 def reduced_other(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
-    """A view, a match, a lock, a weak reference and the like; None where it is none of these.
+    """The reduction of a view, a match, a lock, a weak reference and the like; None for other objects.
 
     Raises:
         ValueError: it is one, and cannot be copied.
@@ -63,8 +63,8 @@ def reduced_other(value: Any, kind: type[Any]) -> tuple[Any, ...] | None:
 
 
 def note_standard() -> None:
-    """Take note of objects of the standard library that there is one of, and of its functions in C: those are told by
-    the names that they have now. And of the modules that every session has.
+    """Record the unique objects of the standard library and its functions in C, whose copies hold their present names;
+    and the modules that every session has.
     """
     _everywhere.update(sys.modules)
     for module, known in list(sys.modules.items()):
@@ -86,7 +86,7 @@ def _object(module: str, name: str) -> Any:
 
 
 def _reduced_module(module: ModuleType) -> tuple[Any, ...] | None:
-    """A module with those of its modules that code has imported, as they are in its names; None where code made it."""
+    """The reduction of a module with its submodules that code has imported; None if code made it."""
     name = module.__name__
     if sys.modules.get(name) is not module:
         return None
@@ -109,7 +109,7 @@ def _view(name: str, of: Any) -> Any:
 
 
 def _one_of(value: Any, kind: type) -> Any:
-    """The object of a kind that an object stands for."""
+    """The one object of a type that an object wraps."""
     return next(each for each in gc.get_referents(value) if isinstance(each, kind))
 
 
@@ -121,7 +121,7 @@ def _reduced_proxy(proxy: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
 
 
 def _reduced_match(found: re.Match[Any]) -> tuple[Any, ...]:
-    """A match, by what finds it again."""
+    """The reduction of a match: the arguments that find it again."""
     for way, start_ in (
         ("search", found.pos),
         ("match", found.pos),
@@ -200,13 +200,13 @@ _READS_JSON: Final = ("strict", "object_hook", "object_pairs_hook", "parse_float
 
 
 def _reduced_key(key: Any) -> tuple[Any, ...] | None:
-    """A key function that compares; None of what it has made of an object."""
+    """The reduction of a function made by `cmp_to_key`; None for a key that it has made."""
     parts = [each for each in gc.get_referents(key) if each is not _KEY]
     return (cmp_to_key, (parts[0],)) if len(parts) == 1 else None
 
 
 def _reduced_scanner(scanner: Any) -> tuple[Any, ...]:
-    """What a `JSONDecoder` reads with."""
+    """The reduction of the scanner of a `JSONDecoder`."""
     return _scanner, ({name: getattr(scanner, name) for name in _READS_JSON},)
 
 
@@ -219,7 +219,7 @@ def _reduced_local(value: Any) -> tuple[Any, ...]:
 
 
 def _reduced_context(context: Any) -> tuple[Any, ...] | None:
-    """The context that decimal numbers are computed in; None of another."""
+    """The reduction of the present context of decimal numbers; None for another context."""
     return (decimal.getcontext, ()) if context is decimal.getcontext() else None
 
 
@@ -249,7 +249,7 @@ def _reduced_super(value: Any) -> tuple[Any, ...]:
 
 
 class _Gone:
-    """What is deleted at once, so that a weak reference to it is one to what is gone."""
+    """An object that is deleted at once, so that a weak reference to it is dead."""
 
     def method(self) -> None:
         """Stand for a method of it."""

@@ -1,7 +1,7 @@
-"""How exceptions become bytes, with what they were caused by and where they were raised.
+"""Turns exceptions into bytes, with their causes and tracebacks.
 
-A traceback is made again of frames that say the same of where they were, and hold nothing of what they held. Where this
-Python does not let frames say so, copies of exceptions have no traceback.
+A traceback is made again of frames with the same positions and without their variables. On a Python that keeps
+positions in an unknown way, copies of exceptions have no traceback.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _LINKS: Final[dict[Any, tuple[str, ...]]] = {
     ImportError: ("name", "path"),
     OSError: ("filename", "filename2"),
 }
-"""What exceptions have besides their arguments and attributes of their own."""
+"""Fields of exceptions besides their arguments and attributes."""
 
 
 def reduced_exception(error: BaseException, *, own: bool) -> tuple[Any, ...] | None:
-    """An exception with its cause, its context and its traceback; None where the standard way is as good."""
+    """The reduction of an exception with cause, context and traceback; None if the standard one suffices."""
     links: dict[str, Any] = {
         name: value
         for kinds, names_ in _LINKS.items()
@@ -65,8 +65,8 @@ def _set_exception(made: BaseException, state: tuple[dict[str, Any], dict[str, A
 
 
 class _Place(NamedTuple):
-    """Where a frame was: the module that it looks names up in, None where that is the thread's; file, function, line,
-    and the line that it ended in; and the last line, the first and the last column of what it did.
+    """The position of a frame: the module in which it looks names up, None for the thread's; file, function, line, and
+    the line that it ended in; and the last line, the first and the last column of its instruction.
     """
 
     module: str | None
@@ -82,7 +82,7 @@ def reduced_traceback(traceback: TracebackType) -> tuple[Any, ...]:
     """The frames that an exception went through, from the outermost on.
 
     Raises:
-        ValueError: this Python keeps where a frame was in another way than is known here.
+        ValueError: this Python keeps a frame's position in an unknown way.
     """
     if not _KNOWN:
         raise ValueError("a traceback, as this Python keeps it")
@@ -122,7 +122,7 @@ def _here(frame: Any) -> Any:
 
 
 def _code(place: _Place) -> Any:
-    """Code that gives its frame, and says of its first instruction that it is at a place."""
+    """Code that returns its frame, and whose first instruction has the given position."""
     end, start, stop = place.columns
     if end is None or start is None or stop is None:
         table = _entry(_LINE, 1, 0)
@@ -158,7 +158,7 @@ def _entry(kind: int, units: int, *numbers: int) -> bytes:
 
 
 def _is_known() -> bool:
-    """Whether a traceback tells what it was made of: the table of positions is no interface of Python."""
+    """Whether a made traceback has its positions: the table of positions is no public interface of Python."""
     place = _Place(None, "file", "name", "Class.name", 300, 302, (301, 4, 80))
     try:
         made = _traceback([place])

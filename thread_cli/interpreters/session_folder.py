@@ -1,6 +1,6 @@
-"""The folder that the sessions of one interpreter write: how much is in it, and how it is kept within bounds.
+"""The folder that the sessions of one interpreter write: measures it, and keeps it within bounds.
 
-What is in the folder was made by code of a model: names, links, depth and modes are whatever it liked.
+Model-written code has made its contents: names, links, depth and modes may be anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEPTH: Final = 20
 
 class _Entry(NamedTuple):
     changed: int
-    """When the file system says that it last changed, in nanoseconds; code cannot set it."""
+    """The file system's time of its last change, in nanoseconds; code cannot set it."""
     size: int
     depth: int
     path: str
@@ -40,7 +40,7 @@ def overfull(folder: str, most: int) -> bool:
 
 
 def trim(folder: str, most: int) -> None:
-    """Remove what is newest in `folder` until half of `most` is left; all of it where it is nested too deeply.
+    """Remove the newest files in `folder` until half of `most` is left; all files if it is nested too deeply.
 
     Nobody may change the folder meanwhile.
     """
@@ -70,7 +70,7 @@ def remove(folder: str) -> None:
 
 
 def effort(pid: int) -> tuple[int, int]:
-    """What a process has done to files since it began: bytes written, and clock ticks in the kernel."""
+    """A process's work on files since it began: bytes written, and clock ticks in the kernel."""
     if sys.platform != "linux":
         return 0, 0
     try:
@@ -96,7 +96,7 @@ def _entries(folder: str) -> Iterator[_Entry]:
 
 
 def _empty(folder: str) -> None:
-    """Remove all in `folder`: folders in folders are moved up first, as no path leads far enough down."""
+    """Remove all in `folder`: nested folders are moved up first, as no path is long enough to reach their bottom."""
     pending = [folder]
     moved = 0
     while pending:

@@ -1,7 +1,7 @@
-"""How functions become bytes.
+"""Turns functions into bytes.
 
 Functions take their code along and look names up in the session that reads them; closures that share a variable go on
-sharing it, and what a function remembers (`lru_cache`) is copied too.
+sharing it, and cached results (`lru_cache`) are copied too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ names: Final = main.__dict__
 """The names of this session: one process, one session."""
 
 HEAP: Final = 1 << 9
-"""Of the flags of a class: it was made while Python ran."""
+"""Flag of a class that was made at run time."""
 CACHED: Final = type(functools.lru_cache(int))
 _KEPT: Final = [
     name
@@ -48,23 +48,23 @@ _KEPT: Final = [
 ]
 """Attributes of functions."""
 _HITS: Final = 1_000_000
-"""Uses of remembered results that a copy counts at most."""
+"""The most uses of cached results that a copy counts."""
 DELETING: Final = "deleting"
 EXECUTING: Final = "executing"
 seen: set[str] = set()
-"""What the code of this session does that needs care: it sees when an object is deleted, or executes text."""
+"""Actions of this session's code that need care: it notices the deletion of objects, or executes text."""
 _made_cells: dict[int, CellType] = {}
 _made_targets: dict[int, Any] = {}
 
 
 def start() -> None:
-    """Begin to read bytes, or end: functions from different bytes share no variables."""
+    """Begin or end loading of bytes: functions from different bytes share no variables."""
     _made_cells.clear()
     _made_targets.clear()
 
 
 def importable(value: Any) -> bool:
-    """Whether something is found by its name in a module of its own."""
+    """Whether an object's own module has it under its name."""
     found: Any = sys.modules.get(getattr(value, "__module__", None) or "")
     if found is None or found is main or found.__name__ == "__main__":
         return False
@@ -96,8 +96,8 @@ def reads(code: CodeType) -> set[str]:
 def reduced_function(
     function: FunctionType, cells: Cells, space: dict[str, Any] | str | None = None
 ) -> tuple[Any, ...]:
-    """A function: its code, its variables by number, and where it looks names up if these are not the thread's own (in
-    a module, by its name, or in a dictionary); and then its attributes and the contents of its variables.
+    """The reduction of a function: its code, its variables by number, and its globals if these are not the thread's own
+    (a module, by its name, or a dictionary); and then its attributes and the contents of its variables.
     """
     numbers = [cells.number(cell) for cell in function.__closure__ or ()]
     contents = {
@@ -137,21 +137,21 @@ def _completed(function: FunctionType, state: tuple[dict[str, Any], dict[int, An
 
 
 def reduced_cached(cached: Any) -> tuple[Any, ...]:
-    """A function that remembers its results, without these."""
+    """The reduction of a caching function, without its results."""
     known = cast("dict[str, Any]", cached.__dict__)
     state = {name: value for name, value in known.items() if name != "cache_parameters"}
     return _cached, (cached.cache_parameters(),), state, None, None, _set_cached
 
 
 def remembered(cached: Any) -> tuple[int, int, list[tuple[Any, ...]]]:
-    """What such a function remembers: hits, misses, and results with their arguments, those used last at the end. It
-    is nothing where this Python keeps it in another way than is known here.
+    """The cache of such a function: hits, misses, and results with their arguments, those used last at the end. Empty
+    if this Python keeps it in an unknown way.
     """
     return _remembered(cached) if _KNOWN else (0, 0, [])
 
 
 def _is_known() -> bool:
-    """Whether this Python keeps results as `_remembered` expects, which no interface of it promises."""
+    """Whether this Python keeps results as `_remembered` expects, which no public interface guarantees."""
     for most in (2, None):
         probe: Any = functools.lru_cache(most)(_pair)
         for number in (0, 2, 1, 2):
@@ -173,7 +173,7 @@ def _pair(number: int, k: int | None) -> tuple[int, int | None]:
 def _remembered(cached: Any) -> tuple[int, int, list[tuple[Any, ...]]]:
     info = cached.cache_info()
     # What an `lru_cache` consists of (Modules/_functoolsmodule.c): its type; of a bounded one, key, result and a type
-    # for each result; the dictionary of results; the function; and what stands before keywords in a key.
+    # for each result; the dictionary of results; the function; and the mark before keywords in a key.
     parts = gc.get_referents(cached)
     bounded = 3 * info.currsize if info.maxsize is not None else 0
     pairs = zip(parts[1 : 1 + bounded : 3], parts[2 : 2 + bounded : 3], strict=True)
@@ -184,7 +184,7 @@ def _remembered(cached: Any) -> tuple[int, int, list[tuple[Any, ...]]]:
 
 
 def remember(cached: Any, hits: int, misses: int, entries: list[tuple[Any, ...]]) -> None:
-    """Let a function remember what another one does, by calling it with another function in the place of its own."""
+    """Give a function the cache of another one, by calling it with another function in the place of its own."""
     target = _made_targets[id(cached)]
     function = target.func
     pending: list[Any] = []
@@ -209,11 +209,11 @@ def remember(cached: Any, hits: int, misses: int, entries: list[tuple[Any, ...]]
 
 
 class _MissError(Exception):
-    """A result that is remembered no more."""
+    """A result that is no longer cached."""
 
 
 def _arguments(key: Any, mark: object, *, typed: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments and keywords, from the key that a result is remembered by."""
+    """Arguments and keywords, from the key of a cached result."""
     if type(key) is not tuple:
         return (key,), {}
     parts = list(cast("tuple[Any, ...]", key))

@@ -1,10 +1,10 @@
-"""How type variables, type aliases and new types become bytes.
+"""Turns type variables, type aliases and new types into bytes.
 
 `def f[T: Bound]`, `class Box[T]` and `type Tree = list[Tree]` (PEP 695, and defaults from PEP 696) evaluate bounds,
-constraints, defaults and values where they are first asked for. So does a copy: it takes along the functions that
-evaluate them. Where such a function sees the names of a class, it is called before the copy is made.
+constraints, defaults and values at their first use. So does a copy: it takes along the functions that evaluate them.
+Such a function that uses the names of a class is called before the copy is made.
 
-The order of what these objects hold is that of Objects/typevarobject.c, in CPython 3.12 and 3.13. On a Python that has
+The order of these objects' fields is that of Objects/typevarobject.c, in CPython 3.12 and 3.13. On a Python that has
 another order, variables and aliases are not copied.
 """
 
@@ -30,7 +30,7 @@ _ATTRIBUTES: Final = {
     "default": "__default__",
     "value": "__value__",
 }
-"""What is evaluated late, and the attribute that it is read by."""
+"""The parts that are evaluated late, and the attribute of each."""
 _LIMITS: Final = ("bound", "covariant", "contravariant", "infer_variance", "default")
 _VARIABLES: Final = {"TypeVar": "", "ParamSpec": "**", "TypeVarTuple": "*"}
 _STARS: Final[dict[Any, str]] = {
@@ -38,14 +38,14 @@ _STARS: Final[dict[Any, str]] = {
 }
 _ALIAS: Final[Any] = getattr(typing, "TypeAliasType", None)
 GENERIC: Final = frozenset((*_STARS, typing.NewType, *(() if _ALIAS is None else (_ALIAS,))))
-"""Types of what is copied here."""
+"""Types of the objects that are copied here."""
 _known: dict[str, Any] = {}
 _identities: dict[int, str] = {}
-"""Objects of these types in this session, which stay what they are whatever bytes from elsewhere say."""
+"""Objects of these types in this session, which bytes from elsewhere do not change."""
 
 
 class _Late:
-    """Evaluates what a copy has to evaluate: by the original's function, unless the original knew the value."""
+    """Evaluates a part of a copy: by the original's function, unless the original had the value."""
 
     __slots__ = ("function", "value")
 
@@ -61,7 +61,7 @@ class _Late:
 
 
 class _Part(NamedTuple):
-    """What a variable or an alias evaluates, by which function (a `FunctionType`), and whether that is done."""
+    """A part that a variable or an alias evaluates: its function (a `FunctionType`), and whether it is evaluated."""
 
     role: str
     function: Any
@@ -69,10 +69,10 @@ class _Part(NamedTuple):
 
 
 def reduced_generic(value: Any) -> tuple[Any, ...] | None:
-    """A type variable, an alias or a new type that code made; None where its name in a module leads to it.
+    """The reduction of a type variable, an alias or a new type that code made; None if a module has it under its name.
 
     Raises:
-        ValueError: this Python keeps what it evaluates late in another way than is known here.
+        ValueError: this Python keeps late evaluation in an unknown way.
     """
     name, module = str(value.__name__), value.__module__
     if module not in ("__main__", None) and getattr(sys.modules.get(module), name, None) is value:
@@ -89,12 +89,12 @@ def reduced_generic(value: Any) -> tuple[Any, ...] | None:
 
 
 def evaluated(value: Any) -> dict[str, Any]:
-    """What a variable or an alias has evaluated so far, by role."""
+    """The values that a variable or an alias has evaluated so far, by role."""
     return {part.role: getattr(value, _ATTRIBUTES[part.role]) for part in _parts(value) if part.done}
 
 
 def evaluate(made: Any, values: dict[str, Any]) -> None:
-    """Let a copy know what the original had evaluated."""
+    """Give a copy the values that the original had evaluated."""
     for part in _parts(made):
         late = _late(part)
         if late is not None and not part.done and part.role in values:
@@ -103,7 +103,7 @@ def evaluate(made: Any, values: dict[str, Any]) -> None:
 
 
 def _parts(value: Any) -> list[_Part]:
-    """What a variable or an alias evaluates late; nothing where code called its type, as in `TypeVar("T")`."""
+    """The parts that a variable or an alias evaluates late; none if code called its type, as in `TypeVar("T")`."""
     held = gc.get_referents(value)
     kind = cast("Any", type(value))
     name = value.__name__
@@ -121,7 +121,7 @@ def _parts(value: Any) -> list[_Part]:
 
 
 def _is_tuple(code: CodeType) -> bool:
-    """Whether code that evaluates what stands behind a colon has a tuple there: those are constraints."""
+    """Whether the code after a colon makes a tuple: those are constraints."""
     steps = [step for step in dis.get_instructions(code) if step.opname != "NOP"]
     last = steps[-1] if steps[-1].opname == "RETURN_CONST" else steps[-2]
     if type(last.argval) is tuple:
@@ -131,20 +131,20 @@ def _is_tuple(code: CodeType) -> bool:
 
 @cache
 def _constant_limits() -> bool:
-    """Whether a tuple of constants is constraints too: to the compilers of Python 3.12 and 3.13 it is a bound."""
+    """Whether a tuple of constants also means constraints: to the compilers of Python 3.12 and 3.13 it is a bound."""
     space: dict[str, Any] = {}
     exec("def f[T: ('A', 'B')](): pass", space)  # noqa: S102 - our own code
     return bool(space["f"].__type_params__[0].__constraints__)
 
 
 def _late(part: _Part) -> _Late | None:
-    """What evaluates a part of a copy; None of an original."""
+    """The evaluator of a part of a copy; None for an original."""
     late = part.function.__globals__.get(f"__{part.role}__")
     return late if type(late) is _Late else None
 
 
 def _by_function(value: Any, part: _Part) -> tuple[bool, Any]:
-    """The function that evaluates a part, or (False first) what it evaluates to."""
+    """The function that evaluates a part, or (with False first) its value."""
     late = _late(part)
     if late is not None and late.function is None and late.value is not None:
         return False, late.value[0]
@@ -166,7 +166,9 @@ def _know(value: Any, identity: str) -> str:
 
 
 def _arguments(value: Any) -> tuple[list[Any], dict[str, Any]] | None:
-    """What the type of a variable, an alias or a new type is called with; None where brackets (`f[T]`) do."""
+    """The arguments with which the type of a variable, an alias or a new type is called; None if brackets (`f[T]`) made
+    it.
+    """
     if type(value) is _ALIAS:
         return [value.__name__, value.__value__], {"type_params": value.__type_params__}
     if type(value) is typing.NewType:
@@ -225,7 +227,7 @@ _PROBE: Final = "def f[A: int, B: (int, str), C, D{default}](): pass\ntype E = i
 
 
 def _is_known() -> bool:
-    """Whether this Python keeps what it evaluates late as `_parts` expects, which no interface of it promises."""
+    """Whether this Python keeps late evaluation as `_parts` expects, which no public interface guarantees."""
     if _ALIAS is None:
         return True
     default = hasattr(typing.TypeVar, "has_default")

@@ -1,9 +1,8 @@
-"""How iterators become bytes that the standard pickle does not copy, or not as they are, and the readers of `csv`.
+"""Turns iterators into bytes that the standard pickle does not copy, or not faithfully, and the readers of `csv`.
 
-An iterator over a dictionary or a set goes on over the copy of that dictionary or set, and sees what is changed in it.
-It begins anew and is then brought to where the original is, once the copies are as they should be. What an iterator
-goes over is asked of the garbage collector; where this Python tells it otherwise than is known here, pairs (`pairwise`)
-are not copied.
+An iterator over a dictionary or a set goes on over the copy of that dictionary or set, and sees changes in it. It
+begins anew and is then advanced to the original's position, once the copies are complete. The garbage collector returns
+the object under an iterator; if this Python's answer has an unknown form, pairs (`pairwise`) are not copied.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _KINDS: Final[dict[Any, str]] = {
 
 
 def taken(iterator: Any) -> int:
-    """How many items an iterator has passed; 0 where it passes no more."""
+    """Number of items that an iterator has passed; 0 if it can pass no more."""
     if (over := _over(iterator)) is None:
         return 0
     try:
@@ -47,20 +46,20 @@ def taken(iterator: Any) -> int:
 
 
 def bring(iterator: Iterator[Any], passed: int) -> None:
-    """Have an iterator pass items."""
+    """Advance an iterator by a number of items."""
     for _ in range(passed):
         next(iterator)
 
 
 def _over(iterator: Any) -> Any:
-    """What an iterator goes over; None where it is at its end, and has left it."""
+    """The object under an iterator; None if the iterator is at its end, and has released it."""
     parts: list[Any] = gc.get_referents(iterator)
     return next((each for each in parts if isinstance(each, (_dict, _set, _frozenset))), None)
 
 
 def _reduced_iterator(iterator: Any) -> tuple[Any, ...] | None:
-    """An iterator at its beginning, or one that fails where the size of what it goes over has changed; None where it is
-    at its end, and has left what it went over.
+    """The reduction of an iterator at its beginning, or of one that fails as the size of its object has changed; None
+    if it is at its end, and has released the object.
     """
     if (over := _over(iterator)) is None:
         return None
@@ -88,7 +87,7 @@ def _failing(kind: type[Any], view: str) -> Iterator[Any]:
 
 
 class _Over:
-    """Leads to an iterator without a call of its own `__iter__`, which may be the code's and begin anew."""
+    """Wraps an iterator whose own `__iter__` must not be called: it may be the code's, and begin anew."""
 
     __slots__ = ("_iterator",)
 
@@ -131,7 +130,7 @@ def _without_warnings() -> Generator[None]:
 _catch_warnings: Final = warnings.catch_warnings
 _filter_warnings: Final = warnings.simplefilter
 _TOOLS: Final = {kind for kind in vars(itertools).values() if "__reduce__" in getattr(kind, "__dict__", ())}
-"""What `itertools` can copy: from Python 3.14 on nothing."""
+"""Types of `itertools` that can be copied: none from Python 3.14 on."""
 _MADE_OVER: Final = {enumerate, filter, map, zip} | {
     kind for kind in _TOOLS if not kind.__name__.startswith("_") and kind is not repeat
 }
@@ -142,7 +141,7 @@ def _reduced_groups(groups: Any) -> tuple[Any, ...]:
     """An iterator over groups. Where a group has given items, the standard way leaves out the key of that group.
 
     Raises:
-        ValueError: this Python keeps the key in another way than is known here.
+        ValueError: this Python keeps the key in an unknown way.
     """
     reduced = _reduced_tool(groups)
     key = gc.get_referents(groups)[_UNGROUPED:]
@@ -166,9 +165,7 @@ _UNGROUPED: Final = len(gc.get_referents(groupby(())))
 
 
 class _Passed(chain[Any]):
-    """An iterator before which stand items that the original has passed already: of these it holds none that it has
-    passed itself.
-    """
+    """An iterator with items before it that the original has passed already; it drops each as it passes it."""
 
     __slots__ = ("first", "iterator")
     first: Iterator[Any]
@@ -186,7 +183,7 @@ def _reduced_pairs(pairs: Any) -> tuple[Any, ...]:
     """An iterator over pairs, with the iterator below it and the item that it has passed last.
 
     Raises:
-        ValueError: this Python keeps these in another way than is known here.
+        ValueError: this Python keeps these in an unknown way.
     """
     if not _KNOWN:
         raise ValueError("pairs, as this Python keeps them")
@@ -209,18 +206,18 @@ def _parts(pairs: Any) -> list[Any]:
 
 
 def _held(pairs: Any) -> list[Any]:
-    """All that pairs hold: from Python 3.12 on their type stands before it, which is left out."""
+    """All objects that pairs hold, without their type, which comes first from Python 3.12 on."""
     held = gc.get_referents(pairs)
     return held[1:] if held and held[0] is pairwise else held
 
 
 _SPARE: Final = len(_held(pairwise(()))) - 1
-"""From Python 3.13 on a tuple stands behind it, the next pair to be."""
+"""From Python 3.13 on a tuple comes last, for the next pair."""
 
 
 def _is_known() -> bool:
     """Whether this Python keeps pairs as `_parts` expects, and the key of a group as `_reduced_groups` does, which no
-    interface of it promises.
+    public interface guarantees.
     """
     below = iter("abc")
     pairs: Any = pairwise(below)
@@ -247,7 +244,7 @@ _DIALECT: Final = (
 
 
 def dialect_told(dialect: Any) -> dict[str, Any]:
-    """What a writer or a reader of the same dialect is made with."""
+    """The arguments for a writer or a reader of the same dialect."""
     return {name: getattr(dialect, name) for name in _DIALECT}
 
 
@@ -284,4 +281,4 @@ OTHERS: Final[dict[Any, Callable[[Any], tuple[Any, ...] | None]]] = {
     _WRITER: _reduced_writer,
     _READER: _reduced_reader,
 }
-"""How to tell of an object of these types what makes it again."""
+"""Functions that reduce objects of these types."""

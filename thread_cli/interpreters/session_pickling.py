@@ -1,8 +1,8 @@
-"""How the objects of a session become bytes: for the sessions of other threads, and for a session that is opened again.
+"""Turns the objects of a session into bytes: for the sessions of other threads, and for a session that is opened again.
 
 Objects that belong together (two names for one list, an object and its class) are pickled together, so that they still
-belong together where they are read. Functions take their code along and look names up in the session that reads them.
-What cannot be copied (a generator, an open file) is replaced by an `Unkept`, which is an error where it is used.
+belong together after loading. Functions take their code along and look names up in the session that loads them. An
+object that cannot be copied (a generator, an open file) is replaced by an `Unkept`, whose use is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 import math
 import pickle
 import sys
-from sys import getrecursionlimit, setrecursionlimit  # of Python, without what the code makes of them
+from sys import getrecursionlimit, setrecursionlimit  # of Python, unaffected by changes that the code makes
 from types import (
     AsyncGeneratorType,
     BuiltinFunctionType,
@@ -98,12 +98,12 @@ _MAKE: Final = object.__new__
 _attributes: Final = object.__getattribute__
 _SETS: Final = (set, frozenset)
 _NESTED: Final = 8_000
-"""How deeply what is pickled may be nested, in calls of Python."""
+"""Greatest nesting of pickled objects, in calls of Python."""
 
 
 class Unkept:
-    """Stands for a value that cannot be copied: an open file, a generator. Whatever is done with it is an error, but to
-    ask for its type, which no object notices: that is called as the value's.
+    """Stands for a value that cannot be copied: an open file, a generator. Every use of it is an error, except asking
+    for its type, which no object notices: the type has the name of the value's.
     """
 
     def __new__(cls, kind: str, module: str = "builtins") -> Unkept:  # noqa: PYI034 - of a class of its own
@@ -116,7 +116,7 @@ class Unkept:
 
 
 class LostError(RuntimeError):
-    """Something that cannot be copied is used where it is not. The code sees a `RuntimeError`."""
+    """Code uses an object that could not be copied to this session. The code sees a `RuntimeError`."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"a {kind} cannot be copied: it is lost where a thread is spawned, and where a session ends")
@@ -141,11 +141,10 @@ for (
 class Pickled:
     """Bytes of named objects.
 
-    `data` are the bytes, of which the first `length` tell what the objects are; the others tell what a copy has
-    besides: the order of sets, what functions remember of their results, where iterators are, and what type aliases
-    have evaluated. `reads` are the names
-    that functions among them look up; `objects` the ids of what the objects consist of that may change or has an
-    identity that matters; `lost` whether something in them could not be copied.
+    `data` are the bytes. The first `length` of them describe the objects; the others describe the further state of a
+    copy: the order of sets, cached results of functions, positions of iterators, and evaluated parts of type aliases.
+    `reads` are the names that functions among the objects look up; `objects` the ids of all parts that may change or
+    whose identity matters; `lost`: a part could not be copied.
     """
 
     __slots__ = ("_pickler", "data", "length", "lost", "objects", "reads")
@@ -179,16 +178,16 @@ class Pickled:
 
 
 def pickled(values: Mapping[str, Any], shared: tuple[type, ...]) -> Pickled:
-    """`values` as bytes, with an `Unkept` in the place of all that cannot be copied.
+    """`values` as bytes, with an `Unkept` in the place of each object that cannot be copied.
 
     Args:
         values: objects by name.
-        shared: types of objects that may be shared without anybody noticing.
+        shared: types of objects for which sharing makes no difference.
 
     Raises:
         Exception: an object does not let itself be pickled in any way.
     """
-    values = {sys.intern(name): value for name, value in values.items()}  # so that the bytes do not tell names apart
+    values = {sys.intern(name): value for name, value in values.items()}  # so that the bytes do not distinguish names
     patient, careful = False, EXECUTING in seen
     while True:
         try:
@@ -198,7 +197,7 @@ def pickled(values: Mapping[str, Any], shared: tuple[type, ...]) -> Pickled:
         except BaseException:
             if patient:
                 raise
-            patient = True  # an object may do anything when it is asked how it is made
+            patient = True  # an object's reduction may run any code
             continue
         if careful or _NO_NUMBER not in part.data:
             return part
@@ -206,9 +205,7 @@ def pickled(values: Mapping[str, Any], shared: tuple[type, ...]) -> Pickled:
 
 
 def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
-    """The wanted ones of the objects that were pickled. A class that this session knows stays as it is, unless it is
-    itself wanted.
-    """
+    """Load the wanted objects. A class that this session has stays as it is, unless it is itself wanted."""
     file = io.BytesIO(data)
     reader = _Unpickler(file)
     try:
@@ -225,7 +222,7 @@ def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
                 evaluate(generic, known)
         found = {name: values[name] for name in wanted}
         for value in found.values():
-            # A class that other names stand for stays theirs.
+            # A class to which other names refer stays theirs.
             if issubclass(type(value), type) and not any(each is value for each in names.values()):
                 session_classes.adopt(value)
         return found
@@ -251,7 +248,7 @@ def components(parts: Mapping[str, Pickled]) -> list[list[str]]:
 
 
 class _Pickler(_CloudPickler):
-    """Takes note of the names that functions look up. `patient` tries each object before it is pickled."""
+    """Collects the names that functions look up. `patient`: each object is tried before it is pickled."""
 
     def __init__(self, file: Any, *, patient: bool) -> None:
         super().__init__(file, protocol=5)  # pyright: ignore[reportUnknownMemberType]
@@ -261,7 +258,7 @@ class _Pickler(_CloudPickler):
         self.caches: list[Any] = []
         self.generics: list[Any] = []
         self.numbers: list[float] = []
-        """Numbers that are none, each of which is equal to itself alone."""
+        """NaNs, each of which is identical to itself alone."""
         self._patient = patient
         self._plans: dict[type, Plan] = {}
 
@@ -330,8 +327,8 @@ def _stream(of_errors: bool) -> Any:
 
 
 class _CarefulPickler(_Pickler):
-    """Takes care, slowly, of what pickle would copy: what is no number, the names of the thread, and the builtins in
-    what code was executed with.
+    """A slower pickler that keeps the identity of NaNs, of the thread's namespace, and of the builtins in namespaces of
+    executed text.
     """
 
     def persistent_id(self, obj: Any) -> Any:
@@ -360,13 +357,13 @@ class _Unpickler(pickle.Unpickler):
 
 _NAN: Final = math.nan
 _NO_NUMBER: Final = b"G\x7f\xf8" + bytes(6)
-"""What is no number, as bytes."""
+"""NaN, as bytes."""
 _FOUND: Final = (FunctionType, BuiltinFunctionType, MethodType)
-"""Types of what is found by its name, where it is not the code's own."""
+"""Types of objects that are found by their names, unless they are the code's own."""
 
 
 def _space(function: FunctionType) -> dict[str, Any] | str:
-    """Where a function looks names up: the name of a module, or a dictionary that is no module's."""
+    """A function's globals: the name of a module, or a dictionary that belongs to no module."""
     space = function.__globals__
     module = sys.modules.get(space.get("__name__", ""))
     return module.__name__ if module is not None and module.__dict__ is space else space
@@ -378,7 +375,7 @@ def _is_thread(kind: type[Any]) -> bool:
 
 
 def _identities(values: Iterable[Any], shared: tuple[type, ...]) -> set[int]:
-    """The ids of objects of which it matters that two names share them: not of those found by a name in a module."""
+    """The ids of objects for which sharing by two names matters: all but those found by a name in a module."""
     found: set[int] = set()
     known: dict[int, bool | None] = {}
     for value in values:

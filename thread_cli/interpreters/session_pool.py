@@ -1,4 +1,6 @@
-"""Which session serves a thread: its own for as long as there is room, else one without a trace of other threads."""
+"""The pool of sessions: a thread keeps its own for as long as there is room, else it gets one without a trace of other
+threads.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ class Pool:
     """The sessions of one interpreter.
 
     Args:
-        most: how many sessions are kept for threads that do not compute at the moment.
+        most: the most sessions that are kept for threads that do not compute at the moment.
     """
 
     def __init__(self, most: int) -> None:
@@ -31,7 +33,7 @@ class Pool:
         return len(self._live)
 
     def add(self, session: Connection) -> None:
-        """Take account of a session, which is in use."""
+        """Add a session, which is in use."""
         self._live.add(session)
 
     def own(self, thread: str) -> Connection | None:
@@ -52,12 +54,13 @@ class Pool:
         return None
 
     def keep(self, thread: str, session: Connection) -> None:
-        """Keep a session for its thread, in the place of the one that was not used for longest."""
+        """Keep a session for its thread, in the place of the least recently used one."""
         if not session.idle():
             self.end(session)
             return
         self._idle[thread] = session
-        # What can go on elsewhere as it is makes room for others early: that is quicker than to open another session.
+        # A session whose contents can be moved makes room for others early: that is quicker than opening another
+        # session.
         ready = [thread for thread, each in self._idle.items() if each.tame and not each.lost]
         for other in ready[:-_READY]:
             self.release(other)
@@ -65,7 +68,7 @@ class Pool:
             self.release(next(iter(self._idle)))
 
     def release(self, thread: str) -> None:
-        """A thread needs its session no more: it is kept for others where that leaves no trace, else ended."""
+        """A thread needs its session no more: keep it for others if no trace of the thread remains, else end it."""
         session = self._idle.pop(thread, None)
         if session is None:
             return

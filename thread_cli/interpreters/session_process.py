@@ -37,7 +37,7 @@ _ADDR_NO_RANDOMIZE: Final = 0x0040000
 _CHUNK: Final = 1 << 18
 _LOOKS: Final = 20
 _PATIENCE: Final = 0.2
-"""Seconds that a process is given to end after its connection closed."""
+"""Seconds for a process to end after its connection closed."""
 _PROGRAM: Final = Path(__file__).with_name("session_zygote.py")
 """Run as a script: `python -m` calls a module from C code, and CPython 3.12 counts such calls. Code that recurses
 without end would end in another error than in a script.
@@ -52,7 +52,9 @@ _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-"""What the sessions see of an environment, besides where packages are: the runner's keys and tokens stay with it."""
+"""The environment variables that sessions get, besides the paths of packages: the runner's keys and tokens are not
+among them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Scheduled:
 
 
 class Zygote:
-    """The warmed process. It ends when this process does, however that ends."""
+    """The warmed process. It ends when this process does, even if this process is killed."""
 
     _shared: ClassVar[dict[str, Zygote]] = {}
     _sharing: ClassVar[Lock] = Lock()
@@ -80,7 +82,9 @@ class Zygote:
         self.ready = False
         """Whether it is warm."""
         self.unconfined = ""
-        """Why sessions cannot be confined on this machine; empty where they can, or where it is not known yet."""
+        """The reason for which sessions cannot be confined on this machine; empty if they can, or if that is not known
+        yet.
+        """
         self._control, theirs = socket.socketpair()
         with theirs, _fixed_addresses():
             self._process = subprocess.Popen(  # noqa: S603 - this very program
@@ -96,7 +100,9 @@ class Zygote:
 
     @classmethod
     def shared(cls, kind: str) -> Zygote:
-        """The one of this process for sessions of a kind (see `session_tools.py`), started where there is none."""
+        """The warmed process that serves this one for sessions of a kind (see `session_tools.py`), started at first
+        use.
+        """
         with cls._sharing:
             known = cls._shared.get(kind)
             if known is None or not known._alive():
@@ -152,7 +158,7 @@ class Zygote:
         return Connection(self, ours, int(answer["pid"]))
 
     def ended(self, pid: int) -> str | None:
-        """How a session ended; None where it has not."""
+        """The way in which a session ended; None if it has not."""
         how = self._request({"ended": pid})["how"]
         return None if how is None else str(how)
 
@@ -205,11 +211,11 @@ class Zygote:
 
 
 class Connection:
-    """One session, as the runner sees it.
+    """The runner's end of one session.
 
-    `known` are the names that it holds, with the runner's values and what is kept of these. `tame` tells whether all
-    that it ran leaves no trace, `used` whether it has served another thread before, `forgets` whether it is to forget
-    that one yet, and `lost` whether it holds something that could not be copied to another session.
+    `known` are the names in it, with the runner's values and kept bytes. `tame`: all code that it ran leaves no trace;
+    `used`: it has served another thread before; `forgets`: it has to forget that thread yet; `lost`: it holds an object
+    that could not be copied to another session.
     """
 
     def __init__(self, zygote: Zygote, link: socket.socket, pid: int) -> None:
@@ -226,7 +232,9 @@ class Connection:
         self.lost = False
 
     def idle(self) -> bool:
-        """Whether it waits for code: it has neither ended, nor said anything unasked, nor left threads running."""
+        """Whether it waits for code: it has neither ended, nor sent a message without a request, nor left threads
+        running.
+        """
         try:
             self._link.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -264,7 +272,7 @@ class Connection:
         """The next message: its content, and the values of its names.
 
         Raises:
-            SessionDead: it has ended, or what it says is no message.
+            SessionDead: it has ended, or its data are no message.
         """
         buffer = await self._more(b"", HEADER.size)
         try:
@@ -307,7 +315,7 @@ class Connection:
         return dead("it closed its connection")
 
     def _is_alone(self) -> bool:
-        """Whether it has one thread; those that have just ended are there for a moment still."""
+        """Whether it has one OS thread; threads that have just ended are visible for a moment still."""
         for _ in range(_LOOKS):
             if self._threads() == 1:
                 return True
@@ -315,7 +323,7 @@ class Connection:
         return False
 
     def answered(self, milliseconds: int = 0) -> bool:
-        """Whether it says something within so many milliseconds, for which the event loop stands still."""
+        """Whether it sends data within so many milliseconds; the event loop is blocked meanwhile."""
         waiting = select.poll()
         waiting.register(self._link, select.POLLIN)
         return bool(waiting.poll(milliseconds))
@@ -342,7 +350,9 @@ class Connection:
 
 @contextlib.contextmanager
 def _fixed_addresses() -> Generator[None]:
-    """Start programs without random addresses meanwhile: some hashes, and so the order of sets, depend on them."""
+    """Start programs without address randomisation inside the block: some hashes, and so the order of sets, depend on
+    addresses.
+    """
     if sys.platform != "linux":
         yield
         return
@@ -362,7 +372,9 @@ def _flags() -> list[str]:
 
 
 def _places() -> dict[str, str]:
-    """Where Python finds this package and the libraries, as it does here, and where folders for sessions are made."""
+    """The paths of this package and the libraries, as in this process, and the folder in which sessions' folders are
+    made.
+    """
     own = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     home = at_home(Path("~"))
     known = {name: os.environ.get(name, "") for name in ("PYTHONUSERBASE", "TMPDIR")}
@@ -374,5 +386,5 @@ def _places() -> dict[str, str]:
 
 
 def dead(how: str) -> str:
-    """The line that says how a session ended."""
+    """One line that says how a session ended."""
     return f"SessionDead: the session ended under the code: {how}"

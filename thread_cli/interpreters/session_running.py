@@ -1,4 +1,4 @@
-"""Running a piece of code in a session: what it printed last, what it bound, and the error that it ended in."""
+"""Runs a piece of code in a session: collects its last output, the names that it bound, and its error."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _SEEN: Final = {
     **dict.fromkeys((_YIELD, "__del__", "weakref", "finalize", "getrefcount", "gc"), DELETING),
     **dict.fromkeys(("exec", "eval", "globals", "locals", "vars", "__dict__", "__globals__"), EXECUTING),
 }
-"""What code that uses these names does."""
+"""The actions of code that uses these names."""
 _ATOMS: Final = (str, int, float, bool, bytes, complex, type(None))
-"""Types of objects that nothing sees being deleted."""
+"""Types of objects whose deletion nothing notices."""
 _set_limit: Final = sys.setrecursionlimit
 _limit = _DEPTH
 _below = 0
-"""How many calls there are below the code."""
+"""Number of frames below the code's own."""
 
 
 class Ran(NamedTuple):
-    """What became of a piece of code.
+    """The outcome of a piece of code.
 
-    `bound` are the names that it bound: those of its simple statements, in the order of binding, also where it binds
-    them to what they were bound to, and all others that another object is bound to now. `gone` are names that were
-    there before. `printed` is what the last statement that printed has printed, None where none did. `stores` tells
-    whether the code sets attributes, and `classes` which classes it may set some of.
+    `bound` are the names that it bound: those of its simple statements, in the order of binding, also if their values
+    are the same as before, and all others that another object is bound to now. `gone` are names that were bound before.
+    `printed` is the output of the last statement that printed, None if none did. `stores`: the code sets attributes;
+    `classes` are the classes on which it may set some.
     """
 
     bound: list[str]
@@ -64,7 +64,7 @@ class Ran(NamedTuple):
 
 
 def run(code: str, names: dict[str, Any]) -> Ran:
-    """Run code over names. A call before each of its statements tells which of them printed, and which were done."""
+    """Run code over names. A call before each of its statements records which of them printed, and which were done."""
     global _below  # noqa: PLW0603 - one process, one session
     output.begin()
     statements: list[ast.stmt] = []
@@ -84,7 +84,7 @@ def run(code: str, names: dict[str, Any]) -> Ran:
         used = _used(tree)
         stores = not used.isdisjoint(_STORING)
         seen.update(_SEEN[name] for name in used & _SEEN.keys())
-        # An object may leave its number to another one; so objects are held on to, unless the code would see it.
+        # An id may be used again for another object; so the objects are kept alive, unless the code would notice.
         numbered = DELETING in seen
         before = {name: id(v) if numbered and type(v) not in _ATOMS else v for name, v in names.items()}
         statements = tree.body
@@ -118,7 +118,7 @@ def run(code: str, names: dict[str, Any]) -> Ran:
 
 
 def limit_depth() -> None:
-    """Let the limit of recursion be what the code makes of it, without the frames below it."""
+    """Replace Python's functions for the limit of recursion by ones that do not count the frames below the code."""
     for name, function in (("setrecursionlimit", depth_allowed), ("getrecursionlimit", depth_left)):
         function.__name__ = function.__qualname__ = name
         function.__module__ = "sys"
@@ -139,7 +139,7 @@ def depth_left() -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as its last line reads in Python, in one line of bounded length."""
+    """Python's last line for an error, as one line of bounded length."""
     try:
         text = str(error.msg if isinstance(error, SyntaxError) else error)
         text = ADDRESS.sub("", " ".join(text.split())[:_LINE])
@@ -149,7 +149,7 @@ def one_line(error: BaseException) -> str:
 
 
 class Output(io.BytesIO):
-    """What code prints, by statement; of each statement no more than a limit."""
+    """The output of code, by statement; of each statement no more than a limit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class Output(io.BytesIO):
         return len(data)
 
     def close(self) -> None:
-        """Stay open: what was printed is still to be read."""
+        """Stay open: the output is still to be read."""
 
     def part(self) -> None:
         """Begin with another statement."""
@@ -187,13 +187,13 @@ class Output(io.BytesIO):
 
 
 output: Final = Output()
-"""What the code of this session prints: its standard output, unless it takes another."""
+"""The output of this session's code: its standard output, unless the code replaces it."""
 errors: Final = sys.stderr
-"""What code prints to it is dropped."""
+"""Code's output to it is dropped."""
 
 
 def _depth() -> int:
-    """How many calls there are below the code, as Python counts them: that is in the error that says it."""
+    """Number of calls below the code, as Python counts them, taken from the error of a recursion."""
     try:
         _set_limit(*(1,))
     except RecursionError as error:
@@ -204,7 +204,7 @@ def _depth() -> int:
 
 
 def _first(tree: ast.Module) -> int:
-    """The place of the first statement that does something: before it are a docstring and imports of the future."""
+    """The index of the first statement after a docstring and imports from `__future__`."""
     place = int(ast.get_docstring(tree, clean=False) is not None)
     while place < len(tree.body) and getattr(tree.body[place], "module", None) == "__future__":
         place += 1
@@ -238,7 +238,9 @@ def _targets(statement: ast.stmt) -> list[str]:
 
 
 def _classes_set(statements: list[ast.stmt], names: dict[str, Any]) -> Iterator[Any]:
-    """The classes that code sets or deletes attributes of, as it names them: by a name, or in a module."""
+    """The classes on which code sets or deletes attributes, in the form in which it names them: by a name, or in a
+    module.
+    """
     for node in itertools.chain.from_iterable(map(ast.walk, statements)):
         match node:
             case ast.Attribute(value=value, ctx=ast.Store() | ast.Del()):
@@ -262,7 +264,7 @@ def _named(node: ast.expr, names: dict[str, Any]) -> Any:
 
 
 def _used(tree: ast.Module) -> set[str]:
-    """The names that stand in code, whatever for."""
+    """All names in code, whatever their use."""
     used: set[str] = set()
     for node in ast.walk(tree):
         match node:

@@ -1,9 +1,9 @@
 """The order of sets: a copy of a set has its items in the order of the original.
 
 Python makes a copy by adding the items one by one. Where hashes collide, or items were removed before, the copy then
-has another order than the original. So the places of the items in the hash table are told with them (`layout`), and
-the table of the copy is put in the same order (`arrange`). Both need the `PySetObject` of CPython
-(Include/cpython/setobject.h); where it is not as expected, copies have whatever order comes of adding the items.
+has another order than the original. So the bytes include the items' slots in the hash table (`layout`), and the table
+of the copy is put in the same order (`arrange`). Both need the `PySetObject` of CPython (Include/cpython/setobject.h);
+where it is not as expected, copies have the order that results from adding the items.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENTRY: Final = 16
 _SMALL: Final = 8
 """Slots of a table that is part of the set itself."""
 _LARGEST: Final = 1 << 14
-"""Slots; the order of larger sets is left alone, as it would take long."""
+"""Slots; the order of larger sets is not restored, as that would take long."""
 
 
 class _Set(ctypes.Structure):
@@ -47,7 +47,7 @@ class _Set(ctypes.Structure):
 
 
 def layout(items: set[Any] | frozenset[Any]) -> Layout | None:
-    """Where the items are; None where there is nothing to tell."""
+    """The slots of the items; None if the standard copy has the same order."""
     if not _KNOWN:
         return None
     this = _Set.from_address(id(items))
@@ -59,7 +59,7 @@ def layout(items: set[Any] | frozenset[Any]) -> Layout | None:
 
 
 def arrange(items: set[Any] | frozenset[Any], wanted: Layout) -> None:
-    """Put the items of a copy where those of the original are. Where that cannot be, the copy stays as it is."""
+    """Put the items of a copy into the slots of the original's. If that is impossible, the copy stays as it is."""
     size, finger, *told = wanted
     this = _Set.from_address(id(items))
     if not _KNOWN or layout(items) == wanted or not 0 < size <= _LARGEST:
@@ -87,7 +87,7 @@ def _table(this: _Set) -> tuple[list[int], list[int]]:
 
 
 def _resize(this: _Set, size: int) -> None:
-    """Give a set a table with so many slots, whatever is in these, unless it has one or should have a small one."""
+    """Give a set a table with so many slots, of any contents, unless it has one or should have a small one."""
     if size in (this.mask + 1, _SMALL):
         return
     other: set[int] = set()
@@ -112,8 +112,8 @@ def _removed() -> int:
 
 
 def _is_known() -> bool:
-    """Whether sets are as `_Set` says, by one whose table is known. Where there is no global interpreter lock, sets
-    have other parts and may be of the same size; so this looks no further than the set reaches before these are right.
+    """Whether sets have the layout of `_Set`, tested on one whose table is known. Without a global interpreter lock,
+    sets have other parts and may be of the same size; so no memory outside the set is read before these are right.
     """
     if platform.python_implementation() != "CPython" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False

@@ -1,8 +1,8 @@
-"""What a session holds besides its names and survives it all the same.
+"""The state of a session besides its names, which survives the session as well.
 
-That are random numbers, decimal contexts, limits and other settings of the standard library, names like `__all__`, and
-names in modules and in their classes that code bound anew, by comparison with how they were when the session began.
-What lies deeper, in the objects of modules, is not kept.
+It consists of random numbers, decimal contexts, limits and other settings of the standard library, names like
+`__all__`, and names in modules and in their classes that code bound anew since the session began. Changes deeper
+inside, in the objects of modules, are not kept.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _ANNOTATIONS: Final = "__annotations__"
 _OF_CLASS: Final = ("__dict__", "__weakref__", "_abc_impl", "__abstractmethods__", "__slotnames__")
 """Names in classes that code does not set."""
 _OF_SESSION: Final = ("__builtins__", "__warningregistry__")
-"""Special names of which each session has its own."""
+"""Special names that each session has for itself."""
 
 
 class State:
-    """The state of the modules of this process, as it was when this object was made."""
+    """The state of this process's modules at the time when this object was made."""
 
     def __init__(self) -> None:
         self._settings = {name: get() for name, (get, _) in _SETTINGS.items()}
@@ -53,7 +53,7 @@ class State:
         self._patched: dict[type, None] = {}
 
     def changes(self, *, modules: bool) -> dict[str, Any]:
-        """What has changed since; with `modules` also names in modules."""
+        """The changes since then; with `modules` also those of names in modules."""
         found: dict[str, Any] = {}
         for name, (get, _) in _SETTINGS.items():
             if (now := get()) != self._settings[name]:
@@ -71,11 +71,11 @@ class State:
         return found
 
     def note(self, classes: Iterable[Any]) -> None:
-        """Watch these classes, where they are of the standard library: code may have changed them."""
+        """Watch those of these classes that belong to the standard library: code may have changed them."""
         self._patched |= {each: None for each in classes if _is_plain(each) and each in self._classes}
 
     def set(self, changes: dict[str, Any]) -> None:
-        """Bring changes about that another session told."""
+        """Apply the changes of another session."""
         for name in changes.keys() & _SETTINGS.keys():
             _SETTINGS[name][1](changes[name])
         names.update(changes.get("names", {}))
@@ -92,13 +92,13 @@ class State:
                     type.__delattr__(kind, name)
 
     def untouched(self, *, classes: bool) -> bool:
-        """Whether all modules are as they were; with `classes` also their classes."""
+        """Whether all modules are unchanged; with `classes` also their classes."""
         if self._patched or next(self._changed(), None):
             return False
         return not (classes and any(any(_differences(known, vars(each))) for each, known in self._classes.items()))
 
     def reset(self) -> None:
-        """Set settings back to where they were, and forget all names."""
+        """Restore the settings, and forget all names."""
         for name, (get, set_) in _SETTINGS.items():
             if get() != self._settings[name]:
                 set_(self._settings[name])
@@ -108,7 +108,7 @@ class State:
             names[_ANNOTATIONS] = self._names[_ANNOTATIONS] = {}
 
     def _changed(self) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
-        """Of each module that has changed: what was set in it, and the names that were deleted."""
+        """For each module that has changed: the values set in it, and the names deleted."""
         for name, before in self._modules.items():
             now = vars(sys.modules.get(name) or ModuleType(name))
             changed = {
@@ -131,12 +131,12 @@ def _classes(space: dict[str, Any]) -> list[type]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is a class, and none that code has given a class of its own."""
+    """Whether a value is a class with the metaclass `type` or `ABCMeta`."""
     return type(value) is type or type(value) is abc.ABCMeta
 
 
 def _differences(before: dict[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What stands otherwise in a class than it did, and what does no more."""
+    """The attributes of a class that have changed, and those that are gone."""
     changed = {name: value for name, value in now.items() if name not in _OF_CLASS and before.get(name) is not value}
     return changed, [name for name in before if name not in now]
 
@@ -168,7 +168,7 @@ def _set_environ(wanted: dict[bytes, bytes]) -> None:
 
 
 def _output() -> list[Any] | None:
-    """What code has put in the place of the standard output; None where it is there."""
+    """The object that code has put in the place of the standard output; None if it is unchanged."""
     return None if sys.stdout is output.stream else [sys.stdout]
 
 
@@ -189,9 +189,7 @@ def _set_path(told: list[str]) -> None:
 
 
 def _loggers() -> dict[str, tuple[Any, ...]]:
-    """Of each logger (the root's name is empty): level, handlers, filters, whether it tells the next one, whether it is
-    off.
-    """
+    """For each logger (the root's name is empty): level, handlers, filters, propagation, and whether it is disabled."""
     known: dict[str, Any] = {"": logging.root, **logging.root.manager.loggerDict}
     return {
         name: (each.level, each.handlers.copy(), each.filters.copy(), each.propagate, each.disabled)

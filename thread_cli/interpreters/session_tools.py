@@ -1,4 +1,4 @@
-"""What sessions of each kind have loaded, and how they treat the values of these libraries.
+"""The libraries that sessions of each kind have loaded, and their treatment of the libraries' values.
 
 This module runs in the warmed process and in the sessions forked from it, never in the runner.
 """
@@ -23,9 +23,9 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Tools:
-    """`source` binds the names that every session has, `warm` uses once what code uses often, so that no session has to
-    load it. `plain` puts a plain value in the place of one of a library, where there is one; `shared` are types of
-    objects that values may share without anybody noticing. `chance` begins the random numbers anew.
+    """`source` binds the names that every session has. `warm` uses frequent functions once, so that no session has to
+    load them. `plain` replaces a library's value by a plain one, if there is an equivalent; `shared` are types of
+    objects for which sharing makes no difference. `chance` seeds the random numbers anew.
     """
 
     source: str
@@ -58,7 +58,7 @@ pearsonr([1, 2, 3], [1, 2, 4])
 
 
 class _PipeEnd:
-    """One end of a pipe, as far as an event loop wants it to be a socket."""
+    """One end of a pipe, with the methods of a socket that an event loop calls."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -120,4 +120,4 @@ def _analysis() -> Tools:
 
 
 KINDS: Final[dict[str, Callable[[], Tools]]] = {"variables": _variables, "analysis": _analysis}
-"""What there are sessions for."""
+"""The kinds of sessions, by name."""

@@ -1,7 +1,8 @@
-"""How values and messages travel between the runner and the sessions that run a model's code.
+"""The format of values and messages between the runner and the sessions that run a model's code.
 
 The runner trusts nothing that a session sends. Plain values (numbers, texts, collections of those) travel as JSON with
-marks for what JSON does not know. All else travels as `Held`: bytes that only sessions read, with a text for people.
+marks for types that JSON lacks. All other values travel as `Held`: bytes that only sessions load, with a text for
+people.
 
 A message is the length of its JSON and the length of its attachments, four bytes each, and then both.
 """
@@ -39,27 +40,26 @@ __all__ = [
 
 HEADER: Final = struct.Struct("!II")
 VALUE_LIMIT: Final = 1_000_000
-"""Bytes of JSON for one value; what is longer is better held, as the runner has no use for it."""
+"""Bytes of JSON for one value; a longer value travels as `Held`, as the runner has no use for it."""
 BODY_LIMIT: Final = 8_000_000
 """Bytes of JSON in one message."""
 ATTACHED_LIMIT: Final = 200_000_000
 """Bytes of held values in one message."""
 STATE: Final = ""
-"""In the place of a name: what a thread has in its session besides names."""
+"""Stands in the place of a name, for a session's state besides names."""
 _DEPTH: Final = 50
 _BITS: Final = 13_000
-"""Of an integer: Python refuses to write and to read those of more than 4,300 digits."""
+"""Bits of an integer: Python refuses to write and to read more than 4,300 digits."""
 _COLLECTIONS: Final[dict[str, type]] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 _TEXT_LIMIT: Final = 4_000
 _READS_LIMIT: Final = 1_000
 
 
 class Blob:
-    """Bytes that the runner keeps for its sessions and never looks into: values of a thread, by name.
+    """Bytes that the runner keeps for its sessions and never loads: values of a thread, by name.
 
-    `reads` are the names that functions in them look up when they run; `lost` tells whether something could not be
-    copied, and has left a mark in its place that is an error where it is used. `simple` is the runner's own note: it
-    knows that nothing but plain values can be in them.
+    `reads` are the names that functions in them look up when they run; `lost`: an object could not be copied, and has a
+    mark in its place whose use is an error. `simple` is the runner's own note that they can only contain plain values.
     """
 
     __slots__ = ("__weakref__", "data", "lost", "reads", "simple")
@@ -91,7 +91,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """A plain value as JSON says it, with the bytes that other sessions are given in its place."""
+    """A plain value in JSON, with the bytes that other sessions get in its place."""
 
     blob: Blob
     said: Any
@@ -102,10 +102,10 @@ class NotPlainError(Exception):
 
 
 def encoded(value: Any, other: Callable[[Any], Any] | None = None, depth: int = 0) -> Any:
-    """`value` as JSON says it. `other` may put a plain value in the place of one that is not.
+    """`value` in JSON. `other` may replace a value that is not plain by a plain one.
 
     Raises:
-        NotPlainError: it is, or holds, something else.
+        NotPlainError: it is, or contains, another kind of value.
     """
     kind = type(cast("object", value))
     if value is None or kind in (bool, float, str) or (kind is int and value.bit_length() <= _BITS):
@@ -133,10 +133,10 @@ def encoded(value: Any, other: Callable[[Any], Any] | None = None, depth: int = 
 
 
 def decoded(said: Any) -> Any:
-    """The value that `encoded` said.
+    """The value that `encoded` has encoded.
 
     Raises:
-        ValueError, TypeError: nothing that it says.
+        ValueError, TypeError: `encoded` has no such output.
     """
     if said is None or isinstance(said, (bool, int, float, str)):
         return said
@@ -153,9 +153,9 @@ def decoded(said: Any) -> Any:
 
 
 def message(content: dict[str, Any], names: dict[str, Any] | None = None, blobs: Sequence[Blob] = ()) -> bytes:
-    """A message of `content` and, below `names`, of values that are said already, or `Held`, or `Kept`.
+    """A message of `content` and, below `names`, of values that are encoded already, or `Held`, or `Kept`.
 
-    `blobs` are the bytes that these and `content` speak of, by their places.
+    `blobs` are the bytes to which these and `content` refer, by index.
 
     Raises:
         ValueError: it would be too large.
@@ -194,7 +194,7 @@ def sizes(header: bytes) -> tuple[int, int]:
 
 
 def parsed(body: bytes, rest: bytes) -> tuple[dict[str, Any], Names]:
-    """The content of a message, and the values of its names, with the bytes that are kept of them.
+    """The content of a message, and the values of its names, with their kept bytes.
 
     Raises:
         ValueError, TypeError, RecursionError: it is not a message.

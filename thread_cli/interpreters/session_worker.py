@@ -1,8 +1,8 @@
-"""The inside of a session: it runs code over the names of one thread, and says what became of them.
+"""The inside of a session: it runs code over the names of one thread, and reports their values.
 
-It lives in a confined process of its own together with the code of a model, which can do to it what it likes: whatever
-it says is checked by the runner. The objects of a thread live on in it from one piece of code to the next. What the
-runner is told is how each name reads, and bytes with which another session can go on (see `session_pickling.py`).
+It lives in a confined process of its own together with the code of a model, which can change it at will: the runner
+checks all its messages. The objects of a thread live on in it from one piece of code to the next. The runner gets the
+text or JSON of each name's value, and bytes with which another session can go on (see `session_pickling.py`).
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ __all__ = ["Session", "prepared"]
 _ATOMS: Final = (str, int, float, bool, bytes, complex, type(None))
 _SIZED: Final = (str, bytes, list, tuple, dict, set, frozenset)
 _SMALL: Final = 4_096
-"""Bytes of a pickle that are compared as they are; of longer ones, a digest is."""
+"""Bytes of a pickle up to which pickles are compared themselves; longer ones are compared by a digest."""
 
 
 def prepared(tools: Tools) -> Callable[[int], Session]:
-    """What makes a session of a connection, in processes forked from this one."""
+    """A function that makes a session of a connection, in processes forked from this one."""
     limit_depth()
     note_standard()
     sys.stdout = sys.__stdout__ = output.stream  # pyright: ignore[reportAttributeAccessIssue]
@@ -84,9 +84,9 @@ class Session:
         self._state = state
         self._base: dict[str, Any] = dict(names)
         self._marks: dict[str, _Mark | None] = {}
-        """Of each name, and of the state, what tells whether it has changed in place since the runner was told."""
+        """For each name, and for the state, a mark that shows changes in place since the last report to the runner."""
         self._groups: dict[str, tuple[str, ...]] = {}
-        """Of each name, the names that share objects with it."""
+        """For each name, the names that share objects with it."""
         self._stores = False
         sys.modules["__main__"] = main
         tools.chance()
@@ -118,7 +118,9 @@ class Session:
         return message({"set": True})
 
     def _reset(self) -> bool:
-        """Forget all that a thread has left here, so that another can use the session; whether that can be done."""
+        """Forget everything that a thread has left here, so that another can use the session; returns whether that was
+        possible.
+        """
         self._state.reset()
         names.update({name: value for name, value in self._base.items() if name not in names})
         self._marks.clear()
@@ -147,7 +149,7 @@ class Session:
         return message(answer if state is None else answer | {"state": state}, said, blobs)
 
     def _take(self, given: Names, drop: Iterable[str]) -> None:
-        """Take over what the runner says of names that this session does not know, or knows otherwise."""
+        """Take over the runner's values of names that are missing here, or differ."""
         for name in [*drop, *given]:
             self._marks.pop(name, None)
             self._groups.pop(name, None)
@@ -176,13 +178,13 @@ class Session:
                 self._state.set(changes)
                 self._marks[STATE] = _mark(self._part_of(STATE, self._state.changes(modules=self._stores)))
 
-    # --- what the runner is told
+    # --- reports to the runner
 
     def _told(
         self, affected: Iterable[str], bound: set[str]
     ) -> tuple[dict[str, Any], dict[str, int], list[Blob], list[str], int | None]:
-        """How names read that are bound or changed; other names whose bytes are new; the bytes; what is too large; and
-        which bytes tell the state, None where these are not new.
+        """The encoded values of names that are bound or changed; other names whose bytes are new; the bytes; the names
+        that are too large; and the bytes of the state, None if these are not new.
         """
         values = {name: names[name] for name in affected}
         if (state := self._state.changes(modules=self._stores)) or STATE in self._marks:
@@ -248,7 +250,7 @@ class Session:
             return _blob(pickled({name: Unkept(kind) for name, kind in kinds.items()}, ()))
 
     def _part_of(self, name: str, value: Any) -> Pickled | None:
-        """A value's bytes; None for what cannot change and travels as it reads."""
+        """A value's bytes; None for an immutable value that travels as JSON."""
         kind = cast("type[Any]", type(value))
         if kind in _ATOMS or (kind is tuple and all(type(item) in _ATOMS for item in value)):
             numbers: tuple[Any, ...] = value if kind is tuple else (value,)
@@ -260,7 +262,7 @@ class Session:
             return pickled({name: Unkept(kind.__name__[:100])}, ())
 
     def _said(self, name: str, blob: Blob | None, room: int) -> tuple[Any, int]:
-        """How a value reads, and how many bytes that takes: a plain value as it is, another by a text."""
+        """A value encoded for the runner, and its number of bytes: a plain value as JSON, another by a text."""
         value = names[name]
         try:
             if type(value) in _SIZED and len(value) > VALUE_LIMIT // 8:
@@ -307,7 +309,7 @@ class Session:
 
 
 class _Mark(NamedTuple):
-    """Tells a value from another, and one order of sets and one memory of functions from another."""
+    """Distinguishes values, including the order of sets and the cached results of functions."""
 
     value: bytes | tuple[int, int]
     rest: bytes | tuple[int, int]
@@ -334,7 +336,7 @@ def _text(value: Any) -> str:
 
 
 def _json(value: Any) -> Any:
-    """What stands for a value in the arguments of a call of the runner."""
+    """The JSON of a value in the arguments of a call to the runner."""
     if isinstance(value, (set, frozenset)):
         return sorted(cast("set[Any]", value))
     listed = getattr(value, "tolist", None)  # as arrays and columns have it

@@ -2,7 +2,7 @@
 
 It has the libraries of its kind loaded, and forks a session on demand. It takes requests on one socket, answers each
 before it reads the next, and trusts nobody but the runner at its other end. When that end closes, it ends all sessions
-and removes their folders. Meanwhile it sees to it that no folder outgrows its bound.
+and removes their folders. Meanwhile it keeps every folder within its bound.
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ class _Zygote:
         self._control = control
         self._session = session
         self._enclosed = enclosed
-        """Why this process cannot be confined, empty where it is; None where each session confines itself."""
+        """The reason for which this process cannot be confined, empty if it is confined; None if each session confines
+        itself.
+        """
         self._taken = taken
-        """Bytes that this process held before it was confined; 0 where each session looks for itself."""
+        """Bytes that this process held before it was confined; 0 if each session measures for itself."""
         self._folders: dict[str, int] = {}
         self._sessions: dict[int, str] = {}
         self._ends: dict[int, str] = {}
@@ -75,7 +77,7 @@ class _Zygote:
                 self._remove(folder)
 
     def _attend(self) -> bool:
-        """Do what the runner asks for; False where it is gone."""
+        """Carry out a request of the runner; False if the runner is gone."""
         data, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, 1)
         while data and not data.endswith(b"\n"):
             data += self._control.recv(1 << 16) or b"\n"
@@ -149,7 +151,7 @@ class _Zygote:
                     kill(pid, signal.SIGKILL)
 
     def _reap(self, only: int | None = None) -> None:
-        """Take note of sessions that ended; wait for the end of one where it is named."""
+        """Record sessions that ended; wait for the end of a session that is named."""
         for pid in [only] if only else list(self._sessions):
             done, status = os.waitpid(pid, 0 if only else os.WNOHANG)
             if done:
@@ -160,7 +162,7 @@ class _Zygote:
                 self._ends.setdefault(pid, how)
 
     def _relieve(self, folder: str, most: int) -> None:
-        """End the session that did most to its folder since the last look, and make room there."""
+        """End the session that wrote most to its folder since the last look, and make room there."""
         with self._paused(folder) as sessions:
             if sessions:
                 worst = max(sessions, key=self._news)
@@ -177,7 +179,9 @@ class _Zygote:
 
     @contextmanager
     def _paused(self, folder: str) -> Generator[list[int]]:
-        """Let the sessions of a folder stand still: what is removed must not be exchanged for a link meanwhile."""
+        """Stop the sessions of a folder inside the block, so that they cannot replace a file by a link while it is
+        removed.
+        """
         for pid in self._of(folder):
             os.kill(pid, signal.SIGSTOP)
             _, status = os.waitpid(pid, os.WUNTRACED)
@@ -189,7 +193,7 @@ class _Zygote:
             os.kill(pid, signal.SIGCONT)
 
     def _probe(self) -> str:
-        """Why no session can be confined here; empty where it can."""
+        """The reason for which no session can be confined here; empty if they can."""
         if self._enclosed:
             return self._enclosed
         ours, theirs = socket.socketpair()

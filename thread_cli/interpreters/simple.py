@@ -1,7 +1,7 @@
 """Code that needs no interpreter: it assigns and prints constants, or does small sums with numbers and texts.
 
-Such code is most of what threads write. It is read by the same Python that sessions run, operation by operation, and
-only where all operands are small numbers and texts: there is nothing in it that could do anything else.
+Such code is most of what threads write. It is evaluated in the runner by the same Python that sessions run, operation
+by operation, and only if all operands are small numbers and texts: such operations have no other effects.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _SET: Final = (ast.Set, ast.Call)
 
 
 class _OtherError(Exception):
-    """It is not as simple as that."""
+    """The code is not simple."""
 
 
 def simple_outcome(code: str, names: Mapping[str, Any]) -> Outcome | None:
-    """The outcome of code that is simple; None of all other, also of what ends in an error."""
+    """The outcome of simple code; None for all other code, and for code that ends in an error."""
     if len(code) > _LONGEST_CODE:
         return None
     bound: dict[str, Any] = {}
@@ -140,12 +140,12 @@ def _constant(node: ast.expr) -> Any:
 
 
 def _has_state(names: Mapping[str, Any]) -> bool:
-    """Whether the thread has changed something besides names: it may be what `print` does."""
+    """Whether the thread has changed state besides names: that may affect `print`."""
     return isinstance(names, Names) and STATE in names.kept
 
 
 def _free(name: str, names: Mapping[str, Any]) -> str:
-    """A name that can be bound without more: no object is deleted by that, and Python gives the name no meaning."""
+    """The name, if it can be bound without side effects: no object is deleted, and Python does not use the name."""
     if isinstance(names.get(name), Held) or (name.startswith("__") and name.endswith("__")):
         raise _OtherError
     return name

@@ -1,7 +1,8 @@
-"""What the sandbox for machines that cannot confine Python computes as Python does; all else is refused.
+"""The subset of Python that the sandbox for machines without confinement computes as Python does; other code is
+refused.
 
-`pydantic-monty` has its own idea of some things, and says nothing about it: the order of sets, iterators, classes,
-what outlives a piece of code. A thread that uses these is told so instead of being given another value.
+`pydantic-monty` silently differs from Python in the order of sets, iterators, classes, and the state that outlives a
+piece of code. A thread that uses these gets an error instead of a different value.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _MODULES: Final = {
     "typing": None,
     "re": {"findall", "search", "match", "fullmatch", "sub", "split", "escape"},
 }
-"""Modules, with the names that may be used of them where not all may."""
+"""Modules, with the names that may be used if not all may."""
 _INEXACT: Final = frozenset(("atanh", "cbrt", "erf", "erfc", "gamma", "lgamma"))
-"""Functions of `math` of which the last digit is another one."""
+"""Functions of `math` whose last digit differs."""
 _CONSUMERS: Final = frozenset("sum any all min max sorted list tuple dict join".split())  # noqa: SIM905
 _ORDERLESS: Final = frozenset("sorted len any all min max".split())  # noqa: SIM905
 _LAZY: Final = frozenset("map filter zip enumerate reversed iter".split())  # noqa: SIM905
@@ -52,7 +53,7 @@ def plain_(value):
         return all([type(key) not in (float, bool) and plain_(key) and plain_(value[key]) for key in value])
     return value is None or (type(value) in (str, int, float, bool, bytes) and value == value)
 """
-"""Tells in the sandbox whether a value is the same once it has left it."""
+"""Code that finds out in the sandbox whether a value stays the same on its way out."""
 _FORMATTED: Final = """
 def formatted_(value):
     if type(value) in (str, int, float, bool):
@@ -69,7 +70,7 @@ def summed_(items, start=0):
     return sum(items, start)
 """
 _COMPENSATED: Final = sum([0.1] * 10) == 1.0
-"""Whether this Python makes up for what is lost in adding floats, as from 3.12 on, which the sandbox does not do."""
+"""Whether this Python compensates for rounding when it sums floats, as from 3.12 on; the sandbox does not."""
 _SHOWN: Final = """
 try:
     odd_
@@ -98,19 +99,19 @@ def shown_(value, depth=0):
         odd_.append('the text of a function')
     return value
 """
-"""Takes note in the sandbox of what reads otherwise there."""
+"""Code that records, in the sandbox, values that are spelled differently there."""
 ODD: Final = "odd_"
-"""The name of these notes."""
+"""The name of these records."""
 _SHOWING: Final = frozenset(("print", "str", "repr", "dumps", "format"))
 _OURS: Final = frozenset(("plain_", "formatted_", "kept_", "shown_", "odd_", "summed_"))
 
 
 class _RefusedError(Exception):
-    """The message names what is refused."""
+    """The message names the construct that is refused."""
 
 
 def refusal(statements: Sequence[ast.stmt]) -> str | None:
-    """The error of code that is refused; None where it is not."""
+    """The error for code that is refused; None for code that is not."""
     try:
         parents = {child: node for top in statements for node in ast.walk(top) for child in ast.iter_child_nodes(node)}
         for top in statements:
@@ -123,8 +124,8 @@ def refusal(statements: Sequence[ast.stmt]) -> str | None:
 
 
 def checked(source: str) -> str:
-    """Source in which only values are formatted, and only numbers added up, that Python treats as the sandbox does, and
-    which takes note of what reads otherwise in the sandbox: that is in `odd_` then.
+    """Source changed so that it formats and sums only values that Python treats as the sandbox does, and records values
+    that are spelled differently in the sandbox, under the name `odd_`.
     """
     with silent():
         tree = ast.parse(source)
@@ -161,8 +162,8 @@ def _inside(called: Callable[[str, ast.expr], ast.expr], name: str, value: ast.e
 
 
 def at_prints(statements: Sequence[ast.stmt], sources: Sequence[str]) -> list[str]:
-    """The statements' source; where several print, in pieces such that each of those stands alone. Where functions
-    print, each statement stands alone.
+    """The statements' source, in pieces: if several statements print, each of these is a piece of its own; if functions
+    print, every statement is.
     """
     functions = [
         node for top in statements for node in ast.walk(top) if isinstance(node, (ast.FunctionDef, ast.Lambda))
@@ -304,14 +305,14 @@ def _check_pattern(way: str, args: list[ast.expr], keywords: list[ast.keyword]) 
 
 
 def _is_unformatted(text: ast.expr) -> bool:
-    """Whether a text is written out in which values have places and no formats."""
+    """Whether a text is a literal with places for values and without formats."""
     return (
         isinstance(text, ast.Constant) and isinstance(text.value, str) and not re.search(r"\{[^{}]*[:.[]", text.value)
     )
 
 
 def _written(pattern: ast.expr) -> Any:
-    """A constant, or what is written out of a text with values in it."""
+    """A constant, or the literal parts of an f-string."""
     match pattern:
         case ast.Constant(value=value):
             return value
@@ -333,7 +334,7 @@ def _check_replacement(given: ast.expr | None, groups: int) -> None:
 
 
 def _check_definitions(statements: Sequence[ast.stmt]) -> None:
-    """A function is kept as its source: what it is bound to besides would be lost."""
+    """A function is kept as its source, so other bindings of it would be lost."""
     nodes = [node for top in statements for node in ast.walk(top)]
     bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     bound.update(node.name for node in nodes if isinstance(node, ast.FunctionDef))

@@ -1,4 +1,4 @@
-"""Whether code leaves no trace in the process that ran it, once its names are gone.
+"""Recognises code that leaves no trace in its process once its names are gone.
 
 After such code a session can serve another thread. The rules are strict rather than clever: code that they do not
 understand gets a session of its own, which costs some milliseconds and nothing else. They are no part of the
@@ -20,7 +20,7 @@ MODULES: Final = frozenset(
     """bisect calendar collections copy dataclasses datetime decimal enum fractions functools heapq itertools json math
     operator random re statistics string textwrap typing""".split()  # noqa: SIM905 - as a list it would be a page long
 )
-"""Modules that code may use and yet leave no trace: what it sets in them is noticed."""
+"""Modules that code may use and yet leave no trace: values that it sets in them are noticed."""
 _NO_ATTRIBUTES: Final = (sys.stdlib_module_names - MODULES) | {
     "attrgetter",
     "methodcaller",
@@ -28,7 +28,7 @@ _NO_ATTRIBUTES: Final = (sys.stdlib_module_names - MODULES) | {
     "cache",
     "lru_cache",
 }
-"""Modules have other modules as attributes; and caches outlive what they are for."""
+"""Attributes that lead to other modules, or to caches that outlive the code."""
 _NO_NAMES: Final = frozenset(
     """eval exec compile open globals locals vars dir getattr setattr delattr input breakpoint help exit quit memoryview
     copyright credits license""".split()  # noqa: SIM905
@@ -41,7 +41,7 @@ _SPECIAL: Final = frozenset(
 
 
 def leaves_no_trace(statements: Iterable[ast.stmt]) -> bool:
-    """Whether these statements leave nothing behind but names."""
+    """Whether these statements leave nothing but names."""
     return all(_harmless(node) for statement in statements for node in ast.walk(statement))
 
 

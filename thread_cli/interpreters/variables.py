@@ -1,6 +1,6 @@
 """Variables: Python as models write it, in confined sessions; where the kernel cannot confine, in a subset of Python.
 
-Code that is simple (see `simple.py`) is read instead of run. A thread that writes no other costs no session.
+Simple code (see `simple.py`) is evaluated in the runner. A thread that writes no other code needs no session.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class VariableInterpreter:
         self.patience = 0.4
 
     async def open(self) -> None:
-        """Begin to warm what the first piece of code will need, without waiting for it."""
+        """Begin to start the processes that the first piece of code will need, without waiting for them."""
         if self._chosen is None:
             self._chosen = self._choose()
 
@@ -50,13 +50,13 @@ class VariableInterpreter:
         return await self._chosen.run(code, names, thread=thread)
 
     def ended(self, thread: str) -> None:
-        """A thread has ended: what is kept for its next piece of code is needed no more."""
+        """A thread has ended: its session is needed no more."""
         if isinstance(self._chosen, SessionInterpreter):
             self._chosen.ended(thread)
 
     @property
     def sessions(self) -> int:
-        """How many sessions there are at the moment."""
+        """Number of sessions at the moment."""
         return self._chosen.sessions if isinstance(self._chosen, SessionInterpreter) else 0
 
     async def close(self) -> None:
@@ -72,7 +72,7 @@ class VariableInterpreter:
 
 
 def described(*, unsafe: bool = False) -> str:
-    """Which Python computes the variables of threads on this machine."""
+    """Describes the Python that computes the variables of threads on this machine."""
     python = f"CPython {platform.python_version()}"
     if not (reason := unavailable()):
         return f"{python} in confined sessions"

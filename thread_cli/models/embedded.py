@@ -1,4 +1,4 @@
-"""What `embedded` names: the packaged base model, made a specialist by the adapter that is shipped with it.
+"""The model named `embedded`: the packaged base model, made a specialist by the adapter that is shipped with it.
 
 Where no adapter is shipped, `embedded` is the base model, as `embedded:base` always is.
 """
@@ -12,19 +12,21 @@ from typing import Final
 __all__ = ["BASE", "EMBEDDED", "TRAINED_FOR", "specialist", "specialist_digest", "unfamiliar"]
 
 EMBEDDED: Final = "embedded"
+"""Specification of the specialist."""
 BASE: Final = "embedded:base"
+"""Specification of the base model, without the adapter."""
 TRAINED_FOR: Final = ("textcraft", "alfworld")
 """The environments that the specialist was trained for; it knows no other."""
 _ADAPTER = Path(__file__).parent / "specialist" / "adapter.gguf"
 
 
 def specialist() -> Path | None:
-    """The adapter that makes the specialist of the base model; None where none is shipped."""
+    """The file of the specialist's adapter; None if none is shipped."""
     return _ADAPTER if _ADAPTER.is_file() else None
 
 
 def specialist_digest(spec: str) -> str:
-    """16 hexadecimal digits that tell specialists apart; nothing where `spec` does not name one."""
+    """Digest of the specialist's adapter, 16 hexadecimal digits; empty if `spec` does not name the specialist."""
     adapter = specialist()
     if spec != EMBEDDED or adapter is None:
         return ""
@@ -33,7 +35,7 @@ def specialist_digest(spec: str) -> str:
 
 
 def unfamiliar(spec: str, environment: str) -> str:
-    """A line for people where a model was not made for an environment; empty where it was, or may well be."""
+    """A line for people if a model was not trained for an environment; empty if it was, or may have been."""
     if spec != EMBEDDED or environment in TRAINED_FOR or specialist() is None:
         return ""
     about = "free text" if environment == "none" else environment

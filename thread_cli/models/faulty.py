@@ -1,7 +1,7 @@
-"""A model that fails on purpose, to prove that what stands around a model survives it.
+"""A model that fails on purpose, to test that callers survive its faults.
 
-Faults are drawn from the seed, what the model is asked and which try it is, and from nothing else: the order in which
-concurrent calls happen to run does not change who fails.
+Faults depend on the seed, the request and the number of the try alone: the order in which concurrent calls happen to
+run does not change which of them fail.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _JUNK = (
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Share of calls that each fault befalls. `retry_after`: seconds that an injected 429 or 500 asks to wait."""
+    """Share of calls that get each fault. `retry_after`: seconds that an injected 429 or 500 asks to wait."""
 
     rate_limit: float = 0.0
     server: float = 0.0
@@ -76,7 +76,7 @@ def parse_spec(spec: str) -> Faults:
     """Faults from text like `429=0.1,500=0.05,cut=0.05,seed=7`.
 
     Raises:
-        UserError: an unknown name, a value that is no number, or rates that are no shares of the whole.
+        UserError: an unknown name, a value that is no number, or rates that do not lie between 0 and 1 in all.
     """
     values: dict[str, float] = {}
     for item in filter(None, (part.strip() for part in spec.split(","))):
@@ -151,7 +151,7 @@ class FaultyModel:
                 return await asked(self.inner, request, tell)
 
     async def open(self) -> None:
-        """Load the inner model, where it is one that can be loaded ahead."""
+        """Load the inner model, if it can be loaded ahead."""
         if isinstance(self.inner, Opens):
             await self.inner.open()
 

@@ -1,4 +1,4 @@
-"""How many calls may be under way at one endpoint, learnt from its answers.
+"""Adaptive limit on the concurrent calls to one endpoint, learnt from its answers.
 
 Additive increase, multiplicative decrease: a window of successes at full use lets one more call in, a 429 halves the
 number, server faults and time-outs only stop its growth for a while.
@@ -20,7 +20,7 @@ __all__ = ["Limiter", "Permit", "limiter_for"]
 
 @dataclass(slots=True)
 class Permit:
-    """The right to one call. Tell it at most once how the call went; a cancelled call says nothing."""
+    """The right to one call. Report at most once how the call went; a cancelled call reports nothing."""
 
     _limiter: Limiter
     _generation: int
@@ -39,8 +39,8 @@ class Permit:
 class Limiter:
     """An adaptive concurrency limit, first come, first served. Belongs to one event loop at a time.
 
-    `limit` is the number of calls now allowed at once, between 1 and `maximum`; `growth_pause` is how many seconds it
-    does not grow after a server fault.
+    `limit` is the number of calls now allowed at once, between 1 and `maximum`. It does not grow for `growth_pause`
+    seconds after a server fault.
     """
 
     def __init__(self, *, initial: float = 16, maximum: float = 512, growth_pause: float = 5.0) -> None:
@@ -65,7 +65,7 @@ class Limiter:
             self._admit()
 
     def hold(self, seconds: float) -> None:
-        """Let no new call start for `seconds`. Never shortens what an earlier call of this has set."""
+        """Let no new call start for `seconds`. Never shortens an earlier hold."""
         self._held_until = max(self._held_until, asyncio.get_running_loop().time() + seconds)
 
     async def _acquire(self) -> None:

@@ -1,9 +1,9 @@
 """Models behind an OpenAI-compatible server.
 
-A thread is a text to be continued, so the raw completion endpoint is tried first; where a server refuses it, for
-whatever reason that another shape of the call may mend, the shapes of `openai_shapes` follow, and what works is kept.
-What else a server does not take is learnt from its refusals, once per model. Stop strings are sent, and enforced here
-as well. Reasoning is told apart from the text, and has a budget of its own.
+A thread is a text to be continued, so the raw completion endpoint is tried first; where a server refuses it for a
+reason that another shape of the call may avoid, the shapes of `openai_shapes` follow, and the first that works is kept.
+Parameters that a server does not take are learnt from its refusals, once per model. Stop strings are sent, and enforced
+here as well. Reasoning is separated from the text, and has a budget of its own.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ __all__ = ["Learnt", "OpenAIModel", "Price"]
 _CUT: Final = Failure("the stream ended before the answer did", fault="cut_stream")
 _DISPENSABLE: Final = ("stop", "seed", "stream_options", "temperature")
 _QUESTIONS: Final = 3
-"""How often a question about a server is put until it is answered."""
+"""Attempts at a question about a server until it is answered."""
 _LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 
 @dataclass(slots=True)
 class Learnt:
-    """What has been found out about a model at a server."""
+    """Properties of a model at a server, found out by its answers."""
 
     shape: Shape = Shape.raw
     proven: bool = False
@@ -54,7 +54,7 @@ class Learnt:
     rejected: set[str] = field(default_factory=set[str])
     """Parameters that the server does not take, or that do harm there."""
     stops: str = ""
-    """What the server does with stop strings, where it does not leave them out: `left in the text`, or `ignored`."""
+    """The server's treatment of stop strings, unless it leaves them out: `left in the text`, or `ignored`."""
     reasons: bool = False
     """Whether the model has been seen to reason."""
     room: Room = field(default_factory=Room)
@@ -68,7 +68,7 @@ class Learnt:
 
 @dataclass(slots=True)
 class _Search:
-    """One call's way through the shapes. `bare`: without what can be done without."""
+    """One call's way through the shapes. `bare`: without optional parameters."""
 
     shape: Shape
     bare: bool = False
@@ -76,15 +76,15 @@ class _Search:
     chat_tried: bool = False
     refusals: int = 0
     pieces: Telling | None = None
-    """Tells what is written, where that is asked for."""
+    """Passes on the text as it comes, if the caller asked for that."""
     lost: Usage | None = None
-    """What calls took whose answers are not used."""
+    """Usage of calls whose answers are not used."""
     reasoned: int = 0
-    """Tokens of the answers among them that have used up this call's room with reasoning."""
+    """Tokens of those unused answers that have spent this call's budget on reasoning."""
 
     @property
     def telling(self) -> Failure:
-        """The failure that says most: the last that is about more than a missing endpoint."""
+        """The most informative failure: the last one that is not just a missing endpoint."""
         return next((each for each in reversed(self.failures) if each.status not in (404, 405, 501)), self.failures[-1])
 
 
@@ -93,14 +93,14 @@ class OpenAIModel:
 
     The key comes from the environment: `OPENAI_API_KEY` for OpenAI, elsewhere `THREAD_API_KEY` and then
     `OPENAI_API_KEY`; a server on this machine needs none. `timeout` is the longest silence of the server in seconds.
-    `extra` is sent along with each call. Without a `price`, the published one of the provider counts, if there is one.
-    All models on an event loop that have the same base URL share one client.
+    `extra` is sent with each call. Without a `price`, the provider's published price counts, if there is one. All
+    models on an event loop that have the same base URL share one client.
 
     Where the server reports no usage (some never do, and none does when we cut its stream at a stop string that it
     ignored), `Usage.generated` is the number of streamed pieces, `Usage.prompt` is 0 and the cost unknown.
 
     Raises:
-        UserError: the URL is unusable, a key is missing, or `extra` would change what a run decides.
+        UserError: the URL is unusable, a key is missing, or `extra` would override a setting of the run.
     """
 
     def __init__(
@@ -210,10 +210,11 @@ class OpenAIModel:
             return False
         known, learnt.reasons = learnt.reasons, True
         if outcome.stop == "length":
-            # Its reasoning has used up what was meant for the text.
+            # Its reasoning has used up the tokens meant for the text.
             return not known and request.max_reasoning > 0
         if not outcome.text.strip() and "stop" in sent:
-            # A stop string in the reasoning ends the answer before it has begun: they are looked for here alone.
+            # A stop string in the reasoning would end the answer before its text: from now on, only this side cuts at
+            # stop strings.
             learnt.rejected.add("stop")
             return True
         return False
@@ -221,7 +222,7 @@ class OpenAIModel:
     # --- what a refusal teaches
 
     async def _goes_on(self, outcome: Failure, request: Request, sent: Mapping[str, Any], search: _Search) -> bool:
-        """Learn from a failure; False where that leaves nothing to try."""
+        """Learn from a failure; False if nothing is left to try."""
         search.failures.append(outcome)
         marks = CONTINUED if search.shape in (Shape.examples, Shape.continued) and request.y else {}
         rejected = rejected_parameter(outcome, {*sent, *marks} - self.learnt.rejected)
@@ -239,7 +240,7 @@ class OpenAIModel:
         if learnt.proven and learnt.shape is Shape.raw:
             return False
         if outcome.status == 500 and not outcome.too_long and search.shape is Shape.raw:
-            # Gateways answer so for good where the endpoint is missing behind them; servers in trouble, for a while.
+            # Gateways answer so for good if the endpoint is missing behind them; overloaded servers, for a while.
             learnt.troubles += 1
             return learnt.troubles > 1
         missing = outcome.status in (None, 404, 405, 501) or outcome.no_model
@@ -258,7 +259,7 @@ class OpenAIModel:
         return True
 
     async def _closed(self, request: Request, search: _Search) -> bool:
-        """Whether the server has closed the begun answer instead of going on with it; asked for once a shape."""
+        """Whether the server closed the begun answer instead of continuing it; checked once for each shape."""
         if self.learnt.proven or not request.y or search.shape not in (Shape.examples, Shape.continued, Shape.begun):
             return False
         if search.shape not in self._closing:
@@ -270,7 +271,7 @@ class OpenAIModel:
 
         async def text(question: Request) -> str | None:
             sent = self._parameters(question, _Search(shape, bare))
-            # A model that begins anew may well repeat the begun answer, as a server may that goes on with it.
+            # A model that begins anew may repeat the begun answer, and so may a server that continues it.
             for _ in range(_QUESTIONS):
                 done = await self._attempt(question, sent, shape, sent_back=False)
                 if isinstance(done, Completion):
@@ -401,9 +402,9 @@ class OpenAIModel:
             return await taken(streamed.http_response, answer, self._key.get_secret_value())
 
     async def _reason(self, shape: Shape, body: Mapping[str, Any], request: Request) -> Failure:
-        # llama-cpp-python's server, for one, cannot tell an error within a stream: it closes the stream and, right
-        # after it, the connection, which the first of these calls may still have met open.
-        # Only the error is wanted; an answer may as well be short.
+        # llama-cpp-python's server, for one, cannot report an error within a stream: it closes the stream and, right
+        # after it, the connection, which the first of these calls may still have met open. Only the error is wanted, so
+        # the answer may be short.
         kept = {name: value for name, value in body.items() if name != "stream_options"}
         unstreamed = {**kept, **dict.fromkeys(_LIMITS & kept.keys(), 1), "stream": False}
         failure = await self._streamed(shape, unstreamed, Answer(request))
@@ -421,7 +422,7 @@ class OpenAIModel:
         return self.learnt.room.tokens
 
     async def _require_room(self, request: Request) -> None:
-        """Refuse what surely cannot fit; raises LimitReached."""
+        """Raise LimitReached if the prompt certainly cannot fit."""
         await self.context()
         room = self.learnt.room
         if room.surely_too_small(request):

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Answer"]
 
 _NO_END: Final = ("", "null", "none")
-"""What `finish_reason` says as long as there is none."""
+"""Values of `finish_reason` before the answer has ended."""
 
 _REASONING: tuple[str, ...] = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
 
 
 @dataclass(slots=True)
 class Answer:
-    """What has come of an answer to `request`. `thoughts` is told where reasoning begins and ends within the text."""
+    """The part of an answer to `request` that has come. `thoughts` separates reasoning within the text."""
 
     request: Request
     text_limit: int | None = None
@@ -38,15 +38,15 @@ class Answer:
     thought_limit: int | None = None
     """Pieces of reasoning to accept."""
     begun: str = ""
-    """The begun answer, in chat: some servers (Mistral's) send it back before they go on, and it is left out then."""
+    """The begun answer, in chat: some servers (Mistral's) repeat it before they continue; that is left out."""
     text: str = ""
     told_apart: str = ""
-    """Reasoning that came in a field of its own."""
+    """Reasoning that came in a separate field."""
     cut: StopReason | None = None
-    """Why we want no more of it."""
+    """The reason for which we stop the answer."""
     finish: str | None = None
     refusal: str = ""
-    """Why the model does not answer, where it says so in a field of its own."""
+    """The model's refusal, if it came in a separate field."""
     hint: StopReason | None = None
     done: bool = False
     """True once the stream said that it ended."""
@@ -57,15 +57,15 @@ class Answer:
     started: bool = False
     thoughts: Thoughts = field(default_factory=Thoughts)
     telling: Telling | None = None
-    """Told what has come, piece by piece."""
+    """Gets the text that has come, piece by piece."""
     _held: str = ""
-    """What came of the text so far, as long as it may be the begun answer."""
+    """The text so far, while it may be a repetition of the begun answer."""
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        """Take in a chunk of either endpoint, or a whole answer; servers differ in which fields they leave out."""
+        """Add a chunk of either endpoint, or a complete answer; servers differ in the fields that they leave out."""
         self.chunks += 1
         choices = _objects(chunk.get("choices"))[:1]
-        # Groq tells the usage within `x_groq`, Moonshot within the choice.
+        # Groq reports the usage within `x_groq`, Moonshot within the choice.
         for place in (chunk, *_objects([chunk.get("x_groq")]), *choices):
             usage = place.get("usage")
             if isinstance(usage, dict) and any(cast("dict[str, Any]", usage).values()):
@@ -75,12 +75,12 @@ class Answer:
         self.tell()
 
     def tell(self, *, whole: bool = False) -> None:
-        """Tell what has come so far, where somebody listens; `whole` where no more will."""
+        """Pass on the text so far, if somebody listens. `whole`: no more will come."""
         if self.telling is not None:
             self.telling.grown(self.text, self.reasoning, self.pieces + self.thought_pieces, whole=whole)
 
     def finished(self) -> None:
-        """Take in what was kept back, once there is no more to come."""
+        """Add the text that was held back, at the end of the answer."""
         self.begun, held = "", self._held
         if held:
             self._append(held)
@@ -89,12 +89,12 @@ class Answer:
 
     @property
     def reasoning(self) -> str:
-        """All that was thought."""
+        """All reasoning."""
         return self.told_apart + self.thoughts.reasoning
 
     @property
     def end(self) -> End | None:
-        """How the answer ended; None while it has not."""
+        """The end of the answer; None before it."""
         if self.cut is not None:
             return End.length if self.cut == "length" else End.stop
         if self.finish is not None:
@@ -103,13 +103,13 @@ class Answer:
 
     @property
     def reason(self) -> StopReason:
-        """Why a text that ended normally did."""
+        """The reason for which a text ended normally."""
         if self.cut is not None:
             return self.cut
         return "length" if self.end is End.length else self.hint or "stop"
 
     def counted(self, price: Price | None) -> Usage:
-        """The usage: as the server tells it, else one token for each piece."""
+        """The usage: as the server reports it, else one token for each piece."""
         told = None if self.usage is None else counted(self.usage)
         if isinstance(told, Counts) and (told.generated or not self.pieces):
             reasoning = told.reasoning or (self._share(told) if self.thought_pieces else 0)
@@ -132,7 +132,7 @@ class Answer:
         )
 
     def lost(self, price: Price | None) -> Usage | None:
-        """What an answer that broke off has taken, the prompt's tokens estimated where the server told none."""
+        """The usage of an answer that broke off; the prompt's tokens are estimated where the server reported none."""
         usage = self.counted(price)
         if not self.started or not (usage.generated or usage.prompt):
             return None
@@ -149,7 +149,7 @@ class Answer:
         return estimate if price is None else replace(estimate, cost=price(estimate))
 
     def _share(self, told: Counts) -> int:
-        """The tokens of reasoning that was seen and not counted apart, by its share of the pieces."""
+        """Tokens of reasoning that the server did not count separately, estimated by its share of the pieces."""
         return round(told.generated * self.thought_pieces / (self.thought_pieces + self.pieces))
 
     def _choice(self, chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
@@ -182,7 +182,7 @@ class Answer:
         self._limit()
 
     def _new(self, piece: str) -> str:
-        """What has come that is not the begun answer sent back."""
+        """The new text, without the server's repetition of the begun answer."""
         if not self.begun:
             return piece
         self._held += piece
@@ -203,13 +203,13 @@ class Answer:
         self._limit()
 
     def _take(self) -> None:
-        """Take over what is certain of the text, up to a stop string, which may have begun in the pieces before."""
+        """Add the certain part of the text, up to a stop string, which may have begun in earlier pieces."""
         if self.cut is not None:
             return
         text, stop = self.thoughts.text, self.request.stop
         start = max(0, len(self.text) - max(map(len, stop), default=1) + 1)
         if not text.startswith(self.text):
-            # A closing tag without an opening one tells that all that came before was thought.
+            # A closing tag without an opening one means that all text before it was reasoning.
             start, self.pieces, self.thought_pieces = 0, 0, self.thought_pieces + self.pieces
         found = cut_at_stop(text[start:], stop)
         self.text = text
@@ -229,7 +229,7 @@ class Answer:
 
 
 def _objects(values: Any) -> list[dict[str, Any]]:
-    """Those members of a list that are objects."""
+    """The members of a list that are objects."""
     members = cast("list[Any]", values) if isinstance(values, list) else []
     return [cast("dict[str, Any]", each) for each in members if isinstance(each, dict)]
 
@@ -254,7 +254,7 @@ def _is_text(item: Any) -> bool:
 
 
 def _stop_hint(extra: Mapping[str, Any], stop: tuple[str, ...]) -> StopReason | None:
-    """What stopped the server, from its own extension: vLLM's, SGLang's or llama.cpp's; None where it has none."""
+    """The reason for stopping from the server's own extension (vLLM, SGLang, llama.cpp); None if it has none."""
     for name in ("stop_reason", "matched_stop", "stopping_word"):
         word = extra.get(name)
         if isinstance(word, str) and word in stop:

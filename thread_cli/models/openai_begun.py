@@ -1,8 +1,8 @@
-"""Whether a server goes on with a begun answer, or closes it and begins another.
+"""Finds out whether a server continues a begun answer, or closes it and begins another.
 
 Many servers take a conversation that ends with the assistant's message and answer with a message of its own. No error
-tells so. What tells is the text, where a word was left half written; and the number of prompt tokens, since closing a
-message and opening the next one takes some. Only where both say so, the begun answer is taken to be closed.
+shows it. Two signs do: the text after a word that was left half written; and the number of prompt tokens, since closing
+a message and opening the next one takes some. Only if both agree, the begun answer counts as closed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _WORD: Final = "a"
 async def closes_begun_answers(
     text: Callable[[Request], Awaitable[str | None]], prompt_tokens: Callable[[Request], Awaitable[int]]
 ) -> bool:
-    """Whether a server closes a begun answer; False where that is not certain.
+    """Whether a server closes a begun answer; False if that is not certain.
 
     Args:
-        text: what the server writes next; None where it fails.
-        prompt_tokens: how many tokens the server counts in the prompt; 0 where it does not tell.
+        text: returns the server's continuation; None if the call fails.
+        prompt_tokens: returns the server's count of prompt tokens; 0 if it reports none.
     """
     written = await text(_HALF)
     if written is None or written.startswith(_REST):

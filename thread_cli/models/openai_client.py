@@ -17,6 +17,7 @@ from thread_cli.contracts.errors import UserError
 __all__ = ["OPENAI_URL", "SharedClient", "checked_url", "key_for"]
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
+"""Base URL of OpenAI's own API, which is used where no other is configured."""
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ def checked_url(url: str) -> str:
     """A base URL without its last slash.
 
     Raises:
-        UserError: it is none, or holds what belongs elsewhere.
+        UserError: it is no URL, or has parts that belong elsewhere, such as a query.
     """
     try:
         parts = urlsplit(url)
@@ -88,7 +89,7 @@ def key_for(endpoint: str) -> SecretStr:
     """The key for a server, from the environment.
 
     Raises:
-        UserError: there is none, or it cannot be one.
+        UserError: there is none, or it has characters that no key has.
     """
     names = ["OPENAI_API_KEY"]
     if urlsplit(endpoint).hostname != urlsplit(OPENAI_URL).hostname:

@@ -1,4 +1,4 @@
-"""How many tokens a server's model can read, where the server lists that."""
+"""The context length of a server's model, if the server lists it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Room", "listed_context"]
 
 _PATIENCE: Final = 3.0
-"""Seconds that a list of models may take; without it a run goes on as before."""
+"""Seconds that a list of models may take; without the list a run goes on as before."""
 _FIELDS: Final = (
     "max_model_len",  # vLLM, SGLang, thread serve
     "loaded_context_length",  # LM Studio
@@ -25,12 +25,12 @@ _FIELDS: Final = (
     "n_ctx",
 )
 _DENSE: Final = 8.0
-"""Characters a token: no text of words or code has more, so that what is longer surely does not fit."""
+"""Characters a token: no text of words or code has more, so a prompt that is longer certainly does not fit."""
 _MARGIN: Final = 1.3
 
 
 async def listed_context(client: openai.AsyncOpenAI, endpoint: str, name: str) -> int | None:
-    """Tokens that a prompt and its answer may have together; None where the server does not say."""
+    """Tokens that a prompt and its answer may have together; None if the server does not list them."""
     try:
         listed = await client.models.with_raw_response.list(timeout=_PATIENCE)
         answer: Any = listed.http_response.json()
@@ -56,14 +56,14 @@ class Room:
             self._density = len(request.prompt) / prompt_tokens
 
     def surely_too_small(self, request: Request) -> bool:
-        """True where the prompt alone cannot fit."""
+        """Whether the prompt alone certainly cannot fit."""
         if self.tokens is None:
             return False
         density = _DENSE if self._density is None else min(_DENSE, self._density * _MARGIN)
         return len(request.prompt) / density >= self.tokens
 
     def for_answer(self, request: Request, wanted: int) -> int:
-        """At most `wanted` tokens for the answer, so that prompt and answer fit together as far as is known."""
+        """At most `wanted` tokens for the answer, so that prompt and answer fit together, as far as the counts show."""
         if self.tokens is None or self._density is None:
             return wanted
         left = self.tokens - int(len(request.prompt) / self._density * 1.05) - 8
@@ -87,7 +87,7 @@ def _found(fields: Mapping[str, Any]) -> int | None:
 
 
 async def _of_llama_cpp(client: openai.AsyncOpenAI, endpoint: str) -> int | None:
-    """What llama.cpp's server tells beside the interface; its list names only what the model was trained with."""
+    """The context length from llama.cpp's own endpoint; its list of models has only the length of the training."""
     parts = urlsplit(endpoint)
     try:
         props: Any = await client.get(

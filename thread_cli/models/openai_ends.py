@@ -1,7 +1,7 @@
-"""Why an answer ended, in the words of many servers.
+"""The meaning of `finish_reason`, in the words of many servers.
 
-Only what a protocol calls a normal end is one. A server that gave up, a filter, and words that nobody here knows are
-failures, so that half an answer is never taken for a whole one.
+Only words that a protocol defines as a normal end count as one. A server that gave up, a filter, and unknown words are
+failures, so that half an answer never passes for a complete one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class End(Enum):
     withheld = auto()
     """A filter keeps the answer back; asking again would not help."""
     broken = auto()
-    """The server gave up, or says what is not known here; asking again may help."""
+    """The server gave up, or the word is unknown; asking again may help."""
 
 
 _STOP: Final = "stop eos eos_token end_of_text stop_sequence stop_token end_turn complete completed"

@@ -1,9 +1,8 @@
-"""What a failed call of an OpenAI-compatible server means.
+"""The meaning of failed calls to an OpenAI-compatible server.
 
 Servers agree on status codes but not on words, so most of this reads messages. Refusals for the key, the quota, the
-rate or the length of the prompt are told apart first, whatever the status; of all others only the server knows what it
-wants, and the caller tries the next shape of the call. Whatever leaves this module has been scrubbed of the key and is
-one printable line.
+rate or the length of the prompt are recognised first, whatever the status; for all others the caller tries the next
+shape of the call. Every message that leaves this module has been scrubbed of the key and is one printable line.
 """
 
 from __future__ import annotations
@@ -67,8 +66,8 @@ _RATE: Final = re.compile(r"rate[ _-]?limit|too many requests|per (minute|day|ho
 class Failure:
     """A failed call, scrubbed of the key. `fault` is None where another try would fail the same way.
 
-    `status` is the HTTP status, or the one that an error told within a stream amounts to; None where the server said
-    nothing. `retry_after` is in seconds. `usage` is what the answer took up to where it broke off.
+    `status` is the HTTP status, or the one that matches an error within a stream; None if the server sent nothing.
+    `retry_after` is in seconds. `usage` is that of the answer until it broke off.
     """
 
     message: str
@@ -80,11 +79,11 @@ class Failure:
     unreachable: str = ""
     usage: Usage | None = None
     withheld: bool = False
-    """True where a filter keeps the answer back."""
+    """Whether a filter keeps the answer back."""
 
     @classmethod
     def of(cls, error: Exception, key: str, *, started: bool = False) -> Failure:
-        """What an exception of the client means. `started`: the server had begun to answer."""
+        """The failure for an exception of the client. `started`: the server had begun to answer."""
         if isinstance(error, (openai.APITimeoutError, httpx2.TimeoutException)):
             return cls("no answer in time", fault="timeout")
         if isinstance(error, (openai.APIConnectionError, httpx2.TransportError)):
@@ -106,7 +105,7 @@ class Failure:
 
     @property
     def words(self) -> str:
-        """All that the server said."""
+        """The server's words, all of them."""
         return f"{self.code} {self.message}".strip()
 
     @property
@@ -123,7 +122,7 @@ class Failure:
 def translate(
     failure: Failure, name: str, endpoint: str, *, reached: bool, chat_tried: bool
 ) -> Transient | ModelError | LimitReached | Withheld:
-    """The exception that tells the user, the retrying or the thread of a failure of model `name`."""
+    """The exception for a failure of model `name`, for the user, the retrying or the thread."""
     parts = urlsplit(endpoint)
     if failure.unreachable and not reached:
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -149,7 +148,7 @@ def translate(
 
 
 def lasting(failure: Failure) -> bool:
-    """Whether no other shape of the call can help: it is about the key, the quota, the rate or the length."""
+    """Whether no other shape of the call can help: the key, the quota, the rate or the length was refused."""
     if failure.unreachable or failure.withheld:
         return True
     if failure.too_long or failure.fault is not None:
@@ -160,7 +159,7 @@ def lasting(failure: Failure) -> bool:
 
 
 def rejected_parameter(failure: Failure, sent: Collection[str]) -> str | None:
-    """The parameter among those sent that the server refuses to know, if that is what failed."""
+    """The parameter that the server rejected, among those sent, if that is the failure."""
     if failure.status is None or not 400 <= failure.status < 500 or failure.status in (401, 402, 404, 413, 429):
         return None
     named = re.split(r"[.\[]", failure.parameter)[0]
@@ -175,9 +174,9 @@ def rejected_parameter(failure: Failure, sent: Collection[str]) -> str | None:
 
 
 def told_in_stream(data: Mapping[str, Any], key: str, *, certain: bool = False) -> Failure | None:
-    """The failure that an event of a stream tells, if it tells one: `error`, or an object of that kind.
+    """The failure in an event of a stream, if it has one: `error`, or an object of that kind.
 
-    `certain`: it is known to tell one.
+    `certain`: the event is known to report a failure.
     """
     error: Any = data.get("error")
     if not error:
@@ -256,14 +255,14 @@ def _fields(body: object) -> dict[str, Any]:
     if not isinstance(body, dict):
         return {}
     fields = cast("dict[str, Any]", body)
-    # A list under `detail` is FastAPI's, and says which field is wrong beside what is wrong with it.
+    # A list under `detail` is FastAPI's, and names the wrong field beside the error.
     told = [name for name in ("error", "errors", "detail") if name != "detail" or isinstance(fields.get(name), dict)]
     inner = next((found for name in told if (found := _fields(fields.get(name)))), None)
     return {**fields, **inner} if inner else fields
 
 
 def words_in(body: object) -> str:
-    """What an error says in words; empty where it has none."""
+    """The message of an error; empty if it has none."""
     fields = _fields(body)
     names = ("message", "detail", "error", "msg", "error_message", "error_msg")
     return next((fields[name] for name in names if isinstance(fields.get(name), str)), "")

@@ -1,7 +1,7 @@
-"""Whether a refusal says that the prompt is too long, in the words of many servers and whatever the status.
+"""Recognises refusals of a prompt that is too long, in the words of many servers, whatever the status.
 
-What is asked for is never too long because of a list of stop strings, a rate or a number of generated tokens that no
-prompt of this model may have; those are told apart.
+Refusals of a list of stop strings, of a rate, or of a number of generated tokens that the model never allows are other
+failures.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ _OTHER: Final = re.compile(
 
 
 def too_long(words: str, status: int, parameter: str = "") -> bool:
-    """Whether a refusal with these words means that the prompt does not fit; `parameter` is the one it blames."""
+    """Whether a refusal with these words means that the prompt does not fit; `parameter` is the one that the refusal
+    blames.
+    """
     if status in (401, 402, 403) or parameter in ("stop", "temperature", "seed", "model"):
         return False
     sure = bool(_SURE.search(words) or _NOTHING_LEFT.search(words))

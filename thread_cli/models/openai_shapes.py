@@ -1,4 +1,4 @@
-"""In which shape a thread is sent: as a text to be continued, or as a conversation that asks for the same.
+"""The shapes in which a thread is sent: as a text to be continued, or as a conversation that asks for the same.
 
 The shapes are tried in the order of `Shape`, from the one that a model continues best to the one that every server
 takes. With an empty Y several of them are the same, and none of them has shown that it takes a begun answer.
@@ -25,7 +25,7 @@ _INSTRUCTION: Final = (
 )
 
 CONTINUED: Final = {"continue_final_message": True, "add_generation_prompt": False}
-"""What vLLM and SGLang want to be told, to go on with a begun answer; Mistral and DeepSeek want `prefix` beside it."""
+"""Parameters with which vLLM and SGLang continue a begun answer; Mistral and DeepSeek want `prefix` in the message."""
 
 _OUR_OWN: Final = frozenset(
     [
@@ -51,7 +51,7 @@ _OUR_OWN: Final = frozenset(
 
 
 class Shape(Enum):
-    """How q, c and Y are sent."""
+    """The form in which q, c and Y are sent."""
 
     raw = "raw completion"
     examples = "chat, examples as messages, the begun answer marked to be continued"
@@ -73,7 +73,7 @@ class Shape(Enum):
         return Shape.turns if self is Shape.examples else Shape.within
 
     def suits(self, request: Request) -> bool:
-        """Whether the request has this shape: it may be no conversation."""
+        """Whether the request can take this shape; some have no conversation."""
         return request.conversation is not None or self not in (Shape.examples, Shape.turns, Shape.turns_plain)
 
 
@@ -115,10 +115,10 @@ def _messages(told: Iterable[Message]) -> list[dict[str, Any]]:
 
 
 def checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Whatever else a server is to be sent.
+    """Further fields for the server, checked.
 
     Raises:
-        UserError: it would change what the run itself decides.
+        UserError: one of them would override a setting of the run.
     """
     if ours := sorted(_OUR_OWN & extra.keys()):
         raise UserError(

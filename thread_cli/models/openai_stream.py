@@ -1,4 +1,4 @@
-"""What a server answers, streamed as events or whole, taken in up to its end."""
+"""Reads a server's answer to its end, streamed as events or complete."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["taken"]
 
 _PATIENCE: Final = 1.0
-"""Seconds to wait for what may follow the end of a text."""
+"""Seconds to wait for events after the end of a text."""
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
-"""What a line of an event stream begins with."""
+"""Beginnings of lines in an event stream."""
 _ERROR: Final = '{"error"'
 
 
 async def taken(response: httpx2.Response, answer: Answer, key: str) -> Failure | None:
-    """Take a response into `answer`; returns the failure that it tells, if it tells one.
+    """Read a response into `answer`; returns the failure that it reports, if any.
 
     Raises:
         httpx2.HTTPError: the connection broke off.
-        ValueError: what came cannot be read.
+        ValueError: the response cannot be parsed.
     """
     content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type in ("text/html", "application/json"):
@@ -61,9 +61,9 @@ async def _events(events: AsyncIterator[Any], answer: Answer, key: str) -> Failu
 
 
 async def _usage_told(events: AsyncIterator[Any], answer: Answer, key: str) -> None:
-    """Take in what follows a stop string in the text, until the server goes on writing.
+    """Read on after a stop string in the text, until the server goes on writing.
 
-    Servers that stop at it without taking it away (transformers') tell the usage right behind it.
+    Servers that stop at it without removing it (transformers') report the usage right behind it.
     """
     pieces = answer.pieces
     with suppress(TimeoutError, httpx2.HTTPError, ValueError):
@@ -89,7 +89,7 @@ async def _ended_properly(events: AsyncIterator[Any]) -> None:
 
 
 def _event(data: str, answer: Answer, key: str, kind: str = "message") -> Failure | None:
-    """Take in the data of an event; many have none, to keep a connection open."""
+    """Read the data of an event; many have none, to keep a connection open."""
     if not data.strip():
         return None
     try:
@@ -109,7 +109,7 @@ def _event(data: str, answer: Answer, key: str, kind: str = "message") -> Failur
 
 
 def _whole(content: bytes, content_type: str, answer: Answer, key: str) -> Failure | None:
-    """An answer that came whole, though a stream was asked for; or an error with status 200."""
+    """Read an answer that came complete, though a stream was requested; or an error with status 200."""
     failure = None
     with suppress(ValueError):
         told: Any = json.loads(content)

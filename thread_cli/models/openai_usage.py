@@ -1,7 +1,7 @@
-"""Counts of tokens as servers tell them, and what is made of those that contradict each other.
+"""Token counts as servers report them, and readings of counts that contradict each other.
 
 Prompt tokens are all tokens of the prompt, cached ones included; generated tokens are all that the model wrote,
-reasoning included. Servers that count otherwise give themselves away by their total:
+reasoning included. Servers that count otherwise are recognised by their total:
 
 - cached tokens that are not among the prompt tokens (gateways to Anthropic) are added to them;
 - reasoning that is not among the generated tokens (xAI, Gemini) is added to them.
@@ -46,14 +46,14 @@ class Counts:
     reasoning: int = 0
     note: str = ""
     cached_known: bool = True
-    """Whether the server tells how many tokens were cached; 0 may mean that it does not."""
+    """Whether the server reports cached tokens; without a report `cached` is 0."""
 
 
 def counted(told: Mapping[str, Any]) -> Counts | str | None:
-    """What a server's usage says.
+    """Read the usage that a server reports.
 
     Returns:
-        The counts; None where it tells none; a line that says why its numbers are unusable.
+        The counts; None if it reports none; or a line that says why its numbers are unusable.
     """
     fields = {"prompt": _PROMPT, "cached": _CACHED, "generated": _GENERATED, "reasoning": _REASONING}
     numbers = {name: _first(told, paths) for name, paths in (*fields.items(), ("total", ("total_tokens",)))}
@@ -90,12 +90,12 @@ def _consistent(told: Counts, total: int) -> Counts | str:
 
 
 def _first(told: Mapping[str, Any], paths: tuple[str, ...]) -> Any:
-    """The first of these fields that tells anything but 0."""
+    """The first of these fields with a value other than 0."""
     return next((value for value in _values(told, paths) if value), None)
 
 
 def _values(told: Mapping[str, Any], paths: tuple[str, ...]) -> list[Any]:
-    """What these fields tell, None where there is no such field."""
+    """The values of these fields, None for a field that is missing."""
     values: list[Any] = []
     for path in paths:
         value: Any = told

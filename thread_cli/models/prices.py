@@ -1,4 +1,4 @@
-"""What a call of an API costs: by the user's own prices, else by those that `genai-prices` knows to be published."""
+"""The cost of API calls: by the user's own prices, else by the published ones that `genai-prices` knows."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Price:
 
 
 def published(name: str, endpoint: str) -> Callable[[Usage], float | None]:
-    """The cost of a call of model `name` by its provider's published prices; None where there are none.
+    """The cost of a call of model `name` by its provider's published prices; None if there are none.
 
-    The provider is told by its address alone: what a server elsewhere calls its model says nothing about its price.
+    The provider is recognised by its address alone: a model's name on another server says nothing about its price.
     """
 
     def cost(usage: Usage) -> float | None:
-        # Only here: the table is large, and most runs need none of it.
+        # Imported only here: the table is large, and most runs do not need it.
         from genai_prices import Usage as Counted
         from genai_prices import calc_price
 

@@ -1,4 +1,4 @@
-"""What can be found out about an API model by asking it: how a run would talk to it, and what it tells of itself."""
+"""Finds out about an API model by asking it: the shape of calls that works, its limits and its usage reports."""
 
 from __future__ import annotations
 

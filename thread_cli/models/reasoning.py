@@ -1,7 +1,7 @@
-"""Reasoning within a text: what a model thinks before it answers is no part of the answer.
+"""Separates reasoning within a text from the answer.
 
 Servers with a parser for it send reasoning in a field of its own; all others leave it in the text, between tags. A chat
-template may have opened the tag already, so that a text may begin inside of one and show only where it is closed.
+template may have opened the tag already, so that a text may begin inside of one and show only the closing tag.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _SMALL: Final = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRST
 class Thoughts:
     """Divides a text that comes in pieces into `text` and `reasoning`.
 
-    Tags may be in capitals or not. What may be the beginning of a tag is kept back until more is known. `inside`
-    is the tag that closes the reasoning under way, empty where none is.
+    Tags may be in capitals or not. A possible beginning of a tag is held back until more text has come. `inside` is the
+    tag that closes the present reasoning; empty outside of reasoning.
     """
 
     inside: str = ""
@@ -42,21 +42,21 @@ class Thoughts:
     reasoning: str = ""
     _rest: str = ""
     _fresh: bool = False
-    """True behind a thought, whose empty lines are no part of the text."""
+    """True directly after reasoning: empty lines there are no part of the text."""
 
     def add(self, piece: str) -> None:
-        """Take in the next piece."""
+        """Add the next piece."""
         self._rest += piece
         while self._advance():
             pass
 
     def finish(self) -> None:
-        """Take what was kept back for what it is: the text ended."""
+        """Add the text that was held back, at the end of the text."""
         rest, self._rest = self._rest, ""
         self._keep(rest)
 
     def _advance(self) -> bool:
-        """Take in what is certain; True if a tag was found, behind which there may be another."""
+        """Add the certain part; True if a tag was found, as another may follow it."""
         tags = (self.inside,) if self.inside else (*_TAGS, *_CLOSING)
         small = self._rest.translate(_SMALL)
         found = [(at, -len(tag), tag) for tag in tags if (at := small.find(tag.translate(_SMALL))) >= 0]
@@ -77,7 +77,7 @@ class Thoughts:
             self.inside = _TAGS[tag]
             return
         if not self.inside:
-            # Nothing opened it: the prompt did, and all so far was thought.
+            # The prompt opened the tag, so all text so far was reasoning.
             self.reasoning += self.text
             self.text = ""
         self.inside, self._fresh = "", True

@@ -1,4 +1,4 @@
-"""A model that repeats what a recorded run's model wrote, and notices when it is asked something else."""
+"""A model that repeats a recorded run's answers, and fails on a request that the recording does not have."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Recording:
 
     context: str = ""
     inherited: str = ""
-    """What its prompt has before its own Y, from those above it."""
+    """Text inherited from threads above it, before its own Y in the prompt."""
     y: str = ""
     spawned: int = 0
     """Characters of its Y before its newest spawn."""

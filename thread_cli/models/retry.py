@@ -1,8 +1,8 @@
-"""When a failed call of a model is made again, and when it is given up.
+"""Repeats failed model calls, and gives them up.
 
-A backend raises `Transient` for what may pass (rate limits, server faults, lost connections) and `ModelError` for what
-will not. `Retrying` stands in front of a backend, repeats transient failures with growing, jittered pauses, and turns
-the last of them into a `ModelError`.
+A backend raises `Transient` for failures that may pass (rate limits, server faults, lost connections) and `ModelError`
+for all others. `Retrying` stands in front of a backend, repeats transient failures with growing, jittered pauses, and
+turns the last of them into a `ModelError`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_RETRY_AFTER", "Fault", "Retrying", "Transient", "current_attempt"]
 
 Fault = Literal["rate_limit", "server", "timeout", "connection", "cut_stream", "abnormal_end", "interrupted"]
+"""Kinds of faults for which a call is repeated."""
 
 LONGEST_RETRY_AFTER = 600.0
 """Seconds. A server that asks for a longer pause is not waited for: the call fails at once."""
@@ -42,7 +43,7 @@ _attempt: ContextVar[int] = ContextVar("thread_cli_attempt", default=1)
 class Transient(Exception):
     """A call failed in a way that another try may not.
 
-    `retry_after`: seconds that the server asked to wait. `usage`: what the lost answer took, where one had begun.
+    `retry_after`: seconds that the server asked to wait. `usage`: that of the lost answer, if one had begun.
     """
 
     def __init__(self, kind: Fault, message: str, retry_after: float | None = None, usage: Usage | None = None) -> None:
@@ -54,7 +55,7 @@ class Transient(Exception):
 
 
 def current_attempt() -> int:
-    """Which try of its call the caller is part of, from 1. Always 1 outside `Retrying`."""
+    """The number of the present try of a call, from 1. Always 1 outside `Retrying`."""
     return _attempt.get()
 
 
@@ -72,15 +73,15 @@ set_on_retry_hooks([_silent(hook) for hook in get_on_retry_hooks()])
 
 @dataclass(slots=True)
 class _Account:
-    """What a call's tries have taken so far: seconds, and the tokens of answers that were lost."""
+    """Spent by a call's tries so far: seconds, and the tokens of answers that were lost."""
 
     working: float = 0.0
     lost: Usage | None = None
     told: bool = False
-    """Whether pieces of an answer were told, which is lost if it is not the last."""
+    """Whether pieces of an answer were passed on; that answer is lost if its try fails."""
 
     def telling(self, tell: Tell) -> Tell:
-        """Tells the pieces of one more try."""
+        """A function that passes on the pieces of one more try."""
         tell = again(tell) if self.told else tell
 
         def told(piece: Piece) -> None:
@@ -98,9 +99,9 @@ class Retrying:
     """A model that repeats the transient failures of another.
 
     Pauses double from `wait_initial` up to `wait_max` seconds, plus a jitter of up to `wait_initial`. Where the server
-    named a pause, that takes the place of `wait_initial`, and no pause is shorter. Every try starts the call from
-    nothing; the tokens of answers that were lost are part of the usage. With a `limiter`, a permit is held during each
-    try and never during a pause.
+    named a pause, that takes the place of `wait_initial`, and no pause is shorter. Every try starts the call anew; the
+    tokens of answers that were lost are part of the usage. With a `limiter`, a permit is held during each try and never
+    during a pause.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class Retrying:
         raise failure
 
     async def open(self) -> None:
-        """Load the inner model, where it is one that can be loaded ahead."""
+        """Load the inner model, if it can be loaded ahead."""
         if isinstance(self.model, Opens):
             await self.model.open()
 
@@ -204,7 +205,7 @@ class Retrying:
             _attempt.reset(token)
 
     def _pauses(self) -> Callable[[Exception], bool | float]:
-        """A stamina hook for one call: False for what is not repeated, else the pause in seconds or True."""
+        """A stamina hook for one call: False for failures that are not repeated, else the pause in seconds, or True."""
         asked = 0
 
         def pause(error: Exception) -> bool | float:

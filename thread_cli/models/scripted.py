@@ -1,9 +1,9 @@
-"""A model that says what a script tells it to: for tests, demonstrations and trying out prompts.
+"""A model that answers from a script: for tests, demonstrations and trying out prompts.
 
 A plain-text script is a list of answers, divided by lines `---`, given in the order in which the model is called. A
 TOML script answers by thread: each `[[thread]]` table has a `text`, all that such a thread writes, in which every `=>`
-ends an answer; and says what threads it is for, by `path` (a pattern such as `0.*`) or `context` (a regular expression
-searched in the thread's context) or neither. The first table that fits speaks for the thread.
+ends an answer; it selects threads by `path` (a pattern such as `0.*`) or `context` (a regular expression searched in
+the thread's context) or neither. The first table that fits answers for the thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WORD: Final = re.compile(r"\s*\S+|\s+$")
 
 
 class Role(BaseModel):
-    """What one kind of thread writes."""
+    """The text of one kind of thread."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Wire formats. What one is to the engine is told by `thread_cli.contracts.protocol`."""
+"""Wire formats. Their contract with the engine is `thread_cli.contracts.protocol`."""
 
 from thread_cli.contracts import protocol
 from thread_cli.contracts.protocol import *  # noqa: F403 - its names, listed there alone

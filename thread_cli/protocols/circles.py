@@ -1,4 +1,4 @@
-"""Texts that go round in circles, told while they are written."""
+"""Finds texts that go round in circles, while they are written."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Final
 __all__ = ["goes_round"]
 
 _TAIL: Final = 4_000
-"""Characters at the end of a text that are looked at."""
+"""Characters at the end of a text that are examined."""
 _ANCHOR: Final = 24
 _ENOUGH: Final = ((8, 240), (4, 800))
-"""Repetitions and the characters that they fill together, either of which is enough."""
+"""Pairs of a number of repetitions and the characters that they fill together; one pair reached is enough."""
 _NUMBERED: Final = ((16, 800),)
-"""The same where only numbers differ: lists may well be long."""
+"""The same for repetitions in which only numbers differ, since lists may well be long."""
 
 
 def goes_round(text: str) -> bool:
-    """Whether the end of a text is the same piece over and over, be it letters, lines or paragraphs."""
+    """Whether a text ends in one piece that repeats over and over, be it letters, lines or paragraphs."""
     tail = text[-_TAIL:]
     return _repeats(tail, _ENOUGH) or _repeats(re.sub(r"\d+", "0", tail), _NUMBERED)
 
 
 def _repeats(tail: str, enough: tuple[tuple[int, int], ...]) -> bool:
-    # The nearest earlier place where the end stands as well gives the period.
+    # The nearest earlier occurrence of the text's end gives the period.
     before = tail.rfind(tail[-_ANCHOR:], 0, len(tail) - 1)
     if before < 0 or len(tail) < _ANCHOR:
         return False

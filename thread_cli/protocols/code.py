@@ -1,4 +1,4 @@
-"""Telling code from prose, and what a piece of code reads and binds.
+"""Separates code from prose, and finds the names that code uses.
 
 Code are the maximal runs of lines that parse as Python and would do something; everything else is prose. A bare name,
 a number or a comma-separated list of words parses too, but does nothing: it is prose.
@@ -40,7 +40,7 @@ class _IncompleteError(SyntaxError):
 
 @contextmanager
 def silent() -> Generator[None]:
-    """Keep Python from warning of a model's code meanwhile, as it does of an unknown escape in a text."""
+    """Keep Python from warning about a model's code inside the block, such as about an unknown escape in a string."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -51,7 +51,7 @@ def parse(source: str) -> list[ast.stmt]:
     """The statements of `source`.
 
     Raises:
-        SyntaxError: it is not Python, or nested too deeply to be read.
+        SyntaxError: it is not Python, or nested too deeply to be parsed.
     """
     with silent():
         try:
@@ -66,7 +66,7 @@ def parse(source: str) -> list[ast.stmt]:
 
 
 def syntax_error(source: str) -> str:
-    """What Python says of code that cannot be parsed, in one line."""
+    """Python's error message for code that cannot be parsed, in one line."""
     with silent():
         try:
             compile(source, "<string>", "exec", flags=ast.PyCF_ONLY_AST, dont_inherit=True)
@@ -78,7 +78,9 @@ def syntax_error(source: str) -> str:
 
 
 def names_in(statements: Iterable[ast.AST], *, attributes: bool = False) -> set[str]:
-    """The names that occur in code; with `attributes` theirs too, since `table.query` may read a name by its text."""
+    """The names that occur in code; with `attributes` also the names of attributes, since `table.query` may look a name
+    up by its text.
+    """
     found: set[str] = set()
     for statement in statements:
         for node in ast.walk(statement):

@@ -1,4 +1,5 @@
-"""ϕ, what a child is given, and ψ, what its parent gets back: named functions, chosen per prompt or by flag.
+"""ϕ, which makes a child's context, and ψ, which makes the text for its parent: functions chosen by name, per prompt or
+flag.
 
 A spec is a name, with parameters after a colon where the function takes any: `last_line_after_comma:separator=; `.
 """
@@ -55,7 +56,7 @@ def _last_line(parent: Spawning) -> str:
 
 
 def _last_line_after_comma(parent: Spawning, separator: str = ", ") -> str:
-    """As `last_line`, without what stands before the first comma (the paper's agent prompts)."""
+    """As `last_line`, without the text before the first comma (the paper's agent prompts)."""
     head, found, tail = parent.line.partition(separator)
     return parent.names.substitute(tail if found else head) + parent.listen
 
@@ -71,7 +72,7 @@ def _line_and_task(parent: Spawning) -> str:
 
 
 def _printed(child: Ended) -> str:
-    """What the child's last `print` shows; a printed `{name}` stays a name (the paper's)."""
+    """The output of the child's last `print`; a printed `{name}` stays a name (the paper's)."""
     return (child.printed or "").strip()
 
 
@@ -81,7 +82,7 @@ def _ended_last_line(child: Ended) -> str:
 
 
 def _ended_whole_sequence(child: Ended) -> str:
-    """All that the child has written and read."""
+    """The child's whole Y."""
     return child.y.strip()
 
 
@@ -91,11 +92,13 @@ PHI: Final[dict[str, Callable[..., str]]] = {
     "whole_sequence": _whole_sequence,
     "line_and_task": _line_and_task,
 }
+"""Each ϕ by name: it makes a child's context from a `Spawning`; those with parameters take these as keywords."""
 PSI: Final[dict[str, Callable[..., str]]] = {
     "printed": _printed,
     "last_line": _ended_last_line,
     "whole_sequence": _ended_whole_sequence,
 }
+"""Each ψ by name: it makes the text for the parent from an `Ended`."""
 
 
 def phi(spec: str) -> Callable[[Spawning], str]:

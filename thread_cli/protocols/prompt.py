@@ -1,4 +1,4 @@
-"""Few-shot prompts: a file becomes q and the rules that go with it.
+"""Few-shot prompts: reads q and its rules from a file.
 
 A file of ours begins with front matter, TOML between two lines `+++`, and goes on as a Jinja template of q. A file
 without front matter is taken as it is, as the published THREAD prompts are: the token pair is read off the text, all
@@ -62,11 +62,11 @@ class ObservationRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     names: bool = True
-    """A variable's value in the text is put back as `{name}`."""
+    """Whether a variable's value in the text is replaced by `{name}`."""
     full_stop: bool = False
-    """The text ends with a full stop."""
+    """Whether a full stop is added where the text ends without one."""
     drop: Annotated[tuple[str, ...], AfterValidator(_patterns)] = ()
-    """Regular expressions; what they match is left out."""
+    """Regular expressions; their matches are left out."""
     comment: str = ""
     """Prefix of each line of an observation of several lines."""
     longest: int = Field(default=0, ge=0)
@@ -74,20 +74,21 @@ class ObservationRules(BaseModel):
 
 
 class Rules(BaseModel):
-    """What a prompt's front matter may say."""
+    """The keys of a prompt's front matter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = ""
     default: bool = False
-    """The prompt that its environment uses where none is named."""
+    """Whether the environment uses this prompt where none is named."""
     category: str = ""
     """The category of tasks for which this prompt is used where none is named, before the default."""
     model: str = ""
     """The spec of the model for which this prompt is used where none is named, before those of category and default."""
     max_parameters: int = Field(default=0, ge=0)
-    """The most parameters of a model of which files are at hand (`llama:…`) for which this prompt is used where none is
-    named, before those of category and default; 0 for none."""
+    """The largest model, in parameters, for which this prompt is used where none is named, before those of category and
+    default; 0 for none. Only models with files at hand (`llama:…`) are counted.
+    """
     start: str = Field(default="#START#", min_length=1)
     end: str = Field(default="#END#", min_length=1)
     phi: str = "last_line"
@@ -97,7 +98,7 @@ class Rules(BaseModel):
     fence: str = ""
     """What an action of several lines stands between, such as three backticks: it is carried out as it is written."""
     blank_line: bool = True
-    """An empty line follows each feedback."""
+    """Whether an empty line follows each feedback."""
     code_errors: Literal["show", "hide"] = "show"
     """`show`: an error of the thread's code is the feedback of the line that listens next, which is not carried out.
     `hide`: it is only recorded, as in the paper."""
@@ -140,9 +141,9 @@ def load(
     plain_rules: Mapping[str, Any] | None = None,
     override: Mapping[str, Any] | None = None,
 ) -> Prompt:
-    """The prompt that `spec` names: a file's path, the name of an installed prompt of the environment, or None for
-    the environment's own: the model's, else that for models of so few `parameters` where these are known, else the
-    category's, else the default. `plain_rules` stand in for missing front matter; `override` wins over everything.
+    """The prompt that `spec` names: a file's path, the name of an installed prompt of the environment, or None for the
+    environment's own: the model's, else that for models of so few `parameters` where these are known, else the
+    category's, else the default. `plain_rules` stand in for missing front matter; `override` wins over both.
 
     Raises:
         UserError: there is no such prompt, or it cannot be read.

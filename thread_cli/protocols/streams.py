@@ -1,4 +1,4 @@
-"""A model's text as it comes: the sum of a stream, and streams of calls that tell their pieces as they go."""
+"""Streams of a model's text: their sum, and streams made from calls that pass on pieces through a callback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ __all__ = ["Telling", "again", "asked", "completed", "poured"]
 
 
 async def asked(model: Model, request: Request, tell: Tell | None) -> Completion:
-    """Call a model on behalf of another call: as that one is, `completed` where its pieces are told, and else whole.
+    """Call a model on behalf of another call: with `completed` if that call passes on pieces (`tell`), else with
+    `complete`.
 
     Raises:
         ModelError: as the model does.
@@ -33,8 +34,8 @@ async def asked(model: Model, request: Request, tell: Tell | None) -> Completion
 async def completed(model: Model, request: Request, tell: Tell | None = None) -> Completion:
     """Call a model; `tell` gets the pieces, where the model streams.
 
-    Such a call ends in a completion also where the caller's task is cancelled: its `stop` is `cut` then, and it is for
-    the caller to end as well. A model that does not stream passes the cancellation on.
+    Such a call ends in a completion also if the caller's task is cancelled: its `stop` is `cut` then, and the caller
+    has to end as well. A model that does not stream passes the cancellation on.
 
     Raises:
         ModelError: as the model does; or its stream ended without a completion.
@@ -52,7 +53,7 @@ async def completed(model: Model, request: Request, tell: Tell | None = None) ->
 
 @cache
 def _streams(kind: type[Model]) -> bool:
-    """Whether models of that type stream. Python takes longer to tell than the engine to start a thread."""
+    """Whether models of that type stream. The check takes longer than starting a thread, so it is cached."""
     return issubclass(kind, Streams)
 
 
@@ -113,7 +114,7 @@ class _Told:
 
 
 async def _given_up(task: asyncio.Task[Completion]) -> Completion:
-    """What a cancelled call has come to; one that has failed just then is no less cancelled."""
+    """The completion of a cancelled call; a call that failed in that moment counts as cancelled too."""
     try:
         return await task
     except Exception as error:
@@ -125,7 +126,7 @@ async def _given_up(task: asyncio.Task[Completion]) -> Completion:
 
 @dataclass(slots=True)
 class Telling:
-    """Tells what is new in a growing text, but for an end that may turn out to begin a stop string."""
+    """Passes on the new part of a growing text, and holds an end back that may turn out to begin a stop string."""
 
     tell: Tell
     stop: Sequence[str] = ()
@@ -134,7 +135,9 @@ class Telling:
     tokens: int = 0
 
     def grown(self, text: str, reasoning: str, tokens: int, *, whole: bool = False) -> None:
-        """Tell what has come since the last call; `tokens` are all so far, `whole` says that no more will come."""
+        """Pass on the text that is new since the last call. `tokens` counts all so far; `whole`: no more text will
+        come.
+        """
         certain = text if whole else text[: len(text) - _begun(text, self.stop)]
         anew = not (text.startswith(self.text) and reasoning.startswith(self.reasoning))
         if anew:
@@ -154,7 +157,7 @@ def _begun(text: str, stop: Sequence[str]) -> int:
 
 
 def again(tell: Tell) -> Tell:
-    """A `tell` of which the first piece says that the text begins anew."""
+    """A `tell` that marks its first piece as one with which the text begins anew."""
     first = True
 
     def told(piece: Piece) -> None:

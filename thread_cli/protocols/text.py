@@ -1,4 +1,4 @@
-"""Text as every backend handles it: where a stop string ends it, and how many tokens it may be."""
+"""Text handling that all backends share: cutting at stop strings, and estimating tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cut_at_stop", "estimated_tokens"]
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, StopReason] | None:
-    """`text` up to the earliest stop string in it and that string's meaning; None where there is none."""
+    """`text` up to its earliest stop string, and that string's meaning; None if it has no stop string."""
     found = [(at, index) for index, string in enumerate(stop) if (at := text.find(string)) >= 0]
     if not found:
         return None

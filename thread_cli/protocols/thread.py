@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["CLOSE", "LISTEN", "ThreadProtocol"]
 
 LISTEN: Final = "=>"
+"""ω_listen: the stop string after which a thread waits for a child or an observation."""
 CLOSE: Final = "<="
+"""The token that ends the text that the engine appends after ω_listen."""
 _SEPARATOR: Final = "\n\n\n\n\n\n"
 
 
 class ThreadProtocol:
-    """The format, with what its dialects differ in.
+    """The format, with parameters for its dialects.
 
     Args:
         start: token before a thread's Y, such as `#START#`.
@@ -52,7 +54,7 @@ class ThreadProtocol:
             return End()
         repaired = not line.strip()
         if repaired:
-            # The listen token on a line of its own: what it listens for stands on the line before.
+            # The listen token stands on a line of its own: the line before it is the one to carry out.
             line = y.rstrip().rpartition("\n")[2]
         if not line.strip() or line.rstrip().endswith(CLOSE):
             raise MalformedOutput("a line listens without saying for what")
@@ -103,5 +105,5 @@ def _last_line(y: str) -> str:
 
 
 def _ends(line: str) -> bool:
-    """Whether a text that ends with `line` ends the thread, where the backend cannot tell: as the paper decides it."""
+    """Whether a text that ends with `line` ends the thread, by the paper's rule, for backends that cannot tell."""
     return not line.strip() or line.lstrip().startswith("print(")

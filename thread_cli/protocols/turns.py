@@ -1,8 +1,8 @@
 """A thread as a conversation, for servers that know chat alone.
 
-What stands before the first example of a prompt is the system message. An example is the user's context and the
-assistant's Y; where a server cannot go on with a begun answer, each feedback is a message of the user's besides, so
-that the last one always is.
+The text before the first example of a prompt is the system message. An example becomes a user message with the context
+and an assistant message with Y. For servers that cannot continue a begun answer, each feedback becomes a user message,
+so that the last message always is one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from thread_cli.protocols.thread import CLOSE, LISTEN
 __all__ = ["EXAMPLE", "conversation"]
 
 EXAMPLE: Final = re.compile(r"(?:\A|\n{3,})(?=Prompt:\n)")
-"""What stands between the examples of a prompt."""
+"""The separator between the examples of a prompt."""
 _FEEDBACK: Final = re.compile(rf"{LISTEN}(.*?){CLOSE}\s*", re.DOTALL)
 _OPENED: Final = re.compile(r"\s*Prompt:\n(?P<context>.*)\n{3}Response:\n(?P<start>\S+)\n\Z", re.DOTALL)
 
 
 def conversation(q: str, c: str, y: str) -> Conversation | None:
-    """The conversation that tells a thread's prompt q, opened context c, and sequence Y; None where there is none.
+    """The conversation of a thread's prompt q, opened context c, and sequence Y; None if q does not allow one.
 
     q has to hold examples, each with `Prompt:`, `Response:` and the token that begins the Y of `c`.
     """
@@ -54,7 +54,7 @@ def _examples(q: str, start: str) -> Conversation | None:
 
 
 def _turns(y: str) -> list[Message]:
-    """The messages of Y; an empty one is none, but for feedback."""
+    """The messages of Y. Empty messages are left out, except feedback."""
     messages: list[Message] = []
     written, *rest = _FEEDBACK.split(y)
     while rest:

@@ -1,4 +1,4 @@
-"""Values of model-written code, as text that is the same in every run."""
+"""Values of model-written code, as text that does not depend on the hash seed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spelled(value: Any) -> str:
 
 
 def holds_set(value: Any) -> bool:
-    """Whether there is a set in `value`, however deep, and nothing that cannot be spelled."""
+    """Whether `value` contains a set, however deep, and can be spelled."""
     found = False
     pending: list[Any] = [value]
     while pending:
@@ -70,7 +70,7 @@ def containers(value: Any) -> set[int]:
 
 
 def with_shared(some: dict[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """Some of the names, and all others that have a list, a dictionary or a set in common with them."""
+    """The given names, and all others that share a list, a dictionary or a set with them."""
     held = {name: ids for name, value in names.items() if (ids := containers(value))}
     found = dict(some)
     pending = list(some)

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: a folder with `run.toml`, the prompt, and one file of events per episode."""
+"""The record of a run on disk: a folder with `run.toml`, the prompt, and one file of events per episode."""
 
 from __future__ import annotations
 

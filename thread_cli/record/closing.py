@@ -1,4 +1,4 @@
-"""The log of an episode whose process was killed, closed by whoever is left."""
+"""Closes the log of an episode whose process was killed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["close_log"]
 
 
 def close_log(path: Path, message: str, status: Status) -> bool:
-    """End the episode that a log breaks off in; False where it has its end already.
+    """Append the end of the episode to a log that breaks off. Returns False if the log already has an end.
 
-    Of a line that was being written nothing is kept. All threads that had not ended have failed.
+    A line that was only partly written is dropped. All threads that had not ended count as failed.
 
     Raises:
         OSError: the file cannot be written.
-        UserError: it cannot be read, or has no event.
+        UserError: the file cannot be read, or has no event.
     """
     events = read_events(path)
     if isinstance(events[-1], EpisodeEnded):
@@ -40,7 +40,7 @@ def close_log(path: Path, message: str, status: Status) -> bool:
 
 
 def _end(events: list[Event], message: str, status: Status) -> list[Event]:
-    """The events that an episode lacks to its end."""
+    """The events that are missing up to the episode's end."""
     sums, alive, newest = Sums(), dict[str, ThreadStarted](), dict[str, int]()
     for event in events:
         sums.add(event)

@@ -53,7 +53,7 @@ def _by_thread(events: Iterable[Event]) -> defaultdict[str, list[Event]]:
 
 
 def _essence(event: Event | None, other: Event | None) -> dict[str, Any] | None:
-    """What has to be the same of an event as of another."""
+    """The fields of an event that have to be equal in both recordings."""
     if event is None:
         return None
     known = event.model_fields_set & (other.model_fields_set if other is not None else set())
@@ -61,7 +61,7 @@ def _essence(event: Event | None, other: Event | None) -> dict[str, Any] | None:
     if "totals" in told:
         del told["totals"]["local"]
     if "bound" in told:
-        told["bound"] = sorted(told["bound"])  # earlier versions told them in any order
+        told["bound"] = sorted(told["bound"])  # earlier versions recorded them in any order
     return told
 
 

@@ -30,7 +30,7 @@ class CriticalPath:
         """For each thread that waits for children in the background, those."""
 
     def add(self, event: Event) -> None:
-        """Take in one more event, in order."""
+        """Add the next event."""
         clocks = self._clocks
         match event.kind:
             case "thread_started":

@@ -1,9 +1,9 @@
 """Run folders: written once, appended to, never rewritten.
 
 `run.toml` holds the resolved configuration, versions and seed; `prompt.txt` the few-shot prompt q; and each episode has
-an append-only file of events, one JSON object a line, flushed line by line, so that whatever happens only the line
-being written can be lost. The folder of a bench run has `bench.toml` in its place, and many episodes: their events are
-in `episodes/`, by key, and their prompts in `prompts/`.
+an append-only file of events, one JSON object a line, flushed line by line, so that a crash can lose no more than the
+line being written. The folder of a bench run has `bench.toml` in its place, and many episodes: their events are in
+`episodes/`, by key, and their prompts in `prompts/`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class RunFolder:
         return file
 
     def prompts(self) -> list[str]:
-        """The few-shot prompts q that were used, as far as they were kept."""
+        """The few-shot prompts q that the run kept."""
         files = sorted(self.path.glob("prompts/*.txt")) if self.bench else [self.path / "prompt.txt"]
         found: list[str] = []
         for file in files:
@@ -127,7 +127,7 @@ class RunFolder:
         return found
 
     def variables(self) -> str:
-        """Which Python computed variables, in words."""
+        """Describes the Python that computed variables."""
         name = "bench.toml" if self.bench else "run.toml"
         try:
             about = tomllib.loads((self.path / name).read_text("utf-8"))
@@ -201,7 +201,7 @@ def read_events(path: Path) -> list[Event]:
 
 
 def _task_in(file: Path) -> str | None:
-    """The task that an event file is of; None where not even its first event was written."""
+    """The task of an event file; None if not even its first event was written."""
     with file.open("rb") as opened:
         first = opened.readline()
     try:
@@ -219,7 +219,7 @@ def _is(path: Path, kind: str) -> bool:
 
 
 def _candidates(path: Path | None, name: str) -> Iterator[Path]:
-    """The folder asked for; else names that runs begun in the same second do not share."""
+    """The folder that was asked for; else names to try, as another run of the same second may have taken one."""
     if path is not None:
         yield path
         return
@@ -240,7 +240,7 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python, of this package, and of what decides how episodes go."""
+    """The versions of Python, of this package, and of the packages that decide how episodes go."""
     found = {"python": platform.python_version()}
     for name in _VERSIONED:
         try:
@@ -251,7 +251,7 @@ def versions() -> dict[str, str]:
 
 
 def without_none(value: Any) -> Any:
-    """TOML knows no null: what is not set is left out."""
+    """TOML has no null, so keys without a value are left out."""
     if isinstance(value, dict):
         items: list[tuple[Any, Any]] = list(value.items())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
         return {key: without_none(inner) for key, inner in items if inner is not None}

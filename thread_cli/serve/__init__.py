@@ -1,1 +1,1 @@
-"""A local model behind an HTTP interface that clients of OpenAI's understand."""
+"""A local model behind an HTTP interface compatible with OpenAI's."""

@@ -1,4 +1,4 @@
-"""Answers in the shapes of OpenAI's interface, whole and in pieces."""
+"""Answers in the shapes of OpenAI's interface, complete or streamed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Shape(Protocol):
         ...
 
     def first(self) -> dict[str, Any] | None:
-        """What a stream begins with, if with anything."""
+        """The first chunk of a stream, if it has a special one."""
         ...
 
     def piece(self, text: str) -> dict[str, Any]:
@@ -32,11 +32,11 @@ class Shape(Protocol):
         ...
 
     def last(self, completion: Completion) -> dict[str, Any]:
-        """What follows the text of a stream: why it ended, and the log-probabilities of all of it."""
+        """The chunk after a stream's text: why the text ended, and all its log-probabilities."""
         ...
 
     def usage(self, completion: Completion) -> dict[str, Any]:
-        """What a stream ends with, if the client has asked for the usage."""
+        """The last chunk of a stream, if the client has asked for the usage."""
         ...
 
 
@@ -81,9 +81,8 @@ class CompletionShape(_Answer):
 
 @dataclass
 class ChatShape(_Answer):
-    """Answers of `/v1/chat/completions`. What is thought, between tags, goes into `reasoning_content`.
-
-    `thought` is the tag that closes the thought in which the answer begins, empty where in none.
+    """Answers of `/v1/chat/completions`. Reasoning between tags goes into `reasoning_content`. `thought` is the tag
+    that closes the reasoning in which the answer begins; empty if it begins outside of any.
     """
 
     thought: str = ""
@@ -116,7 +115,7 @@ class ChatShape(_Answer):
         return self._chunk(usage=usage_of(completion))
 
     def _news(self) -> dict[str, str]:
-        """What has become certain of text and reasoning since the last piece."""
+        """The text and reasoning that have become certain since the last piece."""
         text, reasoning = self._thoughts.text, self._thoughts.reasoning
         new = {"content": text[self._told[0] :], "reasoning_content": reasoning[self._told[1] :]}
         self._told = len(text), len(reasoning)
@@ -131,7 +130,9 @@ class ChatShape(_Answer):
 
 
 def usage_of(completion: Completion) -> dict[str, Any]:
-    """The usage; `repeated_tokens`, of our own, counts those evaluated again after the cache had to drop them."""
+    """The usage; `repeated_tokens`, of our own, counts prompt tokens that were evaluated again after the cache had to
+    drop them.
+    """
     usage = completion.usage
     return {
         "prompt_tokens": usage.prompt,

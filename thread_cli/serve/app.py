@@ -1,4 +1,4 @@
-"""The HTTP interface: who may call, what is called, and that nobody's calls outlive their connection."""
+"""The HTTP interface: access, routes, and the end of calls whose client has gone."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _T = TypeVar("_T")
 class Service:
     """A model named `name` as a web application.
 
-    Without a `key` it answers to names of this machine alone, of which `host` is one, and to their pages: a page of
-    another site could make its own name point here.
+    Without a `key` it answers only requests to names of this machine (`host` is one), from pages of these names: a page
+    of another site could make its own name point here.
     """
 
     def __init__(
@@ -109,11 +109,7 @@ class Service:
         return Response() if completion is None else JSONResponse(shape.whole(completion))
 
     async def complete(self, asked: Asked, told: Callable[[str], None] | None = None) -> Completion:
-        """The model's answer.
-
-        Raises:
-            Refused: there is none, and why.
-        """
+        """The model's answer. Raises: Refused: there is none, and why."""
         self._under_way += 1
         try:
             return await self._model.complete(asked.request, told)
@@ -140,7 +136,7 @@ class Service:
 
 
 class _Stream(Response):
-    """An answer as server-sent events. What goes wrong before its first piece is told by the status, as elsewhere."""
+    """An answer as server-sent events. An error before the first piece is reported by the HTTP status."""
 
     def __init__(self, service: Service, asked: Asked, shape: Shape) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})

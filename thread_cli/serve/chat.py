@@ -34,7 +34,7 @@ _CHATML: Final = (
 
 
 class _Generation(Extension):
-    """`{% generation %} … {% endgeneration %}`: marks what is learnt in training; here, its content alone counts."""
+    """`{% generation %} … {% endgeneration %}`: marks text to be learnt in training; here, only its content counts."""
 
     tags = {"generation"}  # noqa: RUF012 -- as jinja2 declares it
 
@@ -46,7 +46,8 @@ class _Generation(Extension):
 class ChatTemplate:
     """A model's chat template, or ChatML where its file has none. It runs in a sandbox: files come from anywhere.
 
-    `trouble` says why it cannot be read, empty where it can; there are no conversations then.
+    `trouble` says why the template cannot be read, and is empty if it can; without a template there are no
+    conversations.
     """
 
     def __init__(self, description: Description) -> None:
@@ -102,7 +103,7 @@ class ChatTemplate:
 
     def _rendered(self, template: Template, messages: Sequence[dict[str, str]]) -> Prompt:
         begun = messages[-1]["content"] if messages[-1]["role"] == "assistant" else None
-        # What closes an answer follows the mark, so that it is cut off with it.
+        # The text that closes an answer follows the mark, so it is cut off with the mark.
         told = [*messages[:-1], {"role": "assistant", "content": f"{begun}{_MARK}"}] if begun is not None else messages
         text = template.render(
             messages=list(told),
@@ -130,14 +131,14 @@ class ChatTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A rendered conversation. `thought` is the tag that closes the thought that it ends in, empty where in none."""
+    """A rendered conversation. `thought` is the tag that closes the reasoning in which it ends; empty if in none."""
 
     text: str
     thought: str = ""
 
 
 def _open_thought(text: str) -> str:
-    """The closing tag of a thought that the end of a prompt has opened."""
+    """The closing tag of reasoning that the end of a prompt has opened."""
     opened = re.search(r"<(think|thinking|thought)>\s*\Z|\[THINK\]\s*\Z", text)
     if opened is None:
         return ""

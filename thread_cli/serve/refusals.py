@@ -1,4 +1,4 @@
-"""Errors as OpenAI's interface tells them: a status and a JSON object with a message and a code."""
+"""Errors in the form of OpenAI's interface: a status and a JSON object with a message and a code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Refused", "refused"]
 
 
 class Refused(Exception):
-    """A request is not answered, and why. `parameter` names the field of the request that is at fault."""
+    """A request is refused, for the reason given. `parameter` names the field of the request that is at fault."""
 
     def __init__(self, status: int, message: str, *, code: str | None = None, parameter: str | None = None) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class Refused(Exception):
 
 
 def refused(error: Exception, *, closing: bool) -> Refused:
-    """What to tell a client of an exception that the model raised."""
+    """The refusal for an exception that the model raised."""
     if isinstance(error, Refused):
         return error
     if closing:

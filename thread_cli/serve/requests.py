@@ -1,4 +1,4 @@
-"""What clients ask for: JSON bodies, checked, as requests of the model."""
+"""Turns JSON bodies of clients into checked requests to the model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "top_logprobs": (0,),
     "modalities": (["text"],),
 }
-"""What would change the answer, and is not to be had; with the values that ask for nothing."""
+"""Fields that would change the answer and are not supported, with the values that request nothing."""
 
 
 class _StreamOptions(BaseModel):
@@ -61,7 +61,7 @@ class _Body(BaseModel):
     grammar: str | None = None
 
     def request(self, prompt: str, *, max_tokens: int, logprobs: bool, grammar: str | None = None) -> Request:
-        """The request of the model for a prompt that comes as one string."""
+        """The request to the model, for a prompt that is one string."""
         return Request(
             q="",
             c="",
@@ -101,7 +101,7 @@ class CompletionBody(_Body):
         )
 
     def read(self) -> Asked:
-        """What is asked for; 16 tokens unless the body says how many, as with OpenAI."""
+        """The request; 16 tokens unless the body has a number, as with OpenAI."""
         wanted = 16 if self.max_tokens is None else self.max_tokens
         # 0 asks for the chosen tokens' log-probabilities; false and null ask for none.
         logprobs = self.logprobs is not None and self.logprobs is not False
@@ -147,7 +147,7 @@ class ChatBody(_Body):
     response_format: _Format | None = None
 
     def read(self, render: Callable[[Sequence[dict[str, str]]], Prompt], longest: int) -> Asked:
-        """What is asked for. `render` makes a prompt of messages; `longest` tokens are written unless told."""
+        """The request. `render` makes a prompt of messages; `longest` is the default number of tokens."""
         kind = "text" if self.response_format is None else self.response_format.type
         if kind not in {"text", "json_object"}:
             raise Refused(
@@ -168,7 +168,7 @@ class ChatBody(_Body):
 class Asked:
     """A request, whether the answer is to be streamed, and whether the stream ends with the usage.
 
-    `thought` is the tag that closes the thought in which the answer begins, empty where in none.
+    `thought` is the tag that closes the reasoning in which the answer begins; empty if in none.
     """
 
     request: Request
@@ -184,7 +184,7 @@ def read(kind: type[_B], raw: bytes) -> _B:
     """The body of a request.
 
     Raises:
-        Refused: it is no JSON object, a field does not fit, or asks for what is not to be had.
+        Refused: it is no JSON object, or a field does not fit or is not supported.
     """
     try:
         fields: Any = json.loads(raw)

@@ -1,4 +1,4 @@
-"""From a model to a listening server, and from a signal to its orderly end."""
+"""Starts a server for a model, and ends it in order at a signal."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ __all__ = ["serve"]
 async def serve(
     model: LlamaModel, name: str, *, host: str, port: int, key: str | None, ready: Callable[[str], None]
 ) -> None:
-    """Serve a model until a signal ends it, and close it. `ready` is told the base URL once calls are answered.
+    """Serve a model until a signal ends it, and close it. `ready` is called with the base URL once the server answers
+    calls.
 
     Raises:
-        UserError: the address cannot be had, it is open to others and there is no key, or the model cannot be loaded.
+        UserError: the address cannot be bound, it is open to others and there is no key, or the model cannot be loaded.
     """
     try:
         with _bound(host, port, key) as listener:
@@ -45,7 +46,7 @@ async def serve(
 
 
 class _Server(uvicorn.Server):
-    """Ends calls under way as soon as a signal comes, in place of waiting for them."""
+    """Ends calls under way as soon as a signal comes, instead of waiting for them."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(

@@ -1,7 +1,7 @@
 """Attention in a pack: each run of a trie attends to its ancestors and to itself; nothing is masked but the future.
 
-A mask over the whole pack says the same, but computes much that it throws away, and adds up a token's attention in an
-order that depends on what else is in the pack. Run by run, it adds up what its thread holds, and nothing else.
+A mask over the whole pack says the same, but computes much that it throws away, and sums a token's attention in an
+order that depends on the other sequences in the pack. Run by run, the sum is over the tokens of its own sequence alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["RUNS", "Run", "runs_of"]
 
 RUNS: Final = "thread_runs"
-"""The name under which a transformers model finds this attention: its forward pass takes `runs`, or none if plain."""
+"""The name under which a transformers model finds this attention: its forward pass takes `runs`; without them attention
+is plain causal attention.
+"""
 
 
 # Their declared types are incomplete.
@@ -35,13 +37,13 @@ class Run:
     start: int
     stop: int
     ancestors: torch.Tensor
-    """Places of what stands before the run in its sequences: an empty tensor where the run begins them."""
+    """Places of the tokens before the run in its sequences; empty where the run begins them."""
     seen: torch.Tensor | None
-    """Which of ancestors and run each token attends to; None where that is just what causality allows."""
+    """The mask of each token over ancestors and run; None where it is the causal mask."""
 
 
 def runs_of(pack: Pack, device: Any = None) -> list[Run]:
-    """The runs of a pack, in order: together they are all its tokens."""
+    """The runs of a pack, in order; together they have all its tokens."""
     count = len(pack)
     starts = [place for place, parent in enumerate(pack.parents) if parent != place - 1 or parent < 0]
     runs: list[Run] = []
@@ -68,7 +70,7 @@ def _attention(
     runs: list[Run] | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as transformers asks for it: queries, keys and values are 1 x heads x tokens x width."""
+    """Attention with transformers' signature: queries, keys and values are 1 x heads x tokens x width."""
     if runs is None:
         return _plain(module, query, key, value, attention_mask, scaling=scaling, **others)
     found: list[torch.Tensor] = []

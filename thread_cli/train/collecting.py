@@ -1,4 +1,4 @@
-"""What recorded runs have for training: which episodes, which of their threads, and how much text that is."""
+"""Collects training data from recorded runs: selects episodes and threads, and counts their text."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["Choice", "Collected", "collect", "is_held_out"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is taken from runs.
+    """The selection of trajectories from runs.
 
     Args:
         examples: whether trajectories begin with the few-shot prompt.
-        successes: take solved episodes only; otherwise all that ended, except by a fault of the infrastructure.
+        successes: take solved episodes only; otherwise all that ended without a fault of the infrastructure.
         max_tokens: estimated length of the longest trajectory that is taken.
         flat: take each episode as one thread that spawns nothing.
         clean: leave out threads in which the engine had to correct or repair something.
@@ -44,7 +44,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Collected:
-    """Trajectories, and how many of what were found: by environment and category, and left out by reason."""
+    """Trajectories, with counts: of those found by environment and category, of those left out by reason."""
 
     trajectories: list[Trajectory] = field(default_factory=list["Trajectory"])
     episodes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
@@ -56,7 +56,7 @@ class Collected:
 
 
 def collect(paths: Iterable[Path], choice: Choice) -> Collected:
-    """The trajectories in the folders of runs. Of those that are the same word for word, the first is taken.
+    """The trajectories in the folders of runs. Of identical ones only the first is taken.
 
     Raises:
         UserError: a folder holds no run, or cannot be read.
@@ -76,7 +76,7 @@ def collect(paths: Iterable[Path], choice: Choice) -> Collected:
 
 
 def is_held_out(trajectory: Trajectory, share: float) -> bool:
-    """Whether a trajectory is of that share of all tasks which is held out. It is the same share for all runs."""
+    """Whether a trajectory's task is held out. The held-out tasks are the same for all runs."""
     task = f"{trajectory.environment}\n{trajectory.task}"
     return int.from_bytes(hashlib.sha256(task.encode()).digest()[:8]) < share * 2**64
 

@@ -1,4 +1,4 @@
-"""A picture of a packed sequence: its tokens, and which of the others each of them attends to."""
+"""Draws a packed sequence: its tokens, and its attention mask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GIVEN, _LEARNED, _UNSEEN = "#c8d0d8", "#1f6f8b", "#ffffff"
 
 
 def few(examples: Sequence[Example]) -> list[Example]:
-    """The shortest examples, as many as can be told apart in a picture."""
+    """The shortest examples, as many as a picture can show distinctly."""
     order = sorted(examples, key=lambda example: len(example.tokens))
     room = max(_MOST_TOKENS, 2 * len(order[0].tokens)) if order else 0
     count = next((n for n in range(1, len(order)) if len(packed(order[: n + 1])) > room), len(order))
@@ -29,9 +29,9 @@ def few(examples: Sequence[Example]) -> list[Example]:
 
 
 def draw(pack: Pack, target: Path) -> None:
-    """Draw the mask of a pack: row by row, what a token attends to. Rows of learned tokens stand out.
+    """Draw the attention mask of a pack, one row for each token. Rows of learned tokens stand out.
 
-    The bar above has the depth of each token in the trie, which is its position.
+    The bar above shows each token's position, its depth in the trie.
 
     Raises:
         UserError: matplotlib is not installed, or the picture cannot be written.

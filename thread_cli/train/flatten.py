@@ -1,7 +1,8 @@
-"""An episode of many threads as one thread that thinks and acts by turns (ReAct), to compare training on either.
+"""Turns an episode of many threads into one thread that thinks and acts by turns (ReAct), to compare training on
+either.
 
-What recursion does becomes a line of thought: where a thread began, the one thread says what is to be done next.
-Actions and observations are those that were played, in that order.
+Recursion becomes a line of thought: where a thread began, the one thread states the next subtask. Actions and
+observations are the recorded ones, in their order.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _METHOD = "react"
 
 
 def flattened(recording: Recording, events: Iterable[Event], *, examples: bool) -> list[Trajectory | str]:
-    """The one thread that an episode becomes, as our method `react` has it; the reason where it is left out.
+    """The flattened episode, in the format of our method `react`; or the reason for which it is left out.
 
     With `examples`, it begins with that method's few-shot prompt.
 
@@ -82,6 +83,6 @@ def _prompt(environment: str) -> Prompt:
 
 
 def _thought(context: str) -> str:
-    """What a thread was to do, in a line that means nothing to the engine."""
+    """A thread's subtask, as a line that the engine does not carry out."""
     line = context.rpartition("\n")[2].strip().removesuffix(LISTEN)
     return line.replace(LISTEN, "->").lstrip("#> ").rstrip()

@@ -1,8 +1,8 @@
-"""Trie packing (ThreadWeaver, arXiv 2512.07843): what threads have in common is computed once in training.
+"""Trie packing (ThreadWeaver, arXiv 2512.07843): training computes a prefix that threads share only once.
 
 Token sequences go into a trie, which is flattened so that each token stands after the one before it in its sequence and
 before all that follow it. A token attends to its ancestors only, and its position is its depth in the trie: so every
-sequence is read as if it stood alone. Losses are of edges: a learned token is predicted where its parent stands.
+sequence has the logits that it would have alone. A learned token is predicted from the logits at its parent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Example", "Pack", "examples_of", "packed", "packs_of"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Example:
-    """The tokens of a thread, and which of them the model has to write."""
+    """The tokens of a thread, and for each whether the model has to write it."""
 
     tokens: tuple[int, ...]
     learned: tuple[bool, ...]
@@ -41,7 +41,7 @@ class Pack:
     positions: tuple[int, ...]
     """Depth of each token in the trie, from 0."""
     weights: tuple[int, ...]
-    """In how many sequences the token is learned."""
+    """Number of sequences in which the token is learned."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -52,7 +52,7 @@ class Pack:
         return sum(self.weights)
 
     def places(self, tokens: Sequence[int]) -> list[int]:
-        """Where the tokens of a sequence are; raises KeyError if it is not in the pack."""
+        """Places of a sequence's tokens; raises KeyError if it is not in the pack."""
         children = {edge: place for place, edge in enumerate(zip(self.parents, self.tokens, strict=True))}
         found: list[int] = []
         for token in tokens:
@@ -61,7 +61,7 @@ class Pack:
 
 
 def examples_of(trajectories: Sequence[Trajectory], vocabulary: Vocabulary, longest: int) -> tuple[list[Example], int]:
-    """Trajectories as tokens, each segment tokenised by itself as the backend does, and how many were too long."""
+    """Trajectories as tokens, each segment tokenised by itself as in the backend; and the number of those too long."""
     examples: list[Example] = []
     for trajectory in trajectories:
         tokens: list[int] = []
@@ -79,7 +79,7 @@ def packed(examples: Iterable[Example]) -> Pack:
     """The pack of these examples.
 
     Raises:
-        ValueError: a learned token has nothing before it, so that nothing could predict it.
+        ValueError: a learned token begins its sequence, so that no logits predict it.
     """
     tokens: list[int] = []
     parents: list[int] = []
@@ -87,7 +87,7 @@ def packed(examples: Iterable[Example]) -> Pack:
     positions: list[int] = []
     weights: list[int] = []
     path: list[int] = []
-    # In the order of their tokens, each sequence shares most with the one before it.
+    # Sorted by tokens, each sequence has its longest common prefix with the one before it.
     for example in sorted(examples):
         shared = _shared(example.tokens, [tokens[place] for place in path])
         del path[shared:]
@@ -118,7 +118,7 @@ def packs_of(examples: Iterable[Example], length: int, *, seed: int | str = 0, b
     filled: list[_Bin] = []
     full: list[_Bin] = []
     for example in order:
-        # Of packs to which it adds as many tokens, the fullest.
+        # Among packs to which it adds the same number of tokens, the fullest.
         costs = [(bin_.cost(example), -bin_.size, place) for place, bin_ in enumerate(filled)]
         fitting = [cost for cost in costs if cost[0] - cost[1] <= length]
         if fitting:
@@ -141,7 +141,7 @@ class _Bin:
         self.size = 0
 
     def cost(self, example: Example) -> int:
-        """Tokens that the example would add."""
+        """Number of tokens that the example would add."""
         place = bisect_left(self.examples, example)
         near = self.examples[max(0, place - 1) : place + 1]
         return len(example.tokens) - max((_shared(example.tokens, other.tokens) for other in near), default=0)
@@ -152,6 +152,6 @@ class _Bin:
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences have in common at their beginning."""
+    """Length of the common prefix of two sequences, in tokens."""
     limit = min(len(one), len(other))
     return next((place for place in range(limit) if one[place] != other[place]), limit)

@@ -1,4 +1,6 @@
-"""What a trained model will write most often, kept in its file as drafts from the first thread on."""
+"""The most frequent texts of a trained model, kept in its file as drafts for speculative decoding from the first thread
+on.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["phrases"]
 
 _LEAD: Final = 12
-"""Characters of what stood before a phrase that are kept with it."""
+"""Characters of the text before a phrase that are kept with it."""
 _OFTEN: Final = 3
 _ROOM: Final = 16_384
 """Characters of all phrases."""
 
 
 def phrases(trajectories: Iterable[Trajectory]) -> str:
-    """The learned segments that come more than twice, each after what it mostly follows: JSON, the most frequent last.
+    """The learned segments that occur more than twice, each with the text that most often precedes it: JSON, the most
+    frequent last.
 
     It is a list of pairs: the end of the given text, and the segment.
     """

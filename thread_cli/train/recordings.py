@@ -1,4 +1,4 @@
-"""Recordings: the episodes in the folders of runs, with all that it takes to tell what the model was sent."""
+"""Recordings: the episodes in the folders of runs, with all data needed to restore the model's prompts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Recording:
     status: Status | None
 
     def events(self) -> list[Event]:
-        """What happened; raises UserError where that cannot be read."""
+        """The recorded events; raises UserError if they cannot be read."""
         return read_events(self.log)
 
 
@@ -54,7 +54,7 @@ def recordings(path: Path) -> Iterator[Recording]:
     """The episodes in the folder of a run or a bench run, by key.
 
     Raises:
-        UserError: there is no run, it cannot be read, or its tasks or prompts cannot be had any more.
+        UserError: there is no run, it cannot be read, or its tasks or prompts no longer exist.
     """
     folder = RunFolder.open(path)
     return _of_bench(folder) if folder.bench else _of_run(folder)
@@ -123,14 +123,14 @@ class _Prompts:
         self._prompts: dict[tuple[str, ...], Prompt] = {}
 
     def of(self, result: Result) -> Prompt:
-        """The prompt that an episode was played with; raises UserError where it cannot be had any more."""
+        """The prompt that an episode was played with; raises UserError if it no longer exists."""
         place = (result.environment, result.split, result.variant, result.category)
         if place not in self._prompts:
             self._prompts[place] = self._recorded(self._loaded(result))
         return self._prompts[place]
 
     def _loaded(self, result: Result) -> Prompt:
-        """The prompt as it would be made now."""
+        """The prompt as it would be loaded now."""
         where = next(part for part in self._plan.suite.parts if _fits(part, result))
         variant = next((variant for variant in self._plan.suite.variants if variant.name == result.variant), None)
         config = self._plan.config_of(where, variant)

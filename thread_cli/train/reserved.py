@@ -1,7 +1,7 @@
-"""Test sets: tasks that nothing may be trained on, because published figures are compared on them.
+"""Test sets: tasks that are excluded from training, because published figures are compared on them.
 
-Which these are stands in the installed suites. An episode is of a test set by its split, by its task's id, and where
-the suite says so by its task's text, whatever split it was played from.
+The installed suites define them. An episode belongs to a test set by its split, by its task's id, and, if the suite
+says so, by its task's text in any split.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _TestSet:
 
     @cached_property
     def _tasks(self) -> Sequence[Task]:
-        """The tasks themselves; none where their data are not on this machine, so that only the split tells."""
+        """The tasks themselves; none if their data are not on this machine, so that only the split decides."""
         try:
             return list(open_environment(self.environment, {}).tasks(self._part.split)[: self._part.tasks])
         except UserError:

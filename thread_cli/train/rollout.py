@@ -1,4 +1,6 @@
-"""Runs of a model in training: what an adapter is worth through the real executor, and new threads to learn from."""
+"""Roll-outs of a model in training through the real executor: to measure an adapter, and to get new threads to learn
+from.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ __all__ = ["Played", "Rollout"]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """How the episodes of a run went."""
+    """The results of a run's episodes."""
 
     solved: int
     episodes: int
@@ -63,10 +65,10 @@ class Rollout:
     tell: Callable[[str], None] | None = None
 
     def play(self, adapter: Path | None, folder: Path) -> Played:
-        """Play with an adapter; `folder` becomes the folder of a bench run, or is gone on with.
+        """Play with an adapter. `folder` becomes the folder of a bench run; a run begun there is resumed.
 
         Raises:
-            UserError: tasks or model cannot be had, or the infrastructure fails.
+            UserError: tasks or model cannot be loaded, or the infrastructure fails.
         """
         model = prepare(
             self.base,

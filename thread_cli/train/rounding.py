@@ -1,8 +1,8 @@
 """Training for a format of few bits: the model computes with the weights that it will have once it is quantised.
 
 A base weight is set so that it and the adapter add up to the merged weight, rounded as llama.cpp rounds it. Gradients
-go to the adapter as ever (a straight-through estimator). What is exported is the adapter; merged and quantised it is
-the very model that was trained.
+go to the adapter as if nothing were rounded (a straight-through estimator). The adapter is exported; merged and
+quantised it gives exactly the trained model.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def _q4_0(weights: torch.Tensor) -> torch.Tensor:
 
 
 FORMATS: Final[Mapping[str, Callable[[torch.Tensor], torch.Tensor]]] = {"q4_0": _q4_0}
-"""How weights are rounded, by the name of the format."""
+"""Rounding functions by the name of the format."""
 
 
 class Rounded:
-    """The weights of a `PeftModel` that its adapter changes, kept as they will be in a format.
+    """Keeps the weights that a `PeftModel`'s adapter changes rounded to a format.
 
     Args:
         model: whose weights are changed in place.

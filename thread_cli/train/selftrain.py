@@ -1,8 +1,8 @@
-"""Self-training (ThreadWeaver, arXiv 2512.07843): a model learns from those of its own threads that went well.
+"""Self-training (ThreadWeaver, arXiv 2512.07843): a model learns from its own threads of solved episodes.
 
-A round plays episodes with the adapter so far, takes the threads of those that were solved, without one that the engine
-had to correct, and trains a new adapter on them and all data before. Each of these steps leaves its result in a folder,
-and is gone on with or skipped when the same training is started again.
+A round plays episodes with the adapter so far, takes the threads of solved episodes in which the engine had to correct
+nothing, and trains a new adapter on them and all earlier data. Each of these steps leaves its result in a folder; the
+same training started again resumes or skips it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SelfTraining:
         Without an adapter, one is trained on the data before the first round.
 
         Raises:
-            UserError: a step fails, or nothing has been solved that could be learned.
+            UserError: a step fails, or no episode was solved.
         """
         if adapter is None and data:
             self.tell("round 0: learning what was given")
@@ -70,7 +70,7 @@ class SelfTraining:
         return adapter
 
     def _learned(self, folder: Path) -> list[Trajectory]:
-        """What a round's episodes teach, kept in its folder."""
+        """The trajectories of a round, kept in its folder."""
         file = folder / "data.jsonl"
         if not file.exists():
             write(file, collect([folder / "run"], _CHOICE).trajectories)

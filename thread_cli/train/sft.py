@@ -1,7 +1,7 @@
-"""Supervised fine-tuning of a LoRA adapter on packed trajectories (SFT), in pieces that resume.
+"""Supervised fine-tuning (SFT) of a LoRA adapter on packed trajectories, with checkpoints to resume from.
 
-Everything that decides the result is in the recipe and the data: the order of packs follows from seed and epoch, so a
-training that was killed goes on from its last checkpoint as if nothing had happened.
+Recipe and data alone decide the result: the order of packs follows from seed and epoch, so a training that was killed
+goes on from its last checkpoint as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _RECIPE: Final = "recipe.json"
 
 
 class Recipe(BaseModel):
-    """What decides a training beside base model and data."""
+    """The settings that decide a training, beside base model and data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: int = Field(default=8, ge=1)
-    """Of the LoRA factors."""
+    """Rank of the LoRA factors."""
     alpha: float = Field(default=16.0, gt=0)
     """The adapter counts alpha / rank times."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """At its highest; it rises linearly during warm-up, then falls as a cosine to a tenth."""
+    """The peak; the rate rises linearly during warm-up, then falls as a cosine to a tenth."""
     warmup: int = Field(default=20, ge=0)
     """Steps."""
     epochs: float = Field(default=2.0, gt=0)
@@ -60,30 +60,30 @@ class Recipe(BaseModel):
     packs: int = Field(default=2, ge=1)
     """Packs of a step."""
     clip: float = Field(default=1.0, gt=0)
-    """Norm of the gradient at most."""
+    """Norm to which the gradient is clipped."""
     seed: int = 0
     quant: Literal["q4_0"] | None = None
-    """Format that the merged model is trained for; None for one that keeps all bits that matter, such as q8_0."""
+    """Format that the merged model is trained for; None for formats whose rounding does not matter, such as q8_0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training is, after a step."""
+    """Progress of a training after a step."""
 
     step: int
     steps: int
     loss: float
     """Mean of the step's learned tokens, in nats."""
     tokens: int
-    """Tokens computed since the start of this process, shared ones once."""
+    """Tokens computed since the start of this process, shared prefixes counted once."""
     seconds: float
     """Since the start of this process."""
     left: float
-    """Seconds to go, about."""
+    """Estimated seconds to the end."""
 
 
 def logits_of(model: Any, pack: Pack, places: Sequence[int]) -> Any:
-    """The logits with which a model predicts what follows the tokens at these places of a pack: places x vocabulary."""
+    """The logits at the given places of a pack, which predict the tokens that follow: places x vocabulary."""
     device = next(model.parameters()).device
     output = model(
         input_ids=torch.tensor([pack.tokens], device=device),
@@ -123,11 +123,11 @@ def train(
 ) -> Path:
     """Train an adapter, and return its path: `adapter.gguf` in `folder`, beside recipe, losses and the last checkpoint.
 
-    A folder with a checkpoint of the same recipe, data and base is gone on with. `start`: an adapter to begin with, of
-    the same rank. `every`: seconds between checkpoints.
+    A checkpoint of the same recipe, data and base in the folder is resumed. `start`: an adapter to begin with, of the
+    same rank. `every`: seconds between checkpoints.
 
     Raises:
-        UserError: the folder holds another training or cannot be written, or there is nothing to learn.
+        UserError: the folder holds another training or cannot be written, or the data have no learned tokens.
     """
     examples, long = examples_of(trajectories, base.vocabulary, recipe.longest)
     tell(_told(examples, long, recipe))
@@ -215,7 +215,7 @@ def _share(step: int, steps: int, warmup: int) -> float:
 
 
 def _told(examples: Sequence[Example], long: int, recipe: Recipe) -> str:
-    """What is learned, in words."""
+    """Describes the data, in words."""
     tokens = sum(len(example.tokens) for example in examples)
     learned = sum(sum(example.learned) for example in examples)
     packed = sum(map(len, packs_of(examples, recipe.length, seed=f"{recipe.seed}:0")))
@@ -269,7 +269,7 @@ def _checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def _truncate(losses: Path, steps: int) -> None:
-    """Keep the losses of the first `steps` steps: those after the checkpoint will be computed again."""
+    """Keep the losses of the first `steps` steps: later ones will be computed again."""
     lines = losses.read_text("utf-8").splitlines(keepends=True) if losses.exists() else []
     header = "step,loss,tokens,learned\n"
     with written(losses) as part:

@@ -1,7 +1,7 @@
-"""Trajectories: the text of threads, and which of it a model has to write.
+"""Trajectories: the text of threads, divided into the parts that a model has to write and the rest.
 
-A thread's trajectory is exactly what was sent to the model and what came back, token sequence Y included, cut where the
-model wrote last. The listen token belongs to what the model writes; what the engine appends after it was given.
+A thread's trajectory is exactly its prompts and completions: few-shot prompt, context and Y, cut after the model's last
+text. The listen token belongs to the model's text; the engine's text after it is given, not learned.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Segment:
 class Trajectory:
     """The trajectory of one thread.
 
-    Its (context, completion) pairs are: all that stands before a learned segment, and that segment.
+    Each learned segment is a completion; all segments before it are its context.
     """
 
     environment: str
@@ -73,7 +73,7 @@ class Trajectory:
         return cls(recording.environment, task.id, task.category, recording.episode, thread, segments)
 
     def tokens(self, *, learned: bool) -> int:
-        """Estimated tokens of the segments that are learned, or of those that are not."""
+        """Estimated tokens of the learned segments, or of the others."""
         return sum(estimated_tokens(segment.text) for segment in self.segments if segment.learned is learned)
 
 
@@ -100,7 +100,7 @@ def read(path: Path) -> list[Trajectory]:
 
 
 def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
-    """Write a file of trajectories, one a line. It is there wholly or not at all, in place of an older one.
+    """Write a file of trajectories, one a line. It is written completely or not at all, and replaces an older file.
 
     Raises:
         UserError: it cannot be written.
@@ -115,10 +115,10 @@ def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
 def threads_of(
     recording: Recording, events: Iterable[Event], *, examples: bool, clean: bool = False
 ) -> list[Trajectory | str]:
-    """The trajectory of each thread of an episode, by path; the reason for those that are left out.
+    """The trajectory of each thread of an episode, by path; the reason in place of one that is left out.
 
-    With `examples`, a trajectory begins with the few-shot prompt. What the engine had to correct or repair is never
-    learned; with `clean`, the whole thread is left out.
+    With `examples`, a trajectory begins with the few-shot prompt. Text that the engine had to correct or repair is
+    never learned; with `clean`, its whole thread is left out.
     """
     opening = (Segment(recording.prompt.q, learned=False),) if examples and recording.prompt.q else ()
     threads: dict[str, _Thread] = {}
@@ -139,7 +139,8 @@ def threads_of(
 class _Thread:
     """Takes the segments of one thread from its events.
 
-    `wrong` is why it is left out, if it is; `malformed` whether the engine had to correct or repair something in it.
+    `wrong` is the reason for which the thread is left out, if any; `malformed`: the engine had to correct or repair
+    something in it.
     """
 
     def __init__(self, protocol: Protocol, segments: list[Segment]) -> None:
@@ -172,14 +173,14 @@ class _Thread:
                 pass
 
     def segments(self) -> tuple[Segment, ...]:
-        """All segments up to the last one that is learned, once all events were taken."""
+        """All segments up to the last learned one, after the last event."""
         self._write(learned=not self._repaired)
         while self._segments and not self._segments[-1].learned:
             self._segments.pop()
         return tuple(self._segments)
 
     def _write(self, *, learned: bool) -> None:
-        """Add what was generated last, with the stop string that ended it."""
+        """Add the text that was generated last, with the stop string that ended it."""
         if self._written is not None:
             stop = self._listen if self._listens else self._end
             self._segments.append(Segment(self._written.text + stop, learned))

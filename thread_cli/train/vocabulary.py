@@ -20,7 +20,7 @@ __all__ = ["Vocabulary", "unloadable", "vocabulary"]
 
 
 class Vocabulary(Protocol):
-    """Which tokens stand for which text."""
+    """The mapping from text to tokens."""
 
     def encode(self, text: str, *, first: bool) -> list[int]:
         """The tokens that the llama backend gives a text in which names of control tokens are nothing but text.
@@ -41,12 +41,12 @@ def vocabulary(source: Path | None = None) -> Vocabulary:
 
 
 def unloadable(path: Path, error: Exception) -> UserError:
-    """What to tell the user of a folder that transformers does not take."""
+    """The error for a folder that transformers cannot load."""
     return UserError(f"{str(path)!r} holds no model that transformers can load: {' '.join(str(error).split())}")
 
 
 class _OfFile:
-    """A GGUF file's, by llama.cpp itself."""
+    """The vocabulary of a GGUF file, through llama.cpp."""
 
     def __init__(self, path: Path) -> None:
         quiet()
@@ -78,7 +78,7 @@ class _OfFolder:
             return self._begin + self._tokens(text)
         if not self._pads:
             return self._tokens(text)
-        # It puts a space before any text: that is hidden behind a line break.
+        # It puts a space before any text, so a line break goes in front to absorb it.
         lead, whole = self._tokens("\n"), self._tokens("\n" + text)
         return whole[len(lead) :] if whole[: len(lead)] == lead else self._tokens(text)
 

@@ -1,8 +1,8 @@
 """The model to train: its weights in torch, its LoRA adapter as GGUF.
 
 The base comes from a GGUF file of llama's architecture, of any format, or from a Hugging Face folder. llama.cpp orders
-the rows of the query's and the key's weights in another way, for its rotary embedding: `_to_gguf` and `_to_torch` are
-the two directions, used for the base's weights and the adapter's alike.
+the rows of query and key weights differently for its rotary embedding: `_to_gguf` and `_to_torch` convert the base's
+weights and the adapter's.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _OTHERS: Final = {
     "lm_head.weight": "output.weight",
 }
 LINEAR: Final = tuple(name.rpartition(".")[2] for name in _NAMES if name.endswith("_proj"))
-"""The linear layers that an adapter changes unless told otherwise."""
+"""The linear layers that an adapter changes by default."""
 _LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(.+)\.weight$")
 _ADAPTER: Final = "default"
 
@@ -90,11 +90,11 @@ def load(source: Path | None = None) -> Base:
 def adapted(base: Base, *, rank: int, alpha: float, targets: Sequence[str] = LINEAR, seed: int = 0) -> Any:
     """A `PeftModel` of the base with a new LoRA adapter that changes nothing yet, of scale alpha / rank.
 
-    The base's own modules become part of it. Only the adapter's weights want gradients.
+    It wraps the base's own modules. Only the adapter's weights get gradients.
     """
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), task_type="CAUSAL_LM")  # pyright: ignore[reportArgumentType]
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # pyright: ignore[reportUnknownMemberType]
-        # peft asks transformers in a way that is on its way out.
+        # peft calls a deprecated function of transformers.
         warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
         return get_peft_model(base.model, config)
@@ -106,7 +106,7 @@ def save(model: Any) -> dict[str, torch.Tensor]:
 
 
 def restore(model: Any, weights: Mapping[str, torch.Tensor]) -> None:
-    """Set the adapter's weights to what `save` gave.
+    """Set the adapter's weights to a copy made by `save`.
 
     Raises:
         UserError: they are of another adapter.
@@ -255,7 +255,7 @@ def _trained(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _pairs(model: Any) -> Iterator[tuple[str, int, torch.Tensor, torch.Tensor]]:
-    """For every weight that the adapter changes: its name in GGUF, the heads its rows are of (or 0), A and B."""
+    """For every weight that the adapter changes: its name in GGUF, the number of heads in its rows (or 0), A and B."""
     for name, module in model.named_modules():
         if hasattr(module, "lora_A"):
             a, b = module.lora_A[_ADAPTER].weight, module.lora_B[_ADAPTER].weight
@@ -273,14 +273,14 @@ def _gguf_name(name: str) -> str:
 
 
 def _heads(name: str, config: Any) -> int:
-    """Of how many heads the rows of a weight are, if it is a query's or a key's; else 0."""
+    """Number of heads in the rows of a query's or key's weight; 0 for other weights."""
     if ".q_proj" in name:
         return int(config.num_attention_heads)
     return int(config.num_key_value_heads) if ".k_proj" in name else 0
 
 
 def _to_gguf(rows: NDArray[Any], heads: int) -> NDArray[Any]:
-    """llama.cpp's order of a head's rows has the two numbers side by side that are turned as a pair."""
+    """In llama.cpp's order of a head's rows, the two numbers that are rotated as a pair are adjacent."""
     return _swapped(rows, (heads, 2, -1)) if heads else rows
 
 
