@@ -41,21 +41,6 @@ _PACKAGES: Final = (
     "record",
 )
 """Packages of `thread_cli` that the reference covers with their modules; a package inside one counts as a module."""
-_WANTING: Final = frozenset(
-    {
-        "Acted",
-        "EpisodeEnded",
-        "EpisodeStarted",
-        "Event",
-        "Failed",
-        "Generated",
-        "Move",
-        "Spawned",
-        "ThreadEnded",
-        "ThreadStarted",
-    }
-)
-"""Names of the contracts that still lack a docstring."""
 _SECTION: Final = re.compile(r"^( *)(Args|Raises):\n((?:\1 +\S.*\n?|\n)+)", re.MULTILINE)
 _ENTRY: Final = re.compile(r"([*\w.]+):(?: |$)")
 
@@ -93,7 +78,7 @@ def _problems_of(path: Path, known: Collection[str]) -> Iterator[tuple[int, str]
     public = _public(tree)
     for node, after in zip_longest(tree.body, tree.body[1:]):
         for name in public.intersection(_bound(node)):
-            if _docstring(node, after) is None and name not in _WANTING:
+            if _docstring(node, after) is None:
                 yield node.lineno, f"`{name}` is in `__all__` and has no docstring"
             for member in _members(node):
                 yield from _untrue(member, known)

@@ -19,3 +19,4 @@ ASKED: Final = Request(
     seed=1,
     max_reasoning=1000,
 )
+"""A request whose answer nearly every model knows: how a plain list of numbers goes on."""

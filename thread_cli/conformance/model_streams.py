@@ -193,3 +193,4 @@ STREAMS: Final[dict[str, Callable[[Model, int | None], Awaitable[None]]]] = {
     "leaves nothing running where nobody listens": _leaves,
     "tells reasoning in pieces": _reasons,
 }
+"""The checks of a stream, by name; each is given a model, and the tokens of the longest prompt where they are known."""

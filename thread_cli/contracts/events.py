@@ -1,4 +1,4 @@
-"""The single stream of events that tells everybody everything: display, log, metrics.
+"""The single stream of events, from which display, log and metrics are made.
 
 Every text is told once, where it came to be: a thread's context when it starts, generated text when it was generated,
 what the engine appended when it was appended (only a ϕ that hands a parent's whole Y to its child repeats that Y in the
@@ -64,11 +64,11 @@ class Totals(BaseModel):
     """Generated tokens on the critical path: sequential ones plus the longest child of each fork, recursively."""
     cost: float | None = None
     local: Local | None = None
-    """Of models on this machine."""
+    """Work of models on this machine."""
     estimated: bool = False
     """Whether some of the tokens are estimates."""
     cached_known: bool = True
-    """Whether all models told how much a cache spared."""
+    """Whether all models reported their cached tokens."""
 
 
 class _Event(BaseModel):
@@ -87,6 +87,8 @@ class _Event(BaseModel):
 
 
 class EpisodeStarted(_Event):
+    """An episode begins."""
+
     kind: Literal["episode_started"] = "episode_started"
     environment: str
     task: str
@@ -98,13 +100,15 @@ class EpisodeStarted(_Event):
 
 
 class ThreadStarted(_Event):
+    """A thread begins: its depth in the tree, and its context c."""
+
     kind: Literal["thread_started"] = "thread_started"
     depth: int
     context: str
     inherits: bool = False
-    """Whether its prompt goes on from all that its parent had read and written when it spawned."""
+    """Whether its prompt continues its parent's text at the time of the spawn."""
     opening: str | None = None
-    """The text before its Y, or behind what it inherits, where that is not how its wire format opens a context."""
+    """The text before its Y, after inherited text; None: as its wire format opens a context."""
 
 
 class Generating(_Event):
@@ -114,6 +118,8 @@ class Generating(_Event):
 
 
 class Generated(_Event):
+    """A model call has ended: its text without the stop string, and its usage. Times in seconds, cost in dollars."""
+
     kind: Literal["generated"] = "generated"
     text: str
     stop: StopReason
@@ -127,15 +133,15 @@ class Generated(_Event):
     retries: int
     local: Local | None = None
     reasoning: str = ""
-    """What the model thought before it wrote the text; no part of Y."""
+    """The model's reasoning before the text; no part of Y."""
     reasoning_tokens: int = 0
     """Those of the generated tokens that were reasoning."""
     note: str = ""
-    """How a server's numbers were read that contradict each other, or why they are unknown."""
+    """The reading of a server's contradictory numbers, or the reason for which they are unknown."""
     estimated: bool = False
     """Whether the tokens are estimates."""
     cached_known: bool = True
-    """Whether the model told how much a cache spared."""
+    """Whether the model reported its cached tokens."""
     writer: str = ""
     """Name of the code that wrote it beside the model; empty: the model, or who stands in for it."""
     tokens: tuple[tuple[str, float], ...] = ()
@@ -153,6 +159,8 @@ class CodeRan(_Event):
 
 
 class Acted(_Event):
+    """A thread sends an action to the environment, with the values of its variables put in."""
+
     kind: Literal["acted"] = "acted"
     action: str
 
@@ -171,6 +179,8 @@ class Observed(_Event):
 
 
 class Spawned(_Event):
+    """The thread spawned children; `children` are the paths of those that could be born."""
+
     kind: Literal["spawned"] = "spawned"
     children: tuple[str, ...]
     waits: bool = True
@@ -198,7 +208,9 @@ class Joined(_Event):
     children: tuple[str, ...]
     text: str
     segments: tuple[tuple[str, int], ...] = ()
-    """Who wrote the text, where the wire format tells: paths of children, or nothing for nobody, and characters."""
+    """The writers of the text, if the wire format names them: path of the child (empty for the wire format itself) and
+    number of characters.
+    """
 
 
 class Corrected(_Event):
@@ -209,40 +221,48 @@ class Corrected(_Event):
 
 
 class Repaired(_Event):
-    """What the thread wrote was not quite of the protocol, and was read as what was plainly meant."""
+    """The thread's text was not quite in the protocol, but its intent was plain, and was carried out."""
 
     kind: Literal["repaired"] = "repaired"
 
 
 class Failed(_Event):
+    """A thread has failed, or one of its model calls. Its boundary decides how the failure is handled."""
+
     kind: Literal["failed"] = "failed"
     boundary: Boundary
     failure: str
     """The failure's name, as `ThreadFailure.kind`."""
     message: str
     prompt_tokens: int = 0
-    """Of a call of the model that failed: what its lost answers took."""
+    """Tokens of the lost answers of a model call that failed."""
     generated_tokens: int = 0
     cost: float | None = None
     limit: str | None = None
-    """The limit that was reached, as `LimitReached` tells it; None for any other failure."""
+    """The limit that was reached, as in `LimitReached`; None for any other failure."""
     used: float | None = None
     cap: float | None = None
     owner: str | None = None
 
 
 class ThreadEnded(_Event):
+    """A thread has ended."""
+
     kind: Literal["thread_ended"] = "thread_ended"
     result: str | None
-    """What the parent gets; None for a thread that failed without a partial result."""
+    """The text for the parent; None for a thread that failed without a partial result."""
     failed: bool
     how: Ending | None = None
-    """None in logs of earlier versions. What was `stopped` counts as `failed` too where an error ended the episode."""
+    """None in logs of earlier versions. A thread that was `stopped` counts as `failed` too if an error ended the
+    episode.
+    """
     reason: str = ""
     """Why a watcher pruned it, or why it was stopped where its parent ended first."""
 
 
 class EpisodeEnded(_Event):
+    """The episode has ended: verdict, reward and sums."""
+
     kind: Literal["episode_ended"] = "episode_ended"
     status: Status
     reward: float | None
@@ -275,6 +295,7 @@ Event = Annotated[
     | EpisodeEnded,
     Field(discriminator="kind"),
 ]
+"""Any event; `kind` says which."""
 
 Sink = Callable[[Event], None]
 """A consumer of the stream. It is called in order, on the engine's event loop, and must return quickly."""

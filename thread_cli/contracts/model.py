@@ -1,4 +1,4 @@
-"""What a language model is to the engine: text in, text out, and what it cost.
+"""The contract between the engine and a language model: text in, text out, and usage.
 
 A model need know nothing of threads. It is given a prompt in three parts, whose concatenation grows only at its end
 while a thread lives; the thread's path and its structure come with it, for code that stands in for a model.
@@ -130,9 +130,9 @@ class Usage:
     """Tokens of one call.
 
     `prompt` counts all prompt tokens, `cached` those among them that a cache spared, `repeated` those that the backend
-    had evaluated before and had to evaluate again, `generated` the new ones. `cost` is in US dollars, None if unknown.
-    A `prompt` of 0 is one that the backend does not know; it is estimated then, in records as in limits. Where nothing
-    was generated either, no model was asked, as for the turns that a method takes itself.
+    had to evaluate a second time, `generated` the new ones. `cost` is in US dollars, None if unknown. A `prompt` of 0
+    is one that the backend does not know; it is estimated then, in records as in limits. Where nothing was generated
+    either, no model was asked, as for the turns that a method takes itself.
     """
 
     prompt: int = 0
@@ -143,13 +143,13 @@ class Usage:
     local: Local | None = None
     """For a model on this machine."""
     reasoning: int = 0
-    """Those of the generated tokens that were reasoning."""
+    """The generated tokens that were reasoning."""
     note: str = ""
-    """How numbers of a server were read that contradict each other, or why they are unknown."""
+    """The reading of a server's contradictory numbers, or the reason for which they are unknown."""
     estimated: bool = False
     """Whether the counts are estimates."""
     cached_known: bool = True
-    """Whether the backend tells how much a cache spared; `cached` is 0 where it does not."""
+    """Whether the backend reports cached tokens; `cached` is 0 if it does not."""
 
     def and_earlier(self, earlier: Usage | None) -> Usage:
         """The usage of a call together with that of the calls, or tries whose answers were lost, before it; if any.
@@ -175,7 +175,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote, without the stop string that ended it.
+    """A model's text, without the stop string that ended it.
 
     `waited` is the time in seconds that the call spent queueing or backing off, `retries` how often it was repeated.
     """
@@ -188,9 +188,9 @@ class Completion:
     logprobs: Sequence[float] | None = None
     """Natural logarithm of the probability that the model gave to each token of the text, if they were asked for."""
     pieces: Sequence[str] | None = None
-    """What each of these tokens added to the text; they join to it."""
+    """The text of each of these tokens; joined they are the text."""
     reasoning: str = ""
-    """What the model thought before it wrote the text; no part of it."""
+    """The model's reasoning before the text; no part of it."""
     move: Move | None = None
     """What the thread does now, where its writer decided it; None: the wire format reads it in the text."""
     writer: str = ""
@@ -199,7 +199,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a model has written of a completion since the piece before."""
+    """A part of a completion, written since the piece before."""
 
     text: str = ""
     reasoning: str = ""
@@ -228,7 +228,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class Streams(Protocol):
-    """A model that tells what it writes while it writes it."""
+    """A model that passes on its text while it writes it."""
 
     def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         """Continue the request's prompt: pieces, and at last the completion that `complete` would return.

@@ -1,4 +1,5 @@
-"""What a protocol is to the engine: it reads a move out of generated text, and writes what the thread reads next.
+"""The contract between the engine and a protocol, which reads a move from generated text, and writes the text that the
+thread reads next.
 
 The THREAD protocol spawns one child at a time; the engine takes a list, so that fork-join protocols are the same to it.
 """
@@ -56,17 +57,17 @@ class Child:
     """A child that is to be spawned. A plain line stands for `Child(line)`."""
 
     line: str = ""
-    """What the parent wrote; ϕ makes the child's context of it."""
+    """The parent's line, from which ϕ makes the child's context."""
     context: str | None = None
     """The context itself; no ϕ is asked then."""
     inherits: bool = False
-    """Whether the child reads all that its parent has read and written; what both begin with is evaluated once."""
+    """Whether the child's prompt continues its parent's text; the common prefix is evaluated once."""
     opening: str | None = None
-    """The text before its Y, behind what it inherits; None: as its wire format opens a context."""
+    """The text before its Y, after inherited text; None: as its wire format opens a context."""
     stop: tuple[str, ...] | None = None
     """Its stop strings, the first of which is ω_listen; None: those of its wire format."""
     protocol: Protocol | None = None
-    """Its wire format, and of all below it; None: its parent's."""
+    """The wire format of the child and of all threads below it; None: its parent's."""
     brief: object = None
     """What the writer that spawns it has to say to its writer, which reads it in `Turn.brief`; no part of any text."""
 
@@ -75,7 +76,7 @@ class Child:
 class Spawn:
     """Start children, and wait for all of them.
 
-    `repaired` where the text was not quite of the protocol, but its intent plain.
+    `repaired`: the text was not quite in the protocol, but its intent was plain.
     """
 
     lines: tuple[str | Child, ...]
@@ -116,28 +117,30 @@ class End:
 
 
 Move = Spawn | Await | Act | End
+"""What a thread does once it listens or ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a child gave its parent.
+    """A child's result for its parent.
 
-    `failed` where it is the account of a failure, or of why the child was pruned, with what it would have returned so
-    far.
+    `failed`: the text is a message about a failure or a pruning, with the partial result.
     """
 
     text: str
     failed: bool = False
     how: Ending = Ending.returned
     y: str = ""
-    """All that the child has written and read."""
+    """The child's whole Y."""
     handle: str = ""
     """The child's handle, where it ran in the background."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of the text in which results join. `child` is the place of the child that wrote it; None: nobody did."""
+    """A part of the text in which results join. `child` is the index of the child that wrote it; None: the wire format
+    did.
+    """
 
     text: str
     child: int | None = None
@@ -166,7 +169,7 @@ class Protocol(TypingProtocol):
         ...
 
     def join(self, results: Sequence[Result]) -> str | Sequence[Segment]:
-        """The text appended to Y once all children have ended; in segments, it tells who wrote what."""
+        """The text appended to Y once all children have ended; segments also name the writer of each part."""
         ...
 
     def answer(self, observation: str) -> str:
