@@ -193,12 +193,15 @@ async def test_a_servers_own_hint_says_what_stopped_it(finish, extra, reason):
     with Server(lambda _: completion("text", finish=finish, **extra)) as server:
         done = await ask(server)
     assert (done.text, done.stop) == ("text", reason)
+    words = {"=>", "#END#"} & {value for value in extra.values() if isinstance(value, str)}
+    assert done.stop_string == next(iter(words), None)
 
 
 async def test_a_llama_cpp_hint_is_found_in_its_verbose_field():
     event = text_event("x", "stop") | {"__verbose": {"stop_type": "word", "stopping_word": "=>"}}
     with Server(lambda _: Answer(events=[event])) as server:
-        assert (await ask(server)).stop == "listen"
+        done = await ask(server)
+    assert (done.stop, done.stop_string) == ("listen", "=>")
 
 
 async def test_halves_of_a_character_are_paired_or_replaced():

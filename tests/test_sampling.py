@@ -185,6 +185,10 @@ async def test_log_probabilities_come_one_for_each_token_of_the_text(model: Llam
     assert "".join(cut.pieces or ()) == free.text[:2]
     assert list(cut.logprobs or ()) == pytest.approx(free.logprobs[: len(cut.logprobs or ())], abs=0.05)
     assert (await model.complete(ask())).logprobs is None
+    assert free.tokens is not None
+    assert (len(free.tokens), free.stop_string) == (len(free.pieces), None)
+    assert list(cut.tokens or ()) == list(free.tokens)[: len(cut.tokens or ())]
+    assert (len(cut.tokens or ()), cut.stop_string) == (len(cut.pieces or ()), free.text[2:4])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])

@@ -127,7 +127,7 @@ async def test_a_request_tells_what_its_thread_has_written_and_read(play: Callab
     await play(write, environment=Walls())
     first, second = asked[-1]
     assert [len(exchanges) for exchanges in asked] == [0, 1, 2]
-    assert first == Exchange("> go 2 ", Feedback("observed", "You are in room 2"))
+    assert first == Exchange("> go 2 ", Feedback("observed", "You are in room 2"), "=>You are in room 2<=\n\n")
     assert (second.text, second.feedback.kind) == ("  ", "corrected")
 
 

@@ -79,6 +79,7 @@ async def _stops(model: Model, _longest: int | None) -> None:
     for place, stops in ((0, (word, MARK)), (1, (MARK, word))):
         done = await model.complete(replace(ASKED, stop=stops))
         require(word not in done.text, f"the stop string {word!r} is part of the text {done.text!r:.80}")
+        require(done.stop_string in {None, word}, f"stopped at {word!r}, it names {done.stop_string!r}")
         require(
             done.stop in (("listen", "stop"), ("end", "stop"))[place], f"stopped at {word!r}, it says {done.stop!r}"
         )

@@ -27,6 +27,7 @@ __all__ = [
     "Piece",
     "Recorded",
     "Request",
+    "Span",
     "StopReason",
     "Streams",
     "Usage",
@@ -58,11 +59,25 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a prompt that has one origin."""
+
+    origin: Literal["few-shot", "context", "written", "engine"]
+    """`few-shot`: the prompt that all threads share. `context`: how a thread was opened. `written`: a completion.
+    `engine`: the text that the engine appended after it, which begins with the stop string, as wire formats write it.
+    """
+    text: str
+    tokens: Sequence[int] | None = None
+    """The token numbers of a completion, if the model told them (`Completion.tokens`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One call of a model.
 
-    The prompt is `q + c + y`. All threads of a run share `q`; all calls of one thread share `q + c`, and each call's
-    `y` begins with the `y` of the call before, the text generated then, and the stop string that ended it.
+    The prompt is `q + c + y`; `thread_cli.protocols.spans` divides it by origin. All threads of a run share `q`; all
+    calls of one thread share `q + c`, and each call's `y` begins with the `y` of the call before, the text generated
+    then, and the stop string that ended it.
     """
 
     q: str
@@ -189,6 +204,10 @@ class Completion:
     """Natural logarithm of the probability that the model gave to each token of the text, if they were asked for."""
     pieces: Sequence[str] | None = None
     """The text of each of these tokens; joined they are the text."""
+    tokens: Sequence[int] | None = None
+    """The numbers of the tokens of the text, if the backend has them. The last one may reach into the stop string."""
+    stop_string: str | None = None
+    """The stop string that ended the text, if one did and the backend knows which."""
     reasoning: str = ""
     """The model's reasoning before the text; no part of it."""
     move: Move | None = None

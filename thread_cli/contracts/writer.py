@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from thread_cli.contracts.protocol import Move, Result
 
 __all__ = ["Course", "Decided", "Exchange", "Feedback", "Turn", "Writer"]
@@ -41,6 +43,10 @@ class Exchange:
 
     text: str
     feedback: Feedback
+    read: str = ""
+    """What was appended to its Y, with what the wire format puts around the feedback."""
+    tokens: Sequence[int] | None = None
+    """The token numbers of the text, if the model told them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,14 @@ class Turn:
     """What the writer that spawned it had to say to its writer (`Child.brief`)."""
     exchanges: tuple[Exchange, ...] = ()
     """All that it has written and read so far, in order."""
+    inherits: Turn | None = None
+    """Its parent as it stood when it spawned this thread, if this thread's prompt goes on from there."""
+    opening: str = ""
+    """The text between what it inherits and its own Y."""
+    written: str = ""
+    """What a thread from which others inherit had written, and not read an answer to, when it spawned them."""
+    tokens: Sequence[int] | None = None
+    """The token numbers of `written`, if the model told them."""
 
 
 @dataclass(frozen=True, slots=True)

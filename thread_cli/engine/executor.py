@@ -241,6 +241,7 @@ class Executor:
         seconds = time.monotonic() - started
         usage, text = written.usage, plain(written.text)
         thread.write(text)
+        thread.tokens = written.tokens
         unknown = bool(usage.generated) and not usage.prompt
         prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
         thread.counted = (len(request.q) + len(request.c) + len(request.y), prompt_tokens)

@@ -253,6 +253,7 @@ class Family:
             stop=wanted.stop,
             inherited=len(parent.y) if wanted.inherits else None,
             brief=wanted.brief,
+            above=parent.inherited_turn() if wanted.inherits else None,
         )
         parent.children += 1
         return child

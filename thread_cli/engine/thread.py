@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Repetition
@@ -10,6 +10,7 @@ from thread_cli.contracts.writer import Exchange, Turn
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from thread_cli.contracts.errors import Ending
     from thread_cli.contracts.protocol import Protocol, Result
@@ -47,6 +48,10 @@ class Thread:
     """What its parent's writer has to say to its own."""
     exchanges: tuple[Exchange, ...] = ()
     """What it has written and read so far."""
+    above: Turn | None = None
+    """Its parent when it spawned this thread, if it inherits the parent's text."""
+    tokens: Sequence[int] | None = None
+    """The token numbers of its newest completion, if the model told them."""
     how: Ending | None = None
     """How it ends, if a watcher or its parent's end decided that before."""
     reason: str = ""
@@ -107,7 +112,7 @@ class Thread:
     def read(self, written: str, text: str, feedback: Feedback) -> None:
         """Append to Y the text in which it reads the feedback to what it has written."""
         self.write(text)
-        self.exchanges = (*self.exchanges, Exchange(written, feedback))
+        self.exchanges = (*self.exchanges, Exchange(written, feedback, text, self.tokens))
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -121,7 +126,15 @@ class Thread:
 
     def turn(self) -> Turn:
         """Its structure, for who writes it."""
-        return Turn(self.path, self.depth, self.task, self.context, self.brief, self.exchanges)
+        if self.above is None:
+            return Turn(self.path, self.depth, self.task, self.context, self.brief, self.exchanges)
+        opening = self._opened()
+        return Turn(self.path, self.depth, self.task, self.context, self.brief, self.exchanges, self.above, opening)
+
+    def inherited_turn(self) -> Turn:
+        """Its structure for a child that inherits its text: with what it has written and not read an answer to."""
+        answered = sum(len(exchange.text) + len(exchange.read) for exchange in self.exchanges)
+        return replace(self.turn(), written=self.y[answered:], tokens=self.tokens)
 
     def step(self, *parts: str, repeats: int) -> int:
         """The key of a step, a hash of `parts`: the text that was written and the move with its values.

@@ -364,7 +364,11 @@ class OpenAIModel:
         match answer.end:
             case End.stop | End.length:
                 return Completion(
-                    well_formed(answer.text), answer.reason, usage, reasoning=well_formed(answer.reasoning)
+                    well_formed(answer.text),
+                    answer.reason,
+                    usage,
+                    stop_string=answer.stop_string if answer.reason in ("listen", "end") else None,
+                    reasoning=well_formed(answer.reasoning),
                 )
             case End.context:
                 return Failure("context length: the context is full", status=400, usage=usage)

@@ -10,7 +10,7 @@ from thread_cli.models.openai_ends import End, end_of
 from thread_cli.models.openai_usage import Counts, counted
 from thread_cli.models.reasoning import Thoughts
 from thread_cli.protocols.circles import goes_round
-from thread_cli.protocols.text import cut_at_stop, estimated_tokens
+from thread_cli.protocols.text import estimated_tokens, meaning, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,6 +48,9 @@ class Answer:
     refusal: str = ""
     """The model's refusal, if it came in a separate field."""
     hint: StopReason | None = None
+    """The reason for which the server stopped, if it says so."""
+    stop_string: str | None = None
+    """The stop string that ended the text, where the server or we know it."""
     done: bool = False
     """True once the stream said that it ended."""
     usage: Mapping[str, Any] | None = None
@@ -172,9 +175,9 @@ class Answer:
             self.finish = finish
             extra = {**chunk, **choice}
             verbose = extra.get("__verbose")
-            self.hint = _stop_hint(
-                {**(cast("dict[str, Any]", verbose) if isinstance(verbose, dict) else {}), **extra}, self.request.stop
-            )
+            told = {**(cast("dict[str, Any]", verbose) if isinstance(verbose, dict) else {}), **extra}
+            self.hint, string = _stop_hint(told, self.request.stop)
+            self.stop_string = self.stop_string or string
 
     def _think(self, thought: str) -> None:
         self.thought_pieces += 1
@@ -211,10 +214,11 @@ class Answer:
         if not text.startswith(self.text):
             # A closing tag without an opening one means that all text before it was reasoning.
             start, self.pieces, self.thought_pieces = 0, 0, self.thought_pieces + self.pieces
-        found = cut_at_stop(text[start:], stop)
+        found = stopped(text[start:], stop)
         self.text = text
         if found is not None:
-            self.text, self.cut = text[:start] + found[0], found[1]
+            self.text, self.stop_string = text[:start] + found[0], found[1]
+            self.cut = meaning(self.stop_string, stop)
 
     def _limit(self) -> None:
         """Stop the text where it is too long or goes round in circles, and reasoning where its budget is spent."""
@@ -253,14 +257,16 @@ def _is_text(item: Any) -> bool:
     return kind in (None, "text", "output_text")
 
 
-def _stop_hint(extra: Mapping[str, Any], stop: tuple[str, ...]) -> StopReason | None:
-    """The reason for stopping from the server's own extension (vLLM, SGLang, llama.cpp); None if it has none."""
+def _stop_hint(extra: Mapping[str, Any], stop: tuple[str, ...]) -> tuple[StopReason | None, str | None]:
+    """The reason for stopping and the stop string, from the server's own extension (vLLM, SGLang, llama.cpp); None for
+    what it does not say.
+    """
     for name in ("stop_reason", "matched_stop", "stopping_word"):
         word = extra.get(name)
         if isinstance(word, str) and word in stop:
-            return "listen" if word == stop[0] else "end"
+            return meaning(word, stop), word
         if isinstance(word, int):  # the id of a token that ends a text
-            return "end"
+            return "end", None
     if extra.get("stop_type") == "eos" or ("stop_reason" in extra and extra["stop_reason"] is None):
-        return "end"
-    return None
+        return "end", None
+    return None, None

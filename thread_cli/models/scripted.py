@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from thread_cli.contracts.errors import ModelError, UserError
 from thread_cli.contracts.model import Completion, Piece, Usage
-from thread_cli.protocols.text import cut_at_stop, estimated_tokens
+from thread_cli.protocols.text import estimated_tokens, meaning, stopped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -73,14 +73,15 @@ class ScriptedModel:
 
     async def complete(self, request: Request) -> Completion:
         answer = self._answer(request)
-        text, stop = cut_at_stop(answer, request.stop) or (answer, "end")
+        text, string = stopped(answer, request.stop) or (answer, None)
+        stop = "end" if string is None else meaning(string, request.stop)
         usage = Usage(
             prompt=estimated_tokens(request.prompt),
             generated=estimated_tokens(text),
             estimated=True,
             cached_known=False,
         )
-        return Completion(text, stop, usage)
+        return Completion(text, stop, usage, stop_string=string)
 
     async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         """The answer that `complete` gives, word by word; all at once where words take no time."""
@@ -94,7 +95,7 @@ class ScriptedModel:
                 text += word
         except asyncio.CancelledError:
             usage = replace(completion.usage, generated=estimated_tokens(text))
-            completion = replace(completion, text=text, stop="cut", usage=usage)
+            completion = replace(completion, text=text, stop="cut", usage=usage, stop_string=None)
         yield completion
 
     async def close(self) -> None:

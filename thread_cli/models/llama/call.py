@@ -264,4 +264,14 @@ class Call:
         usage = Usage(prompt, self.cached, self.generated, self.repeated, local=self.local)
         pieces = None if self.sampler.logprobs is None else self.text.parts()
         logprobs = None if pieces is None else (self.sampler.logprobs or [])[: len(pieces)]
-        return Completion(str(self.text), stop, usage, waited=self.waited or 0.0, logprobs=logprobs, pieces=pieces)
+        ended_by = None if stop == "cut" else self.text.stopped_by
+        return Completion(
+            str(self.text),
+            stop,
+            usage,
+            waited=self.waited or 0.0,
+            logprobs=logprobs,
+            pieces=pieces,
+            tokens=self.text.tokens(),
+            stop_string=None if ended_by is None else self.request.stop[ended_by],
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import zlib
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
@@ -186,6 +187,10 @@ class Text:
             parts.append(decoder.decode(piece[:left]))
             left -= len(piece)
         return parts
+
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens of the text: those that begin before its end."""
+        return tuple(islice((token for token, _ in self.pieces), len(self.parts())))
 
     @property
     def stopped_by(self) -> int | None:
