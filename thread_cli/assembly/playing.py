@@ -14,7 +14,7 @@ from thread_cli.contracts.errors import ExitCode, InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter, described
-from thread_cli.models.embedded import EMBEDDED, specialist, specialist_digest, unfamiliar
+from thread_cli.models.embedded import EMBEDDED, TRAINED_FOR, specialist, specialist_digest, unfamiliar
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder
 from thread_cli.supervision import note
@@ -95,7 +95,8 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
         require_price(config)
         watchers = [open_watcher(name) for name in config.watch]
         spec = config.model.named.innermost
-        if tell and spec.kind == EMBEDDED and (line := unfamiliar(spec.text, config.environment)):
+        strange = spec.kind == EMBEDDED and config.environment not in TRAINED_FOR
+        if tell and strange and (line := unfamiliar(spec.text, config.environment)):
             tell(f"thread: {line}")
         prompt = prompt_for(config, environment, task, tell)
         models = Models(config.model, tell)
@@ -118,7 +119,7 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
             interpreter=interpreter,
             environment=environment,
             sinks=[log, *sinks],
-            watchers=[*of_replay(model), *watchers],
+            watchers=[*(of_replay(model) if spec.kind == "replay" else ()), *watchers],
         )
         yield Opened(executor, task, folder)
 

@@ -143,8 +143,7 @@ class Executor:
             child_limits=self._child_limits,
             orphans=self._prompt.rules.orphans,
         )
-        abort = self._on_failure == "abort"
-        self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
+        self._background: Background | None = None
         if self._watching:
             self._watching.begin(self._family)
         self._stage = Stage(self._environment)
@@ -221,6 +220,9 @@ class Executor:
         elif isinstance(move, Spawn) and move.waits:
             await self._spawn(thread, written, move.lines)
         else:
+            if self._background is None:
+                abort = self._on_failure == "abort"
+                self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
             await self._background.carry_out(thread, written, move)
 
     async def _generate(self, thread: Thread) -> Completion:

@@ -12,6 +12,7 @@ import ast
 import asyncio
 import importlib.util
 import inspect
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakValueDictionary, finalize
 
@@ -83,14 +84,21 @@ class SessionInterpreter:
         self._seconds = seconds
         self._memory = memory
         self._disk = disk
-        self._always = names_in(_statements(self._workspace.setup), attributes=True)
         self._kept = 0
         """Bytes of kept values."""
-        self._pool = Pool(_IDLE[kind])
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._running = asyncio.Semaphore(_RUNNING)
         self._folder: str | None = None
         self._zygote = Zygote.shared(kind)
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return Pool(_IDLE[self._kind])
+
+    @cached_property
+    def _always(self) -> set[str]:
+        """The names that all code of these sessions may read, because the set-up does."""
+        return names_in(_statements(self._workspace.setup), attributes=True)
 
     async def open(self) -> None:
         """Start the warmed process, and make sure that sessions can be opened.

@@ -165,13 +165,19 @@ def load(
 
 def installed(environment: str) -> Iterator[tuple[str, Rules]]:
     """Name and rules of each installed prompt for an environment, by name."""
+    for name, front in _fronts(environment):
+        yield name, Rules.model_validate(front)
+
+
+def _fronts(environment: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and front matter of each installed prompt for an environment, by name; nothing in it is checked."""
     folder = _folder(environment)
     if folder is None:
         return
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".jinja"):
             front, _ = _parts(file.name, file.read_text("utf-8"))
-            yield file.name.removesuffix(".jinja"), Rules.model_validate(front or {})
+            yield file.name.removesuffix(".jinja"), front or {}
 
 
 def _folder(environment: str) -> Traversable | None:
@@ -187,13 +193,13 @@ def _folder(environment: str) -> Traversable | None:
 
 
 def _read(spec: str | None, environment: str, category: str, model: str, parameters: int | None) -> tuple[str, str]:
-    known = dict(installed(environment))
+    known = dict(_fronts(environment))
     names = [name for name in known if name == spec]
     if spec is None:
-        trained = [name for name, rules in known.items() if model and rules.model == model]
-        small = [name for name, rules in known.items() if parameters is not None and parameters <= rules.max_parameters]
-        fitting = [name for name, rules in known.items() if category and rules.category == category]
-        names = trained or small or fitting or [name for name, rules in known.items() if rules.default]
+        trained = [name for name, front in known.items() if model and front.get("model") == model]
+        small = [name for name, front in known.items() if parameters and parameters <= front.get("max_parameters", 0)]
+        fitting = [name for name, front in known.items() if category and front.get("category") == category]
+        names = trained or small or fitting or [name for name, front in known.items() if front.get("default")]
     folder = _folder(environment)
     if names and folder is not None:
         return f"{environment}/{names[0]}", folder.joinpath(f"{names[0]}.jinja").read_text("utf-8")
