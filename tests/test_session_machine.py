@@ -276,12 +276,18 @@ async def test_time_in_which_others_have_the_processor_does_not_count(open_sessi
     interpreter = open_session(kind="variables", seconds=0.25)
     pid = (await ran(interpreter, "import os\nx = os.getpid()"))["x"]
     starved(pid)
-    began, outcomes = time.monotonic(), []
-    while time.monotonic() - began < 12 and len(outcomes) < 4:
-        outcomes.append(await interpreter.run("x = sum(i * i for i in range(50_000))", {}, thread="0"))
-    assert {outcome.error for outcome in outcomes} == {None}
-    assert alive(pid), "all ran in the session that was starved"
-    if time.monotonic() - began < 0.25 * len(outcomes):
+    waited = []
+    for _ in range(4):
+        began = time.monotonic()
+        try:
+            outcome = await interpreter.run("x = 1", {}, thread="0")
+        except SessionDead:
+            assert time.monotonic() - began > 20 * 0.25, "it was starved for longer than anybody waits"
+            break
+        assert outcome.error is None
+        assert alive(pid), "it ran in the session that is starved"
+        waited.append(time.monotonic() - began)
+    if waited and max(waited) < 0.25:
         pytest.skip("this machine has processors enough for all of it")
 
 
