@@ -51,7 +51,7 @@ from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
@@ -204,11 +204,10 @@ class Executor:
             except MalformedOutput as failure:
                 self._correct(thread, written.text, failure.message)
 
-    async def _carry_out(self, thread: Thread, written: str, move: Spawn | Act) -> None:
+    def _carry_out(self, thread: Thread, written: str, move: Spawn | Act) -> Awaitable[None]:
         if isinstance(move, Spawn):
-            await self._spawn(thread, written, move.lines)
-        else:
-            await self._act(thread, written, move.line)
+            return self._spawn(thread, written, move.lines)
+        return self._act(thread, written, move.line)
 
     async def _generate(self, thread: Thread) -> Completion:
         """One call of the model, appended to the thread's Y."""
