@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Final, Literal
 
 from thread_cli.contracts.environment import Step
@@ -235,7 +236,7 @@ class Executor:
         go_on()  # unless this thread was cancelled: what it had written until then is recorded all the same
         if written.stop == "cut":
             raise time_is_up(thread.deadline)
-        if usage.cost is None and thread.budget.left("cost") < float("inf"):
+        if usage.cost is None and thread.budget.left("cost") < inf:
             raise thread.budget.reached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if (written.reasoning.strip() or usage.reasoning) and not text.strip():
             refuse_reasoning(request, written)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import LimitReached
@@ -33,7 +34,7 @@ _COUNTED: Final = {
     "working_time": "seconds of work",
 }
 _DIVISIBLE: Final = ("cost", "working_time")
-_BOUNDLESS: Final = (float("inf"), float("inf"), EPISODE)
+_BOUNDLESS: Final = (inf, inf, EPISODE)
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
 
@@ -57,7 +58,7 @@ class Budget:
         child = Budget(limits, self, owner)
         for kind in _COUNTED if limits.share is not None else ():
             share = self.left(kind) * (limits.share or 1)
-            if share < float("inf"):
+            if share < inf:
                 share = share if kind in _DIVISIBLE else max(1, int(share))
                 child._caps[kind] = min(share, child._caps.get(kind, share))
         return child
@@ -77,7 +78,7 @@ class Budget:
 
     def left(self, kind: str) -> float:
         """What may still be spent: the least that this budget and those above it have left."""
-        return self._tightest(kind)[0] if kind in self._capped else float("inf")
+        return self._tightest(kind)[0] if kind in self._capped else inf
 
     def demand(self, kind: str, amount: float = 0) -> None:
         """Make sure that `amount` may still be spent; with 0, that anything may.
@@ -150,7 +151,7 @@ class Clock:
             self._set(min(block.at for block in self._inside))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadline:
     """When a thread's time is up, in the event loop's time. `since` is when it began, `owner` whose limit it is of."""
 
@@ -171,7 +172,7 @@ class Deadline:
             own.append(now + limits.wall_time)
         if limits is not None and limits.share is not None and above is not None:
             own.append(now + (above.at - now) * limits.share)
-        at = float("inf") if above is None else now + (above.at - now) * levels / (levels + 1)
+        at = inf if above is None else now + (above.at - now) * levels / (levels + 1)
         if own and min(own) < at:
             return cls(min(own), now, clock, path)
         return None if above is None else cls(at, now, clock, above.owner)
@@ -188,7 +189,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
 
     def __init__(self, deadline: Deadline | None) -> None:
         self._deadline = deadline
-        self.at = float("inf") if deadline is None else deadline.at
+        self.at = inf if deadline is None else deadline.at
         """When its time is up."""
 
     def __enter__(self) -> None:
