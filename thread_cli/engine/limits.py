@@ -119,18 +119,19 @@ class Clock:
     __slots__ = ("_inside", "_timer")
 
     def __init__(self) -> None:
-        self._inside: set[before] = set()
+        self._inside: dict[before, None] = {}
+        """As entered, so that of two deadlines at the same time always the same comes first."""
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, block: before, at: float) -> None:
         """Let a block's time be up then, unless it is left before."""
-        self._inside.add(block)
+        self._inside[block] = None
         if self._timer is None or at < self._timer.when():
             self._set(at)
 
     def leave(self, block: before) -> None:
         """A block has ended. The timer stays: another block is about to be entered, most likely."""
-        self._inside.discard(block)
+        self._inside.pop(block, None)
 
     def stop(self) -> None:
         """The episode has ended."""
@@ -142,10 +143,11 @@ class Clock:
         self.stop()
         self._timer = asyncio.get_running_loop().call_at(at, self._ring, at)
 
-    def _ring(self, now: float) -> None:
+    def _ring(self, at: float) -> None:
         self._timer = None
-        for block in [block for block in self._inside if block.at <= now]:
-            self._inside.discard(block)
+        now = max(at, asyncio.get_running_loop().time())  # a timer may ring a moment early
+        for block in sorted((block for block in self._inside if block.at <= now), key=lambda block: block.at):
+            del self._inside[block]
             block.expire()
         if self._inside:
             self._set(min(block.at for block in self._inside))
