@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from thread_cli.contracts.errors import LimitReached
 from thread_cli.contracts.limits import ChildLimits, Limits
-from thread_cli.engine.limits import Budget
+from thread_cli.engine.limits import Budget, Clock, Deadline, before
 
 _caps = st.one_of(st.none(), st.integers(1, 20))
 
@@ -61,3 +63,28 @@ def test_the_tightest_limit_is_named_with_its_owner() -> None:
     with pytest.raises(LimitReached) as caught:
         child.demand_call()
     assert (caught.value.used, caught.value.cap, caught.value.owner) == (2, 2, "0.1")
+
+
+async def test_one_clock_ends_each_block_at_its_own_deadline_and_no_block_that_was_left() -> None:
+    clock, now = Clock(), asyncio.get_running_loop().time()
+    ended: list[str | None] = []
+
+    async def wait(name: str, seconds: float) -> None:
+        with before(Deadline(now + seconds, now, clock, name)):
+            await asyncio.sleep(0)
+        with pytest.raises(LimitReached) as reached, before(Deadline(now + seconds + 0.1, now, clock, name)):
+            await asyncio.sleep(30)
+        ended.append(reached.value.owner)
+
+    await asyncio.gather(wait("late", 0.1), wait("early", 0.05), wait("earliest", 0.02))
+    assert ended == ["earliest", "early", "late"]
+
+
+async def test_a_deadline_that_has_passed_ends_what_waits_but_not_what_needs_no_wait() -> None:
+    now = asyncio.get_running_loop().time()
+    passed = Deadline(now - 1, now - 2, Clock())
+    with before(passed):
+        done = 1 + 1
+    assert done == 2
+    with pytest.raises(LimitReached), before(passed):
+        await asyncio.sleep(30)

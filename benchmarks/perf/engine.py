@@ -59,18 +59,15 @@ class TimedModel(ScriptedModel):
         self.calls = 0
         self._at, self._look = at, look
 
-    async def complete(self, request: Request) -> Completion:
+    async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         started = time.perf_counter()
         self.calls += 1
         if self._look and self.calls == self._at:
             self._look()
-        answer = await super().complete(request)
-        self.seconds += time.perf_counter() - started
-        return answer
-
-    async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         completion = await self.complete(request)
-        yield Piece(completion.text)
+        piece = Piece(completion.text)
+        self.seconds += time.perf_counter() - started
+        yield piece
         yield completion
 
 

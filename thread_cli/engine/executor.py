@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Final, Literal
 
 from thread_cli.contracts.environment import Step
@@ -51,7 +52,7 @@ from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
@@ -214,16 +215,15 @@ class Executor:
             except MalformedOutput as failure:
                 self._correct(thread, written.text, failure.message)
 
-    async def _carry_out(self, thread: Thread, written: str, move: Spawn | Await | Act) -> None:
+    def _carry_out(self, thread: Thread, written: str, move: Spawn | Await | Act) -> Awaitable[None]:
         if isinstance(move, Act):
-            await self._act(thread, written, move)
-        elif isinstance(move, Spawn) and move.waits:
-            await self._spawn(thread, written, move.lines)
-        else:
-            if self._background is None:
-                abort = self._on_failure == "abort"
-                self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
-            await self._background.carry_out(thread, written, move)
+            return self._act(thread, written, move)
+        if isinstance(move, Spawn) and move.waits:
+            return self._spawn(thread, written, move.lines)
+        if self._background is None:
+            abort = self._on_failure == "abort"
+            self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
+        return self._background.carry_out(thread, written, move)
 
     async def _generate(self, thread: Thread) -> Completion:
         """One call of the model, appended to the thread's Y."""
@@ -253,7 +253,7 @@ class Executor:
         go_on()  # unless this thread was cancelled: what it had written until then is recorded all the same
         if written.stop == "cut":
             raise time_is_up(thread.deadline)
-        if usage.cost is None and thread.budget.left("cost") < float("inf"):
+        if usage.cost is None and thread.budget.left("cost") < inf:
             raise thread.budget.reached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if (written.reasoning.strip() or usage.reasoning) and not text.strip():
             refuse_reasoning(request, written)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
@@ -115,7 +114,6 @@ class Family:
         )
         task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
         self._tasks[thread.path] = task
-        task.add_done_callback(partial(self._tasks.pop, thread.path))
 
     async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | Result], list[Result]]:
         """Children run to their ends: for each, the thread, or why it could not be born; and its result."""
@@ -198,9 +196,9 @@ class Family:
         self._stopping = True
         for task in [*self._tasks.values()]:
             task.cancel()
-        while self._tasks:
+        while tasks := [task for task in self._tasks.values() if not task.done()]:
             try:
-                await asyncio.wait([*self._tasks.values()])
+                await asyncio.wait(tasks)
             except asyncio.CancelledError as cancelled:
                 error = error or cancelled
         self._clock.stop()
@@ -270,6 +268,8 @@ class Family:
             if asked_to_stop():
                 raise
             self.finish(RuntimeError("something that a thread waited for was cancelled"))
+        finally:
+            del self._tasks[thread.path]
 
     async def _lead(self, thread: Thread) -> None:
         """Take a thread from its start to its end."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import LimitReached
@@ -34,7 +35,7 @@ _COUNTED: Final = {
     "working_time": "seconds of work",
 }
 _DIVISIBLE: Final = ("cost", "working_time")
-_BOUNDLESS: Final = (float("inf"), float("inf"), EPISODE)
+_BOUNDLESS: Final = (inf, inf, EPISODE)
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
 
@@ -58,7 +59,7 @@ class Budget:
         child = Budget(limits, self, owner)
         for kind in _COUNTED if limits.share is not None else ():
             share = self.left(kind) * (limits.share or 1)
-            if share < float("inf"):
+            if share < inf:
                 share = share if kind in _DIVISIBLE else max(1, int(share))
                 child._caps[kind] = min(share, child._caps.get(kind, share))
         return child
@@ -78,7 +79,7 @@ class Budget:
 
     def left(self, kind: str) -> float:
         """What may still be spent: the least that this budget and those above it have left."""
-        return self._tightest(kind)[0] if kind in self._capped else float("inf")
+        return self._tightest(kind)[0] if kind in self._capped else inf
 
     def demand(self, kind: str, amount: float = 0) -> None:
         """Make sure that at least `amount` is left; with 0, that anything is left.
@@ -119,18 +120,19 @@ class Clock:
     __slots__ = ("_inside", "_timer")
 
     def __init__(self) -> None:
-        self._inside: set[before] = set()
+        self._inside: dict[before, None] = {}
+        """As entered, so that of two deadlines at the same time always the same comes first."""
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, block: before, at: float) -> None:
         """Let a block's time be up then, unless it is left before."""
-        self._inside.add(block)
+        self._inside[block] = None
         if self._timer is None or at < self._timer.when():
             self._set(at)
 
     def leave(self, block: before) -> None:
         """A block has ended. The timer stays: another block is about to be entered, most likely."""
-        self._inside.discard(block)
+        self._inside.pop(block, None)
 
     def stop(self) -> None:
         """The episode has ended."""
@@ -142,16 +144,17 @@ class Clock:
         self.stop()
         self._timer = asyncio.get_running_loop().call_at(at, self._ring, at)
 
-    def _ring(self, now: float) -> None:
+    def _ring(self, at: float) -> None:
         self._timer = None
-        for block in [block for block in self._inside if block.at <= now]:
-            self._inside.discard(block)
+        now = max(at, asyncio.get_running_loop().time())  # a timer may ring a moment early
+        for block in sorted((block for block in self._inside if block.at <= now), key=lambda block: block.at):
+            del self._inside[block]
             block.expire()
         if self._inside:
             self._set(min(block.at for block in self._inside))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadline:
     """The end of a thread's time, on the event loop's clock. `since` is its beginning, `owner` the limit's owner."""
 
@@ -172,7 +175,7 @@ class Deadline:
             own.append(now + limits.wall_time)
         if limits is not None and limits.share is not None and above is not None:
             own.append(now + (above.at - now) * limits.share)
-        at = float("inf") if above is None else now + (above.at - now) * levels / (levels + 1)
+        at = inf if above is None else now + (above.at - now) * levels / (levels + 1)
         if own and min(own) < at:
             return cls(min(own), now, clock, path)
         return None if above is None else cls(at, now, clock, above.owner)
@@ -189,7 +192,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
 
     def __init__(self, deadline: Deadline | None) -> None:
         self._deadline = deadline
-        self.at = float("inf") if deadline is None else deadline.at
+        self.at = inf if deadline is None else deadline.at
         """When its time is up."""
 
     def __enter__(self) -> None:

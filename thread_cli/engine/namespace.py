@@ -124,7 +124,8 @@ class Namespace:
 
     def unbound(self, text: str) -> list[str]:
         """Names that `text` refers to and nothing is bound to."""
-        return [name for name in dict.fromkeys(_REFERENCE.findall(text)) if name not in self.values]
+        names = _REFERENCE.findall(text) if "{" in text else ()
+        return [name for name in dict.fromkeys(names) if name not in self.values]
 
     def put_back(self, text: str) -> str:
         """`text` with values of the thread's own strings replaced by `{name}`, the newest binding first.

@@ -26,7 +26,7 @@ _CONTINUES = re.compile(r"\s|(else|elif|except|finally)\b")
 _EFFECTS = (ast.Call, ast.Await, ast.NamedExpr, ast.Yield, ast.YieldFrom)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Code:
     """One run of code lines, parsed."""
 

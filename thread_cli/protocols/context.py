@@ -31,7 +31,7 @@ class Variables(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spawning:
     """A parent at the moment it spawns. `line` is the line that spawns, `y` all that the parent has written."""
 
@@ -42,7 +42,7 @@ class Spawning:
     listen: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ended:
     """A child at its end. `printed` is what its last printing statement printed."""
 

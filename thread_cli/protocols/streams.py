@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, cast
@@ -42,12 +41,15 @@ async def completed(model: Model, request: Request, tell: Tell | None = None) ->
     """
     if not _streams(type(model)):
         return await model.complete(request)
-    async with aclosing(cast("Streams", model).stream(request)) as parts:
+    parts = cast("Streams", model).stream(request)
+    try:
         async for part in parts:
             if isinstance(part, Completion):
                 return part
             if tell is not None:
                 tell(part)
+    finally:
+        await parts.aclose()
     raise ModelError("the model's stream ended without a completion")
 
 
