@@ -43,7 +43,7 @@ def length(events: list[Any]) -> int:
     path = CriticalPath()
     for event in events:
         path.add(event)
-    assert TreeState.of(events).token_latency == path.tokens
+    assert TreeState.of(events).totals.token_latency == path.tokens
     return path.tokens
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from sessions import WITHOUT_LANDLOCK, exists, ran
 
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import InterpreterFailed, UserError
 from thread_cli.contracts.interpreter import SessionDead
 from thread_cli.interpreters import session
 from thread_cli.interpreters.session import SessionInterpreter
@@ -197,7 +197,7 @@ UNCONFINED = (
     WITHOUT_LANDLOCK
     + """
 import asyncio
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import InterpreterFailed, UserError
 from thread_cli.contracts.interpreter import SessionDead
 from thread_cli.interpreters.session import SessionInterpreter
 async def main():
@@ -298,3 +298,12 @@ async def test_code_that_waits_for_nothing_is_ended_on_a_busy_machine_too(open_s
     with pytest.raises(SessionDead, match=r"ran for more than 0\.1 s"):
         await interpreter.run("while True: pass", {}, thread="0")
     assert time.monotonic() - began < 8
+
+
+async def test_sessions_that_do_not_start_are_one_line(open_session, monkeypatch) -> None:
+    interpreter = open_session(kind="variables")
+    monkeypatch.setattr(session, "_START_SECONDS", 0)
+    with pytest.raises(InterpreterFailed, match="no session can be opened: 2 did not start within 0 s each"):
+        await interpreter.run("x = 1", {}, thread="0")
+    monkeypatch.undo()
+    assert await ran(interpreter, "x = 1") == {"x": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def whole(target: Path, *, new: bool = False) -> Generator[Path]:
             error.filename, error.filename2 = str(target), None
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where it cannot be removed, it could not be made, which is raised already
+            part.unlink(missing_ok=True)
 
 
 def rename(file: Path, name: Path) -> None:

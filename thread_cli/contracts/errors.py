@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from thread_cli.contracts.model import Usage
+    from thread_cli.contracts.usage import Usage
 
 __all__ = [
     "Boundary",

@@ -16,7 +16,6 @@ from thread_cli.contracts.errors import Ending
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thread_cli.contracts.model import StopReason
 
 __all__ = [
     "Act",
@@ -30,8 +29,17 @@ __all__ = [
     "Result",
     "Segment",
     "Spawn",
+    "StopReason",
     "Which",
 ]
+
+StopReason = Literal["listen", "end", "stop", "length", "cut"]
+"""Why a generation ended.
+
+`listen`: the first of the request's stop strings was written. `end`: another of them was, or the model ended its text.
+`stop`: one of the two, and the backend cannot tell which. `length`: `max_tokens` were written.
+`cut`: the call was cancelled, or its time was up, and this is what was written until then.
+"""
 
 Which = Literal["all", "any"]
 """Whether a thread waits until all of its children have ended, or until one has."""

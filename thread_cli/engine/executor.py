@@ -33,7 +33,7 @@ from thread_cli.contracts.events import (
 )
 from thread_cli.contracts.interpreter import Ends, Outcome, SessionDead
 from thread_cli.contracts.limits import ChildLimits, Limits
-from thread_cli.contracts.model import Request
+from thread_cli.contracts.model import Recorded, Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.contracts.writer import Feedback
 from thread_cli.engine.background import Background
@@ -118,7 +118,7 @@ class Executor:
         self._temperature = temperature
         self._seed = seed
         self._logprobs = logprobs
-        self._policy = policy
+        self._policy = model.policy if isinstance(model, Recorded) else policy
         self._watching = Watching(watchers) if watchers else None
         self._sinks = [*sinks, self._watching] if self._watching else sinks
         self._protocol = protocol

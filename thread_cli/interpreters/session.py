@@ -36,6 +36,9 @@ _IDLE: Final = {"analysis": 8, "variables": 32}
 _RUNNING: Final = 8
 _ASKS: Final = 10_000
 """Calls of the host that one piece of code may make."""
+_STARTS: Final = 2
+"""Sessions that are tried where one does not start."""
+_START_SECONDS: Final = 30.0
 _SETUP_SECONDS: Final = 60.0
 _PRINT_LIMIT: Final = 64_000
 _LINE: Final = 300
@@ -168,25 +171,33 @@ class SessionInterpreter:
         await self.open()
         if self._folder is None and self._kind == "analysis":
             self._folder = self._zygote.folder(self._disk)
-        session = self._zygote.open(
-            folder=self._folder or "",
-            readable=[str(path) for path in self._workspace.readable],
-            confined=not self._zygote.unconfined,
-            memory=self._memory,
-            file_size=self._disk // 2,
-        )
-        self._pool.add(session)
-        try:
-            await self._begin(session)
-        except BaseException:
-            self._pool.end(session)
-            raise
-        return session
+        for _ in range(_STARTS):
+            session = self._zygote.open(
+                folder=self._folder or "",
+                readable=[str(path) for path in self._workspace.readable],
+                confined=not self._zygote.unconfined,
+                memory=self._memory,
+                file_size=self._disk // 2,
+            )
+            self._pool.add(session)
+            try:
+                await self._begin(session)
+            except TimeoutError:
+                self._pool.end(session)
+            except BaseException:
+                self._pool.end(session)
+                raise
+            else:
+                return session
+        raise InterpreterFailed(f"no session can be opened: {_STARTS} did not start within {_START_SECONDS:g} s each")
 
     async def _begin(self, session: Connection) -> None:
-        """Make sure that a session is confined, and run the workspace's setup in it."""
+        """Make sure that a session is confined, and run the workspace's setup in it; raises TimeoutError where it does
+        not start.
+        """
         try:
-            said, _ = await session.receive()
+            async with asyncio.timeout(_START_SECONDS):
+                said, _ = await session.receive()
             if "failed" in said:
                 raise InterpreterFailed(f"no session can be opened: {_line(said['failed'])}")
             if self._kind == "variables":

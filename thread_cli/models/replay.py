@@ -12,6 +12,7 @@ from thread_cli.contracts.errors import Ending, ModelError
 from thread_cli.contracts.events import (
     Awaiting,
     Corrected,
+    EpisodeStarted,
     Generated,
     Generating,
     Joined,
@@ -54,14 +55,15 @@ class _Recording:
 class ReplayModel:
     """Answers each call of each thread as it was answered in the recorded events of one episode.
 
-    `choices` are the children that waits for any one of several came to, by the path of the thread that waited. A call
-    in which a thread was stopped takes as long as it did, and then is cut. Where watchers ended threads or the episode,
-    the watcher `ends` does so again; in an episode that it watches, the call in which a thread was ended goes on until
-    then.
+    `policy` is the recorded version of the model. `choices` are the children that waits for any one of several came to,
+    by the path of the thread that waited. A call in which a thread was stopped takes as long as it did, and then is
+    cut. Where watchers ended threads or the episode, the watcher `ends` does so again; in an episode that it watches,
+    the call in which a thread was ended goes on until then.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.choices: dict[str, list[str]] = {}
+        self.policy = ""
         self._threads: defaultdict[str, _Recording] = defaultdict(_Recording)
         events = list(events)
         for event in events:
@@ -136,6 +138,8 @@ class ReplayModel:
     def _read(self, event: Event) -> None:
         thread = self._threads[event.thread]
         match event:
+            case EpisodeStarted():
+                self.policy = event.policy
             case ThreadStarted():
                 thread.context = event.context
                 if event.inherits and event.parent is not None:

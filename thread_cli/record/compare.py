@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "first_difference"]
 
-_TIMES: Final = {"time", "at", "seconds", "waited", "local", "used", "cap", "policy"}
-_ADDED: Final = {"limit", "owner", "how", "reason", "answer", "tokens"}
+_TIMES: Final = {"time", "at", "seconds", "waited", "local", "used", "cap"}
+_ADDED: Final = {"limit", "owner", "how", "reason", "answer", "tokens", "policy"}
 """What earlier versions did not record: compared where both have it."""
 _ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
 
