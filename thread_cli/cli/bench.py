@@ -24,7 +24,7 @@ from thread_cli.bench.live import choose_bench
 from thread_cli.bench.methods import METHODS, method
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Players
-from thread_cli.bench.playing import Outcome, Settings
+from thread_cli.bench.playing import RunEnd, Settings
 from thread_cli.bench.progress import Progress
 from thread_cli.bench.report import read_run
 from thread_cli.bench.runner import Ending, Runner
@@ -161,7 +161,7 @@ def _elsewhere(executor: str, address: str | None) -> Callable[[Plan, int], Play
             raise UserError(f"there is no executor {executor!r}; there are local and ray")
 
 
-def _watched(play: Callable[[Settings], Coroutine[Any, Any, Outcome]], settings: Settings, mode: Mode) -> int:
+def _watched(play: Callable[[Settings], Coroutine[Any, Any, RunEnd]], settings: Settings, mode: Mode) -> int:
     """Play under a display; returns the exit code."""
     console = Console()
     with ExitStack() as stack:
@@ -182,7 +182,7 @@ def _watched(play: Callable[[Settings], Coroutine[Any, Any, Outcome]], settings:
     return _told(outcome, settings, mode)
 
 
-def _told(outcome: Outcome, settings: Settings, mode: Mode) -> int:
+def _told(outcome: RunEnd, settings: Settings, mode: Mode) -> int:
     """Say how a run ended; returns the exit code."""
     progress = outcome.progress
     if outcome.ending is Ending.complete and mode not in {"json", "none"}:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx2
 
-from thread_cli.models.openai_errors import Failure, told_in_stream, words_in
+from thread_cli.models.openai_errors import ServerFailure, told_in_stream, words_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 _ERROR: Final = '{"error"'
 
 
-async def taken(response: httpx2.Response, answer: Answer, key: str) -> Failure | None:
+async def taken(response: httpx2.Response, answer: Answer, key: str) -> ServerFailure | None:
     """Read a response into `answer`; returns the failure that it reports, if any.
 
     Raises:
@@ -43,7 +43,7 @@ async def taken(response: httpx2.Response, answer: Answer, key: str) -> Failure 
         return await _events(events, answer, key)
 
 
-async def _events(events: AsyncIterator[Any], answer: Answer, key: str) -> Failure | None:
+async def _events(events: AsyncIterator[Any], answer: Answer, key: str) -> ServerFailure | None:
     async for event in events:
         if event.data.strip().startswith("[DONE]"):
             answer.done = True
@@ -88,7 +88,7 @@ async def _ended_properly(events: AsyncIterator[Any]) -> None:
                 pass
 
 
-def _event(data: str, answer: Answer, key: str, kind: str = "message") -> Failure | None:
+def _event(data: str, answer: Answer, key: str, kind: str = "message") -> ServerFailure | None:
     """Read the data of an event; many have none, to keep a connection open."""
     if not data.strip():
         return None
@@ -108,7 +108,7 @@ def _event(data: str, answer: Answer, key: str, kind: str = "message") -> Failur
     return failure
 
 
-def _whole(content: bytes, content_type: str, answer: Answer, key: str) -> Failure | None:
+def _whole(content: bytes, content_type: str, answer: Answer, key: str) -> ServerFailure | None:
     """Read an answer that came complete, though a stream was requested; or an error with status 200."""
     failure = None
     with suppress(ValueError):
@@ -120,5 +120,5 @@ def _whole(content: bytes, content_type: str, answer: Answer, key: str) -> Failu
             if failure is None:
                 answer.add(fields)
     if failure is None and answer.finish is None:
-        return Failure(f"the server answered with {content_type} instead of a stream; check the base URL")
+        return ServerFailure(f"the server answered with {content_type} instead of a stream; check the base URL")
     return failure

@@ -21,7 +21,7 @@ from thread_cli.models.llama.cache import common_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Prompt", "Tokenizer", "Transcripts"]
+__all__ = ["TokenizedPrompt", "Tokenizer", "Transcripts"]
 
 _BEGINNINGS = 1_000
 _OVERHEAD = 1_000
@@ -102,7 +102,7 @@ class _Thread:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class TokenizedPrompt:
     """A tokenised prompt, and its last run, to which the generated one will be attached."""
 
     tokens: array[int]
@@ -123,7 +123,7 @@ class Transcripts:
         self._threads: OrderedDict[tuple[str, str] | bytes, _Thread] = OrderedDict()
         self._strings = _Runs()
 
-    def encode(self, q: str, c: str, y: str) -> Prompt:
+    def encode(self, q: str, c: str, y: str) -> TokenizedPrompt:
         """Tokenise a prompt in the way in which its thread's earlier prompts were.
 
         In a prompt that comes as one string the names of control tokens stand for these; otherwise they do so in q.
@@ -145,9 +145,9 @@ class Transcripts:
             self._keep(thread, run.appended, new)
             run = new
             tokens += run.tokens
-        return Prompt(tokens, run, thread, len(self._q.get(q, ())))
+        return TokenizedPrompt(tokens, run, thread, len(self._q.get(q, ())))
 
-    def record(self, prompt: Prompt, pieces: Sequence[tuple[int, bytes]], length: int) -> None:
+    def record(self, prompt: TokenizedPrompt, pieces: Sequence[tuple[int, bytes]], length: int) -> None:
         """Keep generated tokens and their texts, up to the last token that ends within the first `length` bytes."""
         tokens, ends, text = array("i"), array("i"), b""
         for token, piece in pieces:
