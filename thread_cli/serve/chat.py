@@ -104,9 +104,11 @@ class ChatTemplate:
     def _rendered(self, template: Template, messages: Sequence[dict[str, str]]) -> RenderedPrompt:
         begun = messages[-1]["content"] if messages[-1]["role"] == "assistant" else None
         # The text that closes an answer follows the mark, so it is cut off with the mark.
-        told = [*messages[:-1], {"role": "assistant", "content": f"{begun}{_MARK}"}] if begun is not None else messages
+        conversation = (
+            [*messages[:-1], {"role": "assistant", "content": f"{begun}{_MARK}"}] if begun is not None else messages
+        )
         text = template.render(
-            messages=list(told),
+            messages=list(conversation),
             add_generation_prompt=begun is None,
             bos_token=self._description.begin,
             eos_token=self._description.end,
