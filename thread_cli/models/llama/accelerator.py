@@ -69,7 +69,7 @@ class Accelerator:
         return int(self._library.thread_kernels_packed(self._registry))
 
     def complete(self) -> bool:
-        """Whether llama.cpp does none of the operations of the newest context, if that was made with `all_operations`."""
+        """Whether llama.cpp has no operation left of the newest context, if that was made with `all_operations`."""
         return bool(self._library.thread_kernels_complete(self._registry))
 
     def fault(self) -> str:

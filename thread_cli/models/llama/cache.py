@@ -100,8 +100,8 @@ def common_prefix(a: _Run, b: _Run) -> int:
 class PrefixTree:
     """The sequences of one KV memory of `cells` cells and ids below `sequences`.
 
-    With `recurrent`, as the memory of recurrent models, it can only copy sequences as a whole: a prompt is matched where a
-    known sequence ends, and nowhere else.
+    With `recurrent`, the memory can only copy sequences as a whole, as that of recurrent models: a prompt is then
+    matched where a known sequence ends, and nowhere else.
     """
 
     def __init__(self, store: Store, *, sequences: int, cells: int, recurrent: bool = False) -> None:

@@ -63,8 +63,8 @@ def digest_of(paths: Sequence[Path], done: Callable[[float], None] = lambda _: N
 def written(target: Path) -> Generator[Path]:
     """The path to write to in place of `target`, which appears when all is written, or not at all.
 
-    As `files.written_whole`, in a folder of our own, which is made where there is none. What killed processes have left in it
-    is removed some time later.
+    As `files.written_whole`, in a folder of our own, which is made where there is none. What killed processes have
+    left in it is removed some time later.
 
     Raises:
         OSError: the folder cannot be written to; with `ENOSPC` if the disk is full.
