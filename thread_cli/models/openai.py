@@ -141,9 +141,9 @@ class OpenAIModel:
 
     def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         """Continue the request's prompt, piece by piece; raises as `complete` does."""
-        return poured(lambda tell: self._told(request, tell))
+        return poured(lambda tell: self._complete(request, tell))
 
-    async def _told(self, request: Request, tell: Callable[[Piece], None]) -> Completion:
+    async def _complete(self, request: Request, tell: Callable[[Piece], None]) -> Completion:
         await self._require_room(request)
         search = _Search(self.learnt.shape_for(request), pieces=Telling(tell, request.stop))
         try:
@@ -352,12 +352,12 @@ class OpenAIModel:
         if answer.cut in ("listen", "end") and "stop" in sent:
             self.learnt.stops = "ignored" if answer.finish is None else "left in the text"
         answer.finished()
-        answer.tell(whole=True)
+        answer.tell(ended=True)
         return self._read(answer)
 
     def _body(self, request: Request, sent: Mapping[str, Any], shape: Shape, *, stream: bool) -> dict[str, Any]:
-        told = {name: value for name, value in sent.items() if stream or name != "stream_options"}
-        return {**self._extra, **told, **payload(shape, request, self.learnt.rejected), "stream": stream}
+        parameters = {name: value for name, value in sent.items() if stream or name != "stream_options"}
+        return {**self._extra, **parameters, **payload(shape, request, self.learnt.rejected), "stream": stream}
 
     def _read(self, answer: Answer) -> Completion | ServerFailure:
         usage = answer.counted(self._price)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.model import Usage
 
-__all__ = ["ServerFailure", "lasting", "rejected_parameter", "scrub", "told_in_stream", "translate", "words_in"]
+__all__ = ["ServerFailure", "failure_in_stream", "lasting", "rejected_parameter", "scrub", "translate", "words_in"]
 
 _DISPENSABLE: Final = frozenset({"stop", "seed", "stream_options", "temperature", "top_p"})
 _UNSUPPORTED: Final = re.compile(
@@ -92,12 +92,12 @@ class ServerFailure:
             unreachable = _unreachable(error)
             return cls(unreachable or "the connection broke off", fault="connection", unreachable=unreachable)
         if isinstance(error, openai.APIError):
-            told = _told(error)
+            reported = _reported(error)
             return replace(
-                told,
+                reported,
                 message=_one_line(_words(error.body, str(error.message)), key),
-                code=scrub(told.code, key),
-                parameter=scrub(told.parameter, key),
+                code=scrub(reported.code, key),
+                parameter=scrub(reported.parameter, key),
             )
         if isinstance(error, ValueError):
             return cls("the answer is not readable as a stream of events", fault="cut_stream")
@@ -173,7 +173,7 @@ def rejected_parameter(failure: ServerFailure, sent: Collection[str]) -> str | N
     return min(places, key=places.__getitem__) if places else None
 
 
-def told_in_stream(data: Mapping[str, Any], key: str, *, certain: bool = False) -> ServerFailure | None:
+def failure_in_stream(data: Mapping[str, Any], key: str, *, certain: bool = False) -> ServerFailure | None:
     """The failure in an event of a stream, if it has one: `error`, or an object of that kind.
 
     `certain`: the event is known to report a failure.
@@ -206,7 +206,7 @@ def scrub(text: str, key: str) -> str:
     return re.sub(r"\bsk-[\w*.-]+|[\w-]*\*{4,}[\w-]*", "***", text)
 
 
-def _told(error: openai.APIError) -> ServerFailure:
+def _reported(error: openai.APIError) -> ServerFailure:
     fields = _fields(error.body)
     code = f"{error.code or fields.get('code') or ''} {error.type or fields.get('type') or ''}".strip()
     code = f"{code} {fields.get('status') or fields.get('error_type') or ''}".strip()
@@ -256,8 +256,8 @@ def _fields(body: object) -> dict[str, Any]:
         return {}
     fields = cast("dict[str, Any]", body)
     # A list under `detail` is FastAPI's, and names the wrong field beside the error.
-    told = [name for name in ("error", "errors", "detail") if name != "detail" or isinstance(fields.get(name), dict)]
-    inner = next((found for name in told if (found := _fields(fields.get(name)))), None)
+    names = [name for name in ("error", "errors", "detail") if name != "detail" or isinstance(fields.get(name), dict)]
+    inner = next((found for name in names if (found := _fields(fields.get(name)))), None)
     return {**fields, **inner} if inner else fields
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx2
 
-from thread_cli.models.openai_errors import ServerFailure, told_in_stream, words_in
+from thread_cli.models.openai_errors import ServerFailure, failure_in_stream, words_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def taken(response: httpx2.Response, answer: Answer, key: str) -> ServerFa
         content = await response.aread()
         # Some gateways call everything JSON, streams too.
         if content_type == "text/html" or not content.lstrip().startswith(_FIELDS):
-            return _whole(content, content_type, answer, key)
+            return _unstreamed(content, content_type, answer, key)
     response.headers["content-type"] = "text/event-stream"
     async with aclosing(cast("Any", aiter(httpx2.EventSource(response)))) as events:
         return await _events(events, answer, key)
@@ -55,12 +55,12 @@ async def _events(events: AsyncIterator[Any], answer: Answer, key: str) -> Serve
             return failure
         if answer.cut is not None and answer.finish is None:
             if answer.cut != "length":
-                await _usage_told(events, answer, key)
+                await _read_usage(events, answer, key)
             return None
     return None
 
 
-async def _usage_told(events: AsyncIterator[Any], answer: Answer, key: str) -> None:
+async def _read_usage(events: AsyncIterator[Any], answer: Answer, key: str) -> None:
     """Read on after a stop string in the text, until the server goes on writing.
 
     Servers that stop at it without removing it (transformers') report the usage right behind it.
@@ -102,21 +102,21 @@ def _event(data: str, answer: Answer, key: str, kind: str = "message") -> Server
     if not isinstance(chunk, dict):
         return None
     fields = cast("dict[str, Any]", chunk)
-    failure = told_in_stream(fields, key, certain=kind == "error")
+    failure = failure_in_stream(fields, key, certain=kind == "error")
     if failure is None:
         answer.add(fields)
     return failure
 
 
-def _whole(content: bytes, content_type: str, answer: Answer, key: str) -> ServerFailure | None:
+def _unstreamed(content: bytes, content_type: str, answer: Answer, key: str) -> ServerFailure | None:
     """Read an answer that came complete, though a stream was requested; or an error with status 200."""
     failure = None
     with suppress(ValueError):
-        told: Any = json.loads(content)
-        first = cast("Any", told[0] if isinstance(told, list) and told else told)
+        body: Any = json.loads(content)
+        first = cast("Any", body[0] if isinstance(body, list) and body else body)
         if isinstance(first, dict):
             fields = cast("dict[str, Any]", first)
-            failure = told_in_stream(fields, key, certain="choices" not in fields and bool(words_in(fields)))
+            failure = failure_in_stream(fields, key, certain="choices" not in fields and bool(words_in(fields)))
             if failure is None:
                 answer.add(fields)
     if failure is None and answer.finish is None:
