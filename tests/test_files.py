@@ -62,8 +62,8 @@ def test_a_writer_that_is_killed_leaves_the_older_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
     code = (
-        "import os, pathlib, sys\nfrom thread_cli.files import whole\n"
-        "with whole(pathlib.Path(sys.argv[1])) as part:\n    part.write_text('half')\n    os.kill(os.getpid(), 9)\n"
+        "import os, pathlib, sys\nfrom thread_cli.files import written_whole\n"
+        "with written_whole(pathlib.Path(sys.argv[1])) as part:\n    part.write_text('half')\n    os.kill(os.getpid(), 9)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
     assert ran.returncode == -signal.SIGKILL
