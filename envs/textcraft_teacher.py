@@ -155,9 +155,9 @@ def _terse_get() -> Course:
 
 def _terse_craft(rounds: int) -> Course:
     answer = yield f"{_TERSE_START}{_TERSE_PARTS}{_TERSE_PART}First, obtain {{need}} {{item}}: {{how}} "
-    while (told := _TERSE_ANSWER.match(answer.text)) and told["rest"] == "more":
+    while (answered := _TERSE_ANSWER.match(answer.text)) and answered["rest"] == "more":
         answer = yield f"using.append(got)\n{_TERSE_PART}Next, obtain {{need}} {{item}}: {{how}} "
-    if told is None:
+    if answered is None:
         return _TERSE_FAILED
     opening, done = _TERSE_COMMAND, 0
     while done < rounds:

@@ -208,7 +208,7 @@ async def test_told_to_finish_a_run_ends_what_is_under_way_and_starts_nothing(tm
 
     def ready(runner: Runner, progress: Progress) -> None:
         seen.append(runner)
-        progress.told.append(lambda result: runner.finish())
+        progress.listeners.append(lambda result: runner.finish())
 
     outcome = await run(plan(of(40)), tmp_path / "run", Settings(concurrency=4, ready=ready))
     assert outcome.ending is Ending.interrupted
@@ -218,7 +218,7 @@ async def test_told_to_finish_a_run_ends_what_is_under_way_and_starts_nothing(tm
 
 async def test_told_to_stop_a_run_gives_up_what_is_under_way(tmp_path):
     def ready(runner: Runner, progress: Progress) -> None:
-        progress.told.append(lambda result: runner.stop())
+        progress.listeners.append(lambda result: runner.stop())
 
     outcome = await run(plan(of(40)), tmp_path / "run", Settings(concurrency=8, ready=ready))
     assert outcome.ending is Ending.interrupted

@@ -13,7 +13,7 @@ from benches import episodes_begun, of, plan, report
 from thread_cli.bench import Result
 from thread_cli.bench.claims import Claims
 from thread_cli.bench.journal import Journal
-from thread_cli.bench.playing import Outcome, Settings, join, run
+from thread_cli.bench.playing import RunEnd, Settings, join, run
 from thread_cli.bench.runner import Ending
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import Totals
@@ -29,7 +29,7 @@ async def test_runners_that_share_a_run_play_every_episode_once(tmp_path, script
     first = asyncio.create_task(run(chosen, tmp_path / "run", settings))
     await begun.wait()
     others = [asyncio.create_task(join(tmp_path / "run", Settings(concurrency=3))) for _ in range(3)]
-    outcomes: list[Outcome] = await asyncio.gather(first, *others)
+    outcomes: list[RunEnd] = await asyncio.gather(first, *others)
     assert {outcome.ending for outcome in outcomes} == {Ending.complete}
     assert all(len(outcome.progress.done) == 60 for outcome in outcomes)
     assert episodes_begun(tmp_path / "run") == 60

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from thread_cli.files import rename, whole
+from thread_cli.files import rename, written_whole
 
 
 def test_a_file_replaces_an_older_one_when_all_is_written(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with whole(target) as part:
+    with written_whole(target) as part:
         part.write_text("new")
         assert target.read_text() == "old"
     assert target.read_text() == "new"
@@ -27,7 +27,7 @@ def test_a_file_that_is_to_be_new_leaves_an_older_one(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     for text in ("first", "second"):
         try:
-            with whole(target, new=True) as part:
+            with written_whole(target, new=True) as part:
                 part.write_text(text)
         except FileExistsError:
             assert text == "second"
@@ -38,7 +38,7 @@ def test_a_file_that_is_to_be_new_leaves_an_older_one(tmp_path: Path) -> None:
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(ZeroDivisionError), whole(target) as part:
+    with pytest.raises(ZeroDivisionError), written_whole(target) as part:
         part.write_text(str(1 / 0))
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -46,14 +46,14 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_missing_is_told_by_the_name_of_the_file(tmp_path: Path) -> None:
     target = tmp_path / "none" / "a.txt"
-    with pytest.raises(FileNotFoundError) as caught, whole(target):
+    with pytest.raises(FileNotFoundError) as caught, written_whole(target):
         pass
     assert caught.value.filename == str(target)
 
 
 def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
     target = tmp_path / ("é" * 127)
-    with whole(target) as part:
+    with written_whole(target) as part:
         part.write_text("here")
     assert target.read_text() == "here"
 
@@ -62,8 +62,8 @@ def test_a_writer_that_is_killed_leaves_the_older_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
     code = (
-        "import os, pathlib, sys\nfrom thread_cli.files import whole\n"
-        "with whole(pathlib.Path(sys.argv[1])) as part:\n    part.write_text('half')\n    os.kill(os.getpid(), 9)\n"
+        "import os, pathlib, sys\nfrom thread_cli.files import written_whole\n"
+        "with written_whole(pathlib.Path(sys.argv[1])) as part:\n    part.write_text('half')\n    os.kill(os.getpid(), 9)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
     assert ran.returncode == -signal.SIGKILL
@@ -73,7 +73,7 @@ def test_a_writer_that_is_killed_leaves_the_older_file(tmp_path: Path) -> None:
 def test_others_may_read_a_file_as_the_user_has_said(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        with whole(tmp_path / "a.txt") as part:
+        with written_whole(tmp_path / "a.txt") as part:
             part.write_text("")
     finally:
         os.umask(before)

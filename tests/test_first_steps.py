@@ -14,7 +14,7 @@ from thread_cli.assembly.playing import environment_for, prompt_for
 from thread_cli.bench.live import _spent
 from thread_cli.bench.plan import _anywhere
 from thread_cli.bench.progress import Progress
-from thread_cli.cli.models import _told
+from thread_cli.cli.models import _description
 from thread_cli.contracts.limits import Limits
 from thread_cli.models.embedded import specialist, unfamiliar
 
@@ -33,8 +33,8 @@ def test_a_model_that_was_not_made_for_an_environment_is_told_of_before_the_run(
 
 
 def test_the_list_of_models_says_what_each_plays():
-    assert "Plays textcraft and alfworld alone" in _told(KINDS["embedded"])
-    assert "Plays any environment" in _told(KINDS["openai"])
+    assert "Plays textcraft and alfworld alone" in _description(KINDS["embedded"])
+    assert "Plays any environment" in _description(KINDS["openai"])
 
 
 def test_a_cost_that_nobody_knows_is_unknown_from_the_first_line_on():

@@ -150,7 +150,7 @@ def test_without_a_sequence_at_rest_the_cache_is_full() -> None:
 
 def test_a_memory_that_copies_whole_sequences_only_is_matched_where_they_end() -> None:
     cells = Cells()
-    tree = PrefixTree(cells, sequences=4, cells=100, whole=True)
+    tree = PrefixTree(cells, sequences=4, cells=100, recurrent=True)
     run(tree, cells, array("i", [1, 2, 3, 4]))
     assert tree.match(array("i", [1, 2, 9])).length == 0
     assert tree.match(array("i", [1, 2, 3, 4, 5])).length == 4

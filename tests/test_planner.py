@@ -338,7 +338,7 @@ def test_each_call_writes_what_it_writes_alone_and_all_of_them_end(
         while arrivals and arrivals[0][0] <= steps:
             asked = arrivals.pop(0)[1]
             scheduler.submit(Call(asked.request, asked.result.append))
-        scheduler.step()
+        scheduler.run_batch()
         steps += 1
         assert steps < 3_000
     for one in answered:
@@ -360,7 +360,7 @@ def test_a_call_under_way_is_not_starved_by_deeper_ones_that_keep_arriving() -> 
     done: list[Completion | Exception] = []
     scheduler.submit(Call(Request("", "abcd" * 100, "", (), 10), done.append))
     for step in range(60):
-        scheduler.step()
+        scheduler.run_batch()
         if done:
             assert step < 45
             return

@@ -64,7 +64,7 @@ def test_an_answer_that_begins_in_a_thought_is_told_apart_whole_and_streamed():
     assert (prompt.text, prompt.thought) == ("<user>Hi</><assistant><think>\n", "</think>")
     request = Request("", "", prompt.text, (), 9)
     done = Completion("hm\n</think>\n\nHello", "end")
-    message = ChatShape("m", request, thought=prompt.thought).whole(done)["choices"][0]["message"]
+    message = ChatShape("m", request, thought=prompt.thought).full_answer(done)["choices"][0]["message"]
     assert (message["content"], message["reasoning_content"]) == ("Hello", "hm\n")
     shape = ChatShape("m", request, thought=prompt.thought)
     deltas = [shape.piece(piece) for piece in ("hm\n</thi", "nk>\n\nHel", "lo")] + [shape.last(done)]

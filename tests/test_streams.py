@@ -62,7 +62,7 @@ def test_what_may_begin_a_stop_string_is_kept_back_and_thoughts_begin_the_text_a
     telling = Telling(told.append, ("=>", "#END#"))
     for text in ("a", "a #E", "a #EN", "a #ENx", "a #ENx ="):
         telling.grown(text, "", len(text))
-    telling.grown("a #ENx =", "", 8, whole=True)
+    telling.grown("a #ENx =", "", 8, ended=True)
     assert [piece.text for piece in told] == ["a", " ", "#ENx", " ", "="]
     assert sum(piece.tokens for piece in told) == 8
     telling.grown("", "a #ENx =", 8)

@@ -56,14 +56,14 @@ class ToyBackend:
 
     def __init__(self, policy: Policy, *, context: int = 4096, sequences: int = 64) -> None:
         self.policy, self.context, self.sequences = policy, context, sequences
-        self.whole, self.trained = False, 0
+        self.recurrent, self.trained = False, 0
         self.vocabulary = ToyVocabulary()
         self.batches: list[list[Slice]] = []
         self.held: dict[int, list[tuple[int, int]]] = {}
         """Of each sequence its cells: a number of its own for each, and the token."""
         self._made = 0
 
-    def told(self, key: str) -> str:
+    def metadata(self, key: str) -> str:
         return ""
 
     def share(self, source: int, target: int, start: int, end: int) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["rename", "whole"]
+__all__ = ["rename", "written_whole"]
 
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _HARDLY_ANY: Final = 2**22
@@ -22,7 +22,7 @@ _LONGEST: Final = 60
 
 
 @contextmanager
-def whole(target: Path, *, new: bool = False) -> Generator[Path]:
+def written_whole(target: Path, *, new: bool = False) -> Generator[Path]:
     """The path to write to in place of `target`, which appears when all is written, or not at all.
 
     It lies in the same folder, as `.NAME….part`, and replaces an older `target` unless that is to be `new`. Several

@@ -102,12 +102,12 @@ class _Notes:
         import json
 
         self._values = {name: value for name, value in (self._values | values).items() if value is not None}
-        told = json.dumps(self._values).encode()
+        encoded = json.dumps(self._values).encode()
         # Whoever is killed in between has no notes rather than half of them.
         self._memory[:_LENGTH] = bytes(_LENGTH)
-        if len(told) <= _ROOM - _LENGTH:
-            self._memory[_LENGTH : _LENGTH + len(told)] = told
-            self._memory[:_LENGTH] = len(told).to_bytes(_LENGTH, "little")
+        if len(encoded) <= _ROOM - _LENGTH:
+            self._memory[_LENGTH : _LENGTH + len(encoded)] = encoded
+            self._memory[:_LENGTH] = len(encoded).to_bytes(_LENGTH, "little")
 
     def read(self) -> dict[str, Any]:
         import json
@@ -133,8 +133,8 @@ def _next_signal(apart: bool) -> tuple[int, bool]:
     if not hasattr(signal, "sigwaitinfo"):  # macOS: where it comes from cannot be told
         number = signal.sigwait(_WAITED_FOR)
         return number, not apart and number in {signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH}
-    told = signal.sigwaitinfo(_WAITED_FOR)
-    return told.si_signo, not apart and told.si_code == _FROM_THE_KERNEL
+    received = signal.sigwaitinfo(_WAITED_FOR)
+    return received.si_signo, not apart and received.si_code == _FROM_THE_KERNEL
 
 
 def _has_terminal() -> bool:

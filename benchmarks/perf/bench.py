@@ -144,7 +144,7 @@ def play(episodes: int, in_flight: int, seconds: float) -> dict[str, Any]:
 
         def watch(_: object, progress: Progress) -> None:
             counts = {episodes // 5, episodes // 2, episodes}
-            progress.told.append(
+            progress.listeners.append(
                 lambda _: sizes.append((len(progress.done), written(log))) if len(progress.done) in counts else None
             )
 

@@ -99,7 +99,7 @@ async def compare(
     contenders: dict[str, Callable[[], AbstractAsyncContextManager[Model]]],
     machine: Machine,
     patience: float,
-) -> Outcome:
+) -> LoadVerdict:
     """Play a load with all contenders and print how they did."""
     print(f"\n{name}: {sum(map(len, episodes))} calls in {len(episodes)} episode(s), load {os.getloadavg()[0]:.1f}")
     print(f"  {'':30}{'seconds':>9}{'ratio':>8}{'ms/token':>10}{'prompt':>9}{'cached':>8}{'twice':>7}{'written':>9}")
@@ -128,18 +128,18 @@ async def compare(
 
 
 @dataclass
-class Outcome:
+class LoadVerdict:
     """What a load has shown: a line for the end, and whether ours keeps its promises."""
 
     line: str
     fine: bool
 
 
-def _judged(name: str, runs: dict[str, Run], at_once: int, ceilings: Ceilings) -> Outcome:
+def _judged(name: str, runs: dict[str, Run], at_once: int, ceilings: Ceilings) -> LoadVerdict:
     mine = runs[OURS]
     others = {contender: run for contender, run in runs.items() if not contender.startswith(OURS)}
     if not others:
-        return Outcome(f"{name}: nothing to compare with, all other contenders die here", False)
+        return LoadVerdict(f"{name}: nothing to compare with, all other contenders die here", False)
     best = min(others, key=lambda contender: others[contender].seconds)
     work = mine.work
     if work is None:
@@ -156,7 +156,7 @@ def _judged(name: str, runs: dict[str, Run], at_once: int, ceilings: Ceilings) -
     ratio = others[best].ratio(mine)
     gain = runs[NO_DRAFTS].ratio(mine) if NO_DRAFTS in runs else float("nan")
     fine = ratio >= RATIOS[at_once] and mine.seconds <= FLOOR * floor and not work.repeated
-    return Outcome(
+    return LoadVerdict(
         f"{name}: {'>' * others[best].stopped}{ratio:.2f} times as fast as {best} (wanted {RATIOS[at_once]:g}), "
         f"{mine.seconds / floor:.2f} times the floor (wanted {FLOOR}), drafts {gain:.2f} times, "
         f"{work.repeated} tokens twice: {'kept' if fine else 'MISSED'}",
@@ -164,7 +164,7 @@ def _judged(name: str, runs: dict[str, Run], at_once: int, ceilings: Ceilings) -
     )
 
 
-async def spawning(machine: Machine, q: str) -> Outcome:
+async def spawning(machine: Machine, q: str) -> LoadVerdict:
     """The time from the request of a child that shares q, and has a context of one word, to its first token."""
     async with ours(machine, 8192) as one:
         await one.complete(Request(q, "a", "", (), 1))
@@ -176,7 +176,7 @@ async def spawning(machine: Machine, q: str) -> Outcome:
         shared = done.usage.cached
     middle = sorted(taken)[len(taken) // 2]
     fine = middle <= SPAWN
-    return Outcome(
+    return LoadVerdict(
         f"a child that shares {shared} tokens: {1000 * middle:.1f} ms from the request to its first token "
         f"(wanted {1000 * SPAWN:.0f}): {'kept' if fine else 'MISSED'}",
         fine,
@@ -189,7 +189,7 @@ async def run(options: argparse.Namespace) -> int:
     server = shlex.split(options.server) or _installed_server()
     contenders = partial(_contenders, machine, server, options.quick)
     print(f"{model.name}, {machine.threads} CPU threads, {options.gpu_layers} layers on a GPU")
-    outcomes: list[Outcome] = []
+    outcomes: list[LoadVerdict] = []
     q = ""
     for environment in ("textcraft", "alfworld"):
         episodes = await recorded(environment, AT_ONCE, model)

@@ -96,12 +96,12 @@ def _fetch_rest(url: str, part: Path, tell: Callable[[str], None]) -> None:
         have = file.tell()
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
-        told = time.monotonic()
+        last_line = time.monotonic()
         while chunk := answer.read(_CHUNK):
             file.write(chunk)
             have += len(chunk)
-            if time.monotonic() - told > _TOLD:
-                told = time.monotonic()
+            if time.monotonic() - last_line > _TOLD:
+                last_line = time.monotonic()
                 tell(f"{have >> 20} MB" + (f" of {total >> 20} MB" if total else ""))
     if total is not None and have < total:
         raise ConnectionError(f"{have} of {total} bytes came")

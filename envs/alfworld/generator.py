@@ -209,9 +209,9 @@ def _namer(rng: random.Random) -> Callable[[str], str]:
 
     def name(kind: str) -> str:
         spots = (rng.uniform(-4, 4), rng.uniform(0, 2.2), rng.uniform(-4, 4))
-        whole = "_bar_".join(_mangled(spot) for spot in spots)
+        joined = "_bar_".join(_mangled(spot) for spot in spots)
         basin = next((stand for stand, basin in _BASINS.items() if basin == kind), "")
-        return f"{basin}_bar_{whole}_bar_{kind}" if basin else f"{kind}_bar_{whole}"
+        return f"{basin}_bar_{joined}_bar_{kind}" if basin else f"{kind}_bar_{joined}"
 
     return name
 

@@ -80,9 +80,9 @@ class Instance:
         Values told as `Percent`, or scaled by 100, are no shares of one: series that differ in either do not compare.
         """
         facets: Any = self._by_variable.get(variable, {}).get("byEntity", {}).get(place, {}).get("orderedFacets")
-        told: Mapping[str, Any] = (self._facets.get(str(facets[0].get("facetId"))) or {}) if facets else {}
-        factor = str(told.get("scalingFactor") or "").strip()
-        return str(told.get("unit") or "").strip(), "" if _is_one(factor) else factor
+        facet: Mapping[str, Any] = (self._facets.get(str(facets[0].get("facetId"))) or {}) if facets else {}
+        factor = str(facet.get("scalingFactor") or "").strip()
+        return str(facet.get("unit") or "").strip(), "" if _is_one(factor) else factor
 
     def observe(self, variables: Sequence[str], entities: Sequence[str]) -> dict[str, Any]:
         """The answer of REST v2's `observation`; what is not known is there without values, as in the original.

@@ -78,10 +78,10 @@ class Connection:
                 select=["date", "variable", "entity", "value", "facet"],
                 entity_dcids=entities,
             )
-            told = client.observation.post(payload=asked.to_dict())
-            answer = _part("endpoints.response").ObservationResponse.model_validate(told).to_dict()
+            response = client.observation.post(payload=asked.to_dict())
+            answer = _part("endpoints.response").ObservationResponse.model_validate(response).to_dict()
             # The client's own model of a facet knows the unit, and drops the scaling factor.
-            return {**answer, "facets": told.get("facets") or {}}
+            return {**answer, "facets": response.get("facets") or {}}
 
         return self._cached(["observation with facets", variables, entities], ask)
 
@@ -101,7 +101,7 @@ class Connection:
     def _ask(self, ask: Callable[[Any], Any]) -> dict[str, Any]:
         for pause in (*_PAUSES, None):
             try:
-                with self._told():
+                with self._one_kind_of_failure():
                     self._client = self._client or self._connect()
                     return ask(self._client)
             except Unreachable as error:
@@ -117,7 +117,7 @@ class Connection:
         return client.DataCommonsClient(api_key=self._key, url=self._url)
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _one_kind_of_failure(self) -> Generator[None]:
         """Time-outs within, and one kind of failure out of the client's many."""
         token = _timeout.set(self._seconds)
         try:
@@ -189,9 +189,9 @@ def _client_package() -> Any:
         raise UserError(f"Data Commons needs datacommons-client ({error}): {remedy('dataqa')}") from error
     if not isinstance(handling.requests, types.SimpleNamespace):
         # The client calls these two functions without a time-out, and takes none.
-        whole = handling.requests
+        requests = handling.requests
         handling.requests = types.SimpleNamespace(
-            get=_timed(whole.get), post=_timed(whole.post), exceptions=whole.exceptions
+            get=_timed(requests.get), post=_timed(requests.post), exceptions=requests.exceptions
         )
     return package
 

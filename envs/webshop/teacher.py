@@ -113,8 +113,8 @@ class WebShopTeacher(Teacher):
         missing = _missing(features, seen)
         for detail in _TELLING:
             if missing:
-                told = yield f"The page does not tell whether it is {', '.join(missing)}.\n> click[{detail}] "
-                seen += told.text
+                page = yield f"The page does not tell whether it is {', '.join(missing)}.\n> click[{detail}] "
+                seen += page.text
                 yield f"> click[{PREVIOUS}] "
                 missing = _missing(features, seen)
         opening = "Back to the results for whoever comes next."
@@ -124,8 +124,8 @@ class WebShopTeacher(Teacher):
             refused.append("a sure price")
         yield f"{opening}\n> click[{PREVIOUS}] "
         count, lacking = len(features) + len(options), [*missing, *refused]
-        told = f"all but {', '.join(lacking)}" if lacking else "which is everything"
-        return f"print({f'{asin} has {max(0, count - len(lacking))} of {count}, {told}'!r})\n"
+        extent = f"all but {', '.join(lacking)}" if lacking else "which is everything"
+        return f"print({f'{asin} has {max(0, count - len(lacking))} of {count}, {extent}'!r})\n"
 
     def _buy(self, asin: str, options: Sequence[str]) -> Course:
         page = yield f"> click[{asin}] "

@@ -119,7 +119,7 @@ class Claims:
         claim = self._folder / key
         try:
             with claim.open("xb") as file:
-                file.write(self._told)
+                file.write(self._owner_bytes)
         except FileExistsError:
             return False
         except OSError as error:
@@ -130,8 +130,8 @@ class Claims:
     def _holder(self, key: str) -> Owner | None:
         """The owner of an episode's claim; None if there is no claim, or none that was written completely."""
         try:
-            told: dict[str, Any] = json.loads((self._folder / key).read_bytes())
-            return Owner(**told)
+            fields: dict[str, Any] = json.loads((self._folder / key).read_bytes())
+            return Owner(**fields)
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
@@ -168,7 +168,7 @@ class Claims:
             taken.unlink(missing_ok=True)
 
     @cached_property
-    def _told(self) -> bytes:
+    def _owner_bytes(self) -> bytes:
         return json.dumps(asdict(self.owner)).encode()
 
     def _sign(self, owner: str) -> Path:
@@ -179,7 +179,7 @@ class Claims:
         try:
             os.utime(sign)
         except FileNotFoundError:
-            sign.write_bytes(self._told)
+            sign.write_bytes(self._owner_bytes)
 
     async def _keep_touching(self) -> None:
         while True:

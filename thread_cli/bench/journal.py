@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.plan import Plan
 from thread_cli.contracts.errors import ExitCode, UserError
-from thread_cli.files import rename, whole
+from thread_cli.files import rename, written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,7 +180,7 @@ class Journal:
 
 def _write_new(path: Path, content: bytes) -> None:
     """Write a file; raises FileExistsError where there is one already."""
-    with whole(path, new=True) as part:
+    with written_whole(path, new=True) as part:
         part.write_bytes(content)
 
 

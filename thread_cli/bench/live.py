@@ -38,7 +38,7 @@ class BenchDisplay:
 
     def start(self) -> None:
         """Begin to show; earlier results are not shown one by one."""
-        self.progress.told.append(self.tell)
+        self.progress.listeners.append(self.tell)
 
     def tell(self, result: Result) -> None:
         """Show one new result."""
@@ -177,8 +177,8 @@ def _spent(progress: Progress) -> Text:
 
 
 def _failures(failures: dict[FailureClass, int]) -> Text:
-    told = [f"{failures[kind]:,} {kind.replace('_', ' ')}" for kind in FailureClass if failures.get(kind)]
-    return Text("not solved: " + ", ".join(told), "dim")
+    counts = [f"{failures[kind]:,} {kind.replace('_', ' ')}" for kind in FailureClass if failures.get(kind)]
+    return Text("not solved: " + ", ".join(counts), "dim")
 
 
 def _row(name: str, tally: Tally) -> Text:

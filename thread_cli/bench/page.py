@@ -22,7 +22,7 @@ from thread_cli.contracts.events import Failed, Generated, ThreadEnded, ThreadSt
 from thread_cli.display.state import Phase, ended_as
 from thread_cli.display.text import clean, clean_lines, cut, headline
 from thread_cli.display.transcript import part_of
-from thread_cli.files import whole
+from thread_cli.files import written_whole
 from thread_cli.record import read_events
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def write_page(path: Path, arms: Sequence[Arm], tables: Sequence[Table], *, time
     if not path.name or path.is_dir():
         raise UserError(f"the page cannot be written: {path} is a folder: choose the name of a file")
     try:
-        with whole(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        with written_whole(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
             _write(file, arms, tables, times)
     except OSError as error:
         raise UserError(f"the page cannot be written: {error.filename or path}: {error.strerror}") from None

@@ -128,8 +128,8 @@ class Plan(BaseModel):
     def read(cls, path: Path) -> Self:
         """The plan in a file; raises UserError where there is none."""
         try:
-            told = tomllib.loads(path.read_text("utf-8"))
-            return cls.model_validate({"keys": _generation(told)} | told)
+            fields = tomllib.loads(path.read_text("utf-8"))
+            return cls.model_validate({"keys": _generation(fields)} | fields)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from None
         except ValidationError as error:
@@ -158,8 +158,8 @@ class Plan(BaseModel):
     def matters(self) -> dict[str, Any]:
         """The values that decide the run, by dotted name, to show how two runs differ."""
         suite = self.suite.model_dump(mode="json", exclude=set(_NOT_OF_THE_SUITE))
-        for part, told in zip(self.suite.parts, suite["parts"], strict=True):
-            told["options"] = _deciding(part)
+        for part, dumped in zip(self.suite.parts, suite["parts"], strict=True):
+            dumped["options"] = _deciding(part)
         config = _decisions(self.config)
         model = _model(self)
         chosen = {name: getattr(self, name) for name in ("method", "epochs", "limit", "shuffle")}
@@ -173,9 +173,9 @@ class Plan(BaseModel):
         """The difference to another plan, in words; None if both play the same."""
         mine, its = self.matters(), other.matters()
         changed = [name for name in sorted(mine.keys() | its.keys()) if mine.get(name) != its.get(name)]
-        told = [f"{name} was {_short(mine.get(name))}, is now {_short(its.get(name))}" for name in changed[:3]]
+        described = [f"{name} was {_short(mine.get(name))}, is now {_short(its.get(name))}" for name in changed[:3]]
         more = f", and {len(changed) - 3} more" if len(changed) > 3 else ""
-        return "; ".join(told) + more if changed else None
+        return "; ".join(described) + more if changed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,17 +207,17 @@ def key_of(
         UserError: the task's data cannot be hashed in a reproducible way.
     """
     where, config = plan.suite.parts[part], _decisions(plan.config)
-    told = {
+    decisive = {
         "task": [where.environment, where.split, task.id, task.text, task.category, _plain(task)],
         "options": _deciding(where),
-        "config": config | {"limits": _told(Limits, config["limits"], plan.keys)},
+        "config": config | {"limits": _key_part(Limits, config["limits"], plan.keys)},
         "model": _keyed(plan),
         "prompt": prompt_hash(prompt, plan.keys),
         "method": method,
         "variant": variant and variant.model_dump(mode="json"),
         "epoch": epoch,
     }
-    return _digest(told)[:_DIGITS]
+    return _digest(decisive)[:_DIGITS]
 
 
 def prompt_hash(prompt: Prompt, keys: int) -> str:
@@ -226,10 +226,10 @@ def prompt_hash(prompt: Prompt, keys: int) -> str:
     if prompt.rules.orphans is Orphans.awaited:
         del rules["orphans"]  # earlier versions knew no others
     # Of what no earlier version knew, only what is set is told: else keys are as they always were.
-    for told, name in ((rules, "fence"), (rules["observation"], "longest")):
-        if not told[name]:
-            del told[name]
-    return _digest([prompt.q, _told(type(prompt.rules), rules, keys)])[:16]
+    for section, name in ((rules, "fence"), (rules["observation"], "longest")):
+        if not section[name]:
+            del section[name]
+    return _digest([prompt.q, _key_part(type(prompt.rules), rules, keys)])[:16]
 
 
 def fingerprint(tasks: Iterable[Task]) -> str:
@@ -237,9 +237,9 @@ def fingerprint(tasks: Iterable[Task]) -> str:
     return _digest([[task.id, task.text, task.category, _plain(task)] for task in tasks])[:16]
 
 
-def _digest(told: Any) -> str:
+def _digest(value: Any) -> str:
     """SHA-256, in hexadecimal digits, of canonical JSON."""
-    text = json.dumps(told, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -252,12 +252,12 @@ def _plain(task: Task) -> Any:
 
 def _decisions(config: Config) -> dict[str, Any]:
     """What of a configuration decides results. Earlier versions knew no shares and no watchers: none are left out."""
-    told = config.model_dump(mode="json", include=deciding(Config))
+    decisions = config.model_dump(mode="json", include=deciding(Config))
     if config.child_limits is not None and config.child_limits.share is None:
-        del told["child_limits"]["share"]
+        del decisions["child_limits"]["share"]
     if not config.watch:
-        del told["watch"]
-    return told
+        del decisions["watch"]
+    return decisions
 
 
 def _model(plan: Plan) -> dict[str, Any]:
@@ -272,24 +272,24 @@ def _keyed(plan: Plan) -> dict[str, Any]:
     """The model's part of a key. `kernels` is included only where switched off, so that all other keys stay as they
     always were.
     """
-    told = _told(ModelConfig, _model(plan), plan.keys)
-    if told["kernels"] or plan.keys < 3:
-        del told["kernels"]
-    return told
+    section = _key_part(ModelConfig, _model(plan), plan.keys)
+    if section["kernels"] or plan.keys < 3:
+        del section["kernels"]
+    return section
 
 
-def _told(section: type[BaseModel], values: Mapping[str, Any], keys: int) -> dict[str, Any]:
+def _key_part(section: type[BaseModel], values: Mapping[str, Any], keys: int) -> dict[str, Any]:
     """A section's part of a key."""
     defaults = {
         name: section.model_fields[name].get_default(call_default_factory=True) for name in _LATER & set(values)
     }
-    untold = {name for name, default in defaults.items() if keys == 1 and values[name] == default}
-    return {name: value for name, value in values.items() if name not in untold}
+    left_out = {name for name, default in defaults.items() if keys == 1 and values[name] == default}
+    return {name: value for name, value in values.items() if name not in left_out}
 
 
-def _generation(told: Mapping[str, Any]) -> int:
+def _generation(fields: Mapping[str, Any]) -> int:
     """The generation of keys of a plan that does not state it."""
-    return 2 if "max_reasoning_tokens" in str(told.get("config")) else 1
+    return 2 if "max_reasoning_tokens" in str(fields.get("config")) else 1
 
 
 def _deciding(part: Part) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from thread_cli.bench.plan import Item
     from thread_cli.bench.player import Players
 
-__all__ = ["Outcome", "Settings", "join", "run"]
+__all__ = ["RunEnd", "Settings", "join", "run"]
 
 _LONGEST_NAME: Final = 80  # characters
 
@@ -45,7 +45,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunEnd:
     """The end of a run, or of this runner's part in it. `trouble` is the infrastructure's last failure."""
 
     ending: Ending
@@ -54,7 +54,7 @@ class Outcome:
     trouble: str
 
 
-async def run(plan: Plan, folder: Path | None = None, settings: Settings | None = None) -> Outcome:
+async def run(plan: Plan, folder: Path | None = None, settings: Settings | None = None) -> RunEnd:
     """Play a plan, from its beginning or from where it was stopped.
 
     Episodes whose last attempt the infrastructure failed are played again. Without a `folder`, the run's is below
@@ -74,7 +74,7 @@ async def run(plan: Plan, folder: Path | None = None, settings: Settings | None 
         return await _play(plan, items, journal, player, settings)
 
 
-async def join(folder: Path, settings: Settings | None = None) -> Outcome:
+async def join(folder: Path, settings: Settings | None = None) -> RunEnd:
     """Help with a run that was begun elsewhere, until it is complete.
 
     Raises:
@@ -88,7 +88,7 @@ async def join(folder: Path, settings: Settings | None = None) -> Outcome:
         return await _play(plan, items, journal, player, settings)
 
 
-async def _play(plan: Plan, items: list[Item], journal: Journal, player: Player, settings: Settings) -> Outcome:
+async def _play(plan: Plan, items: list[Item], journal: Journal, player: Player, settings: Settings) -> RunEnd:
     settings.allowance.require_price(plan.config)
     progress = Progress(len(items), priced=priced(plan.config.model))
     async with aclosing(settings.elsewhere(plan, settings.concurrency) if settings.elsewhere else player) as players:
@@ -106,4 +106,4 @@ async def _play(plan: Plan, items: list[Item], journal: Journal, player: Player,
         if settings.ready:
             settings.ready(runner, progress)
         ending = await runner.run()
-    return Outcome(ending, journal.path, progress, runner.trouble)
+    return RunEnd(ending, journal.path, progress, runner.trouble)

@@ -42,10 +42,10 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """A run of `total` episodes. `told` are called with each result that comes in after `start`."""
+    """A run of `total` episodes. `listeners` are called with each result that comes in after `start`."""
 
     total: int
-    told: list[Callable[[Result], None]] = field(default_factory=list["Callable[[Result], None]"])
+    listeners: list[Callable[[Result], None]] = field(default_factory=list["Callable[[Result], None]"])
     done: set[str] = field(default_factory=set[str])
     under_way: int = 0
     all: Tally = field(default_factory=Tally)
@@ -92,7 +92,7 @@ class Progress:
         self.cost = (self.cost or 0.0) + (totals.cost or 0.0) if known else None
         self.retries += totals.retries
         self.attempts += result.attempts - 1
-        for tell in self.told if self.started else ():
+        for tell in self.listeners if self.started else ():
             tell(result)
 
     def start(self) -> None:

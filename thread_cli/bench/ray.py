@@ -121,8 +121,8 @@ class RayPlayers:
         there: Mapping[str, float] = self._ray.cluster_resources()
         fitting = min((int(there.get(name, 0) / need) for name, need in needs.items() if need), default=1)
         if not fitting:
-            told = ", ".join(f"{name} {need:g}" for name, need in needs.items())
-            raise UserError(f"the Ray cluster has not what a part of the suite needs: {told}")
+            resources = ", ".join(f"{name} {need:g}" for name, need in needs.items())
+            raise UserError(f"the Ray cluster has not what a part of the suite needs: {resources}")
         return min(fitting, self._concurrency)
 
 

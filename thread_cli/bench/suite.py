@@ -168,8 +168,8 @@ def tasks_of(part: Part, environment: Environment) -> Sequence[Task]:
 
 def task_hash(tasks: Iterable[Task]) -> str:
     """Hash of a set of tasks: 16 hexadecimal digits of the SHA-256 over ids, texts and categories, in order."""
-    told = [[task.id, task.text, task.category] for task in tasks]
-    text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    rows = [[task.id, task.text, task.category] for task in tasks]
+    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
 
 

@@ -24,7 +24,7 @@ from thread_cli.bench.live import choose_bench
 from thread_cli.bench.methods import METHODS, method
 from thread_cli.bench.plan import Plan
 from thread_cli.bench.player import Players
-from thread_cli.bench.playing import Outcome, Settings
+from thread_cli.bench.playing import RunEnd, Settings
 from thread_cli.bench.progress import Progress
 from thread_cli.bench.report import read_run
 from thread_cli.bench.runner import Ending, Runner
@@ -161,7 +161,7 @@ def _elsewhere(executor: str, address: str | None) -> Callable[[Plan, int], Play
             raise UserError(f"there is no executor {executor!r}; there are local and ray")
 
 
-def _watched(play: Callable[[Settings], Coroutine[Any, Any, Outcome]], settings: Settings, mode: Mode) -> int:
+def _watched(play: Callable[[Settings], Coroutine[Any, Any, RunEnd]], settings: Settings, mode: Mode) -> int:
     """Play under a display; returns the exit code."""
     console = Console()
     with ExitStack() as stack:
@@ -174,31 +174,31 @@ def _watched(play: Callable[[Settings], Coroutine[Any, Any, Outcome]], settings:
             stack.enter_context(_interrupts(runner))
 
         try:
-            outcome = asyncio.run(interruptible(play(replace(settings, ready=ready))))
+            end = asyncio.run(interruptible(play(replace(settings, ready=ready))))
         except (KeyboardInterrupt, Terminated) as interruption:
             stack.close()
             print(f"thread: interrupted; {GOES_ON}", file=sys.stderr)
             return of_error(interruption)
-    return _told(outcome, settings, mode)
+    return _report_end(end, settings, mode)
 
 
-def _told(outcome: Outcome, settings: Settings, mode: Mode) -> int:
+def _report_end(end: RunEnd, settings: Settings, mode: Mode) -> int:
     """Say how a run ended; returns the exit code."""
-    progress = outcome.progress
-    if outcome.ending is Ending.complete and mode not in {"json", "none"}:
-        print("\n".join(as_text(table, terminal_width()) for table in tables(arms_of([read_run(outcome.folder)]))))
+    progress = end.progress
+    if end.ending is Ending.complete and mode not in {"json", "none"}:
+        print("\n".join(as_text(table, terminal_width()) for table in tables(arms_of([read_run(end.folder)]))))
     if mode not in {"json", "none"}:
-        print(f"log: {outcome.folder}")
-    code = of_bench(outcome.ending, progress.infrastructure)
+        print(f"log: {end.folder}")
+    code = of_bench(end.ending, progress.infrastructure)
     words = {
         Ending.complete: f"the infrastructure failed {progress.infrastructure:,} episodes",
         Ending.budget: settings.allowance.used_up,
         Ending.interrupted: "interrupted",
         Ending.broken: "the infrastructure fails every episode",
-    }[outcome.ending]
+    }[end.ending]
     if code:
         done = f"{len(progress.done):,} of {progress.total:,} episodes are done; {GOES_ON}"
-        last = f" (last: {clean(outcome.trouble)})" if outcome.trouble else ""
+        last = f" (last: {clean(end.trouble)})" if end.trouble else ""
         print(f"thread: {words}{last}; {done}", file=sys.stderr)
     return code
 

@@ -112,5 +112,7 @@ def _counts(episodes: int, threads: int, trajectories: Sequence[Trajectory]) -> 
 
 def _left_out(collected: Collected) -> str:
     """How many episodes and threads were left out, and why."""
-    told = [("episodes", collected.left_out_episodes), ("threads", collected.left_out_threads)]
-    return "; ".join(f"{count:,} {what} {reason}" for what, counts in told for reason, count in sorted(counts.items()))
+    left_out = [("episodes", collected.left_out_episodes), ("threads", collected.left_out_threads)]
+    return "; ".join(
+        f"{count:,} {what} {reason}" for what, counts in left_out for reason, count in sorted(counts.items())
+    )

@@ -45,7 +45,7 @@ def models(
         return
     if probe is not None:
         raise typer.Exit(_interruptible(_probed(_settings(probe, override))))
-    rows = [(kind.spec, "no" if kind.missing else "yes", _told(kind)) for kind in KINDS.values()]
+    rows = [(kind.spec, "no" if kind.missing else "yes", _description(kind)) for kind in KINDS.values()]
     remedies = {name: kind.remedy for name, kind in KINDS.items() if kind.missing}
     print_table(("--model", "installed", "what it is"), rows, remedies)
     if not KINDS["llama"].missing:
@@ -188,5 +188,5 @@ async def _longest(settings: ModelConfig) -> int | None:
         await opened.close()
 
 
-def _told(kind: Kind) -> str:
+def _description(kind: Kind) -> str:
     return f"{kind.description}. Plays {kind.knows}" if kind.knows else kind.description

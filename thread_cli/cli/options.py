@@ -97,9 +97,9 @@ def settings_of(command: Callable[..., Any], values: Mapping[str, Any], **others
     """
     flags: dict[str, Any] = dict(others)
     for name, hint in get_type_hints(command, include_extras=True).items():
-        for told in getattr(hint, "__metadata__", ()):
-            if isinstance(told, Sets) and (value := _given(values[name])) is not None:
-                *sections, key = told.key.split(".")
+        for annotation in getattr(hint, "__metadata__", ()):
+            if isinstance(annotation, Sets) and (value := _given(values[name])) is not None:
+                *sections, key = annotation.key.split(".")
                 place = flags
                 for section in sections:
                     place = place.setdefault(section, {})

@@ -215,7 +215,7 @@ class _Shown(AbstractContextManager[Any]):
             console=console,
             disable=not self._live,
         )
-        self._told = -_QUIET
+        self._last_line = -_QUIET
 
     def __enter__(self) -> Callable[[Step], None]:
         self._progress.start()
@@ -228,8 +228,8 @@ class _Shown(AbstractContextManager[Any]):
     def _done(self, at: Step) -> None:
         speed = at.tokens / max(at.seconds, 1e-9)
         self._progress.update(self._task, completed=at.step, total=at.steps, loss=at.loss, speed=speed)
-        if not self._live and (at.seconds - self._told >= _QUIET or at.step == at.steps):
-            self._told = at.seconds
+        if not self._live and (at.seconds - self._last_line >= _QUIET or at.step == at.steps):
+            self._last_line = at.seconds
             left = f"{at.left / 60:.0f} min left" if at.left >= 60 else f"{at.left:.0f} s left"
             tell(f"step {at.step}/{at.steps}: loss {at.loss:.4f}, {speed:.0f} tokens/s, {left}")
 

@@ -198,10 +198,10 @@ def _elsewhere() -> None:
             return await series(environment, (await case.tasks())[0], asked["actions"])
 
     try:
-        told = asyncio.run(played())
+        played_answers = asyncio.run(played())
     except UserError as error:
         sys.exit(error.message)
-    sys.stdout.write(f"\n{json.dumps(told)}\n")
+    sys.stdout.write(f"\n{json.dumps(played_answers)}\n")
 
 
 if __name__ == "__main__":

@@ -117,9 +117,9 @@ async def _is_the_same_elsewhere(case: Case) -> None:
     expected = json.loads(json.dumps(await case.reference()))
     for seed in ("1", "2"):
         with tempfile.TemporaryDirectory() as folder:
-            told = await asyncio.to_thread(case.elsewhere, await case.actions(), folder, seed)
+            found = await asyncio.to_thread(case.elsewhere, await case.actions(), folder, seed)
             left = sorted(entry.name for entry in os.scandir(folder))
-        require_same(expected, told, f"under the hash seed {seed}")
+        require_same(expected, found, f"under the hash seed {seed}")
         require(not left, f"it writes into the working folder: {', '.join(left[:5])}")
 
 
@@ -134,13 +134,13 @@ async def _is_isolated(case: Case) -> None:
         async with case.opened() as one, case.opened() as other:
             first, second = answers(one, tasks[0], actions), answers(other, other_task, actions)
             # The second episode lags one answer behind, so that the two are never in the same state.
-            told: list[list[Any] | None] = [await anext(first)]
-            told_other: list[list[Any] | None] = [None]
-            while told[-1] is not None or told_other[-1] is not None:
-                told_other.append(await anext(second, None))
-                told.append(await anext(first, None))
-        require_same(await case.reference(), _said(told), "beside another episode")
-        require_same(expected, _said(told_other), "beside an episode that began earlier")
+            one_answers: list[list[Any] | None] = [await anext(first)]
+            other_answers: list[list[Any] | None] = [None]
+            while one_answers[-1] is not None or other_answers[-1] is not None:
+                other_answers.append(await anext(second, None))
+                one_answers.append(await anext(first, None))
+        require_same(await case.reference(), _said(one_answers), "beside another episode")
+        require_same(expected, _said(other_answers), "beside an episode that began earlier")
 
 
 async def _answers_bad_actions(case: Case) -> None:
@@ -328,8 +328,8 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Case], Awaitable[None]]]]] = (
 """Name of each check, as a verdict shows it, and the check, in the order in which they run."""
 
 
-def _said(told: Sequence[list[Any] | None]) -> list[list[Any]]:
-    return [answer for answer in told if answer is not None]
+def _said(series_of_answers: Sequence[list[Any] | None]) -> list[list[Any]]:
+    return [answer for answer in series_of_answers if answer is not None]
 
 
 async def _require_raises(kind: type[Exception], call: Callable[[], object], what: str) -> None:

@@ -82,7 +82,7 @@ async def attacked(interpreter: Interpreter, attack: str, *, within: float = 20.
         await _works(interpreter, "bystander")
         began = monotonic()
         read, _ = await asyncio.gather(
-            _read(interpreter, world.told(ATTACKS[attack])), _works(interpreter, "bystander")
+            _read(interpreter, world.with_facts(ATTACKS[attack])), _works(interpreter, "bystander")
         )
         took = monotonic() - began
         require(took <= within, f"it lasted {took:.1f} s")
@@ -151,7 +151,7 @@ class _World:
         self._victim.communicate()
         self._open.close()
 
-    def told(self, code: str) -> str:
+    def with_facts(self, code: str) -> str:
         """Code, preceded by the names of the things that it attacks."""
         return "".join(f"{name} = {value!r}\n" for name, value in self._facts.items() if name in code) + code
 

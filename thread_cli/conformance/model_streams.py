@@ -34,7 +34,7 @@ _SPECIAL: Final = 8
 
 
 @dataclass
-class _Told:
+class _Heard:
     """All that a stream has told."""
 
     parts: list[Piece | Completion] = field(default_factory=list[Piece | Completion])
@@ -66,16 +66,16 @@ class _Told:
     def reasoning(self) -> str:
         return "".join(piece.reasoning for piece in self.lasting)
 
-    def require_whole(self) -> Completion:
+    def require_joined(self) -> Completion:
         """Require that it ends in one completion, to whose text the pieces join."""
         done = self.completion
         require(self.text == done.text, f"the pieces tell {self.text[-60:]!r}, the completion {done.text[-60:]!r}")
         return done
 
 
-async def _told(
+async def _read_stream(
     model: Model, request: Request, *, cut_after: int | None = None, left_after: int | None = None
-) -> _Told:
+) -> _Heard:
     """All that a stream tells; after so many pieces it is cancelled, or nobody reads on.
 
     Raises:
@@ -84,25 +84,25 @@ async def _told(
     """
     if not isinstance(model, Streams):
         raise NotApplicable("it does not stream")
-    told, task = _Told(), asyncio.current_task()
+    heard, task = _Heard(), asyncio.current_task()
 
     def cancel() -> None:
         if task is not None and not task.done():
-            told.cancelled = task.cancel()
+            heard.cancelled = task.cancel()
 
     async with aclosing(model.stream(request)) as parts:
         async for part in parts:
-            told.parts.append(part)
-            if len(told.parts) == left_after:
+            heard.parts.append(part)
+            if len(heard.parts) == left_after:
                 break
-            if len(told.parts) == cut_after and isinstance(part, Piece):
+            if len(heard.parts) == cut_after and isinstance(part, Piece):
                 asyncio.get_running_loop().call_soon(cancel)
-    return told
+    return heard
 
 
-async def _cancelled(model: Model, request: Request) -> _Told:
+async def _cancelled(model: Model, request: Request) -> _Heard:
     """A stream in a task of its own that is cancelled after some pieces."""
-    task = asyncio.ensure_future(_told(model, request, cut_after=_CUT_AFTER))
+    task = asyncio.ensure_future(_read_stream(model, request, cut_after=_CUT_AFTER))
     try:
         await asyncio.wait([task])
     finally:
@@ -112,28 +112,28 @@ async def _cancelled(model: Model, request: Request) -> _Told:
 
 
 async def _joins(model: Model, _longest: int | None) -> None:
-    told = await _told(model, ASKED)
-    done = told.require_whole()
+    heard = await _read_stream(model, ASKED)
+    done = heard.require_joined()
     require(done.text.strip(), "it writes nothing")
     require(done.stop != "cut", "a stream that nobody has cancelled says that it was cut")
 
 
 async def _stops(model: Model, _longest: int | None) -> None:
-    text = (await _told(model, ASKED)).completion.text
+    text = (await _read_stream(model, ASKED)).completion.text
     word = next((part for part in text.split() if len(part) > 1 and text.find(part) > 0), "")
     if not word:
         raise NotApplicable(f"it wrote nothing to stop at: {text!r:.60}")
-    told = await _told(model, replace(ASKED, stop=(word, *ASKED.stop)))
+    heard = await _read_stream(model, replace(ASKED, stop=(word, *ASKED.stop)))
     since = ""
-    for piece in told.pieces:
+    for piece in heard.pieces:
         since = piece.text if piece.anew else since + piece.text
         require(word not in since, f"the stop string {word!r} is told in the pieces {since[-60:]!r}")
-    told.require_whole()
+    heard.require_joined()
 
 
 async def _counts(model: Model, _longest: int | None) -> None:
-    told = await _told(model, ASKED)
-    done, tokens = told.completion, [piece.tokens for piece in told.lasting]
+    heard = await _read_stream(model, ASKED)
+    done, tokens = heard.completion, [piece.tokens for piece in heard.lasting]
     require(min(tokens, default=0) >= 0, f"a piece has {min(tokens, default=0)} tokens")
     all_, written = sum(tokens), done.usage.generated
     require(all_ <= written, f"the pieces have {all_} tokens together, the completion {written}")
@@ -143,14 +143,14 @@ async def _counts(model: Model, _longest: int | None) -> None:
 
 
 async def _cut(model: Model, _longest: int | None) -> None:
-    told = await _cancelled(model, _ENDLESS)
+    heard = await _cancelled(model, _ENDLESS)
     for _ in range(_TRIES - 1):
-        if told.completion.stop != "cut":
-            told = await _cancelled(model, _ENDLESS)
-    if told.completion.stop != "cut":
-        require(not told.cancelled, f"a stream that was cancelled ends with stop {told.completion.stop!r}")
-        raise NotApplicable(f"it told all in {len(told.pieces)} pieces, before it could be cancelled")
-    done, tokens = told.require_whole(), sum(piece.tokens for piece in told.lasting)
+        if heard.completion.stop != "cut":
+            heard = await _cancelled(model, _ENDLESS)
+    if heard.completion.stop != "cut":
+        require(not heard.cancelled, f"a stream that was cancelled ends with stop {heard.completion.stop!r}")
+        raise NotApplicable(f"it told all in {len(heard.pieces)} pieces, before it could be cancelled")
+    done, tokens = heard.require_joined(), sum(piece.tokens for piece in heard.lasting)
     least = max(1, tokens)
     require(done.usage.generated >= least, f"{least} tokens were told and {done.usage.generated} are charged")
     require((await model.complete(ASKED)).text.strip(), "after a stream was cancelled it writes nothing")
@@ -158,29 +158,29 @@ async def _cut(model: Model, _longest: int | None) -> None:
 
 async def _at_once(model: Model, _longest: int | None) -> None:
     requests = [replace(ASKED, c=f"{n}1, {n}2, {n}3\n", thread=f"0.{n}") for n in range(_AT_ONCE)]
-    for told in await asyncio.gather(*(_told(model, request) for request in requests), return_exceptions=True):
-        if isinstance(told, BaseException):
-            raise told
-        require(told.require_whole().text.strip(), f"of {_AT_ONCE} streams at once one writes nothing")
+    for heard in await asyncio.gather(*(_read_stream(model, request) for request in requests), return_exceptions=True):
+        if isinstance(heard, BaseException):
+            raise heard
+        require(heard.require_joined().text.strip(), f"of {_AT_ONCE} streams at once one writes nothing")
 
 
 async def _leaves(model: Model, _longest: int | None) -> None:
-    await _told(model, ASKED)  # what is started once, at the first call, may stay
+    await _read_stream(model, ASKED)  # what is started once, at the first call, may stay
     before = asyncio.all_tasks()
-    for heard in (1, 2):
-        await _told(model, _ENDLESS, left_after=heard)
+    for count in (1, 2):
+        await _read_stream(model, _ENDLESS, left_after=count)
     if left := asyncio.all_tasks() - before:
         _, left = await asyncio.wait(left, timeout=_LEAVES)
     require(not left, f"of streams that were not read to the end {len(left)} tasks still run: {list(left)!s:.160}")
-    (await _told(model, ASKED)).require_whole()
+    (await _read_stream(model, ASKED)).require_joined()
 
 
 async def _reasons(model: Model, _longest: int | None) -> None:
-    told = await _told(model, ASKED)
-    done = told.completion
-    if not done.reasoning and not told.reasoning:
+    heard = await _read_stream(model, ASKED)
+    done = heard.completion
+    if not done.reasoning and not heard.reasoning:
         raise NotApplicable("it wrote no reasoning that could be seen")
-    thought = told.reasoning
+    thought = heard.reasoning
     require(thought == done.reasoning, f"the pieces tell the reasoning {thought!r:.60}, not {done.reasoning!r:.60}")
 
 

@@ -68,7 +68,7 @@ class Background:
             raise UserError(f"the wire format {name} cannot spawn without waiting: it has no method `spawned`")
         carried = [thread.names.substitute(said(line)) for line in lines]
         step = thread.step(written, *carried, repeats=self._limits.repeats)
-        born, text = self._family.spawn(thread, lines, written, told=protocol.spawned)
+        born, text = self._family.spawn(thread, lines, written, announce=protocol.spawned)
         for child in born:
             if self._abort and isinstance(child, Thread):
                 child.ended.add_done_callback(self._heed)
@@ -80,8 +80,8 @@ class Background:
         asked = _asked(thread, move.handles)
         step = thread.step(written, move.which, *asked, repeats=self._limits.repeats)
         # A thread may wait for any of many again and again: the log is not to grow with the square of their number.
-        told = asked if move.handles or move.which == "all" else ()
-        paths = tuple(f"{thread.path}.{handle}" for handle in told)
+        recorded = asked if move.handles or move.which == "all" else ()
+        paths = tuple(f"{thread.path}.{handle}" for handle in recorded)
         self._recorder.emit(Awaiting, thread, children=paths, which=move.which)
         chosen = [await self._first(thread, asked)] if move.which == "any" else [*asked]
         children = [asked[handle] for handle in chosen]

@@ -126,11 +126,11 @@ class Family:
         lines: Sequence[str | Child],
         written: str = "",
         *,
-        told: Callable[[Sequence[str]], str] | None = None,
+        announce: Callable[[Sequence[str]], str] | None = None,
     ) -> tuple[list[Thread | Result], str]:
         """Children are born and begin: for each, the thread, or the account of why it could not be born.
 
-        `told` is for children in the background: it makes of their handles the text that the parent reads at once,
+        `announce` is for children in the background: it makes of their handles the text that the parent reads at once,
         behind what it has `written` until it listened; this text is returned too. Each of them has a place among its
         siblings then, whether or not it was born.
         """
@@ -139,13 +139,13 @@ class Family:
         for place, line in enumerate(lines):
             child = self._child(parent, Child(line) if isinstance(line, str) else line, place, len(lines))
             born.append(child)
-            parent.children += told is not None and isinstance(child, Result)
+            parent.children += announce is not None and isinstance(child, Result)
             handles.append(str(parent.children - 1))
-        text = plain(told(handles)) if told else ""
+        text = plain(announce(handles)) if announce else ""
         children = [child for child in born if isinstance(child, Thread)]
         paths = tuple(child.path for child in children)
-        self._recorder.emit(Spawned, parent, children=paths, waits=told is None, text=text)
-        if told:
+        self._recorder.emit(Spawned, parent, children=paths, waits=announce is None, text=text)
+        if announce:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
             parent.background.update(zip(handles, born, strict=True))
         for child in children:

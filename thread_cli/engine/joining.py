@@ -68,5 +68,5 @@ def joined(
     """
     if isinstance(parts, str):
         return parts, ()
-    told = [((writers[part.child] or "") if part.child is not None else "", len(part.text)) for part in parts]
-    return "".join(part.text for part in parts), tuple(told)
+    origins = [((writers[part.child] or "") if part.child is not None else "", len(part.text)) for part in parts]
+    return "".join(part.text for part in parts), tuple(origins)

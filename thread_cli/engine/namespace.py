@@ -30,15 +30,15 @@ _LONGEST_TEXT = 50_000  # characters
 class Namespace:
     """Names and values of one thread."""
 
-    __slots__ = ("_changed", "_news", "_own", "_since", "_tellings", "_told", "values")
+    __slots__ = ("_changed", "_engine_values", "_news", "_own", "_since", "_tellings", "values")
 
     def __init__(
-        self, values: Mapping[str, Any] | None = None, told: Mapping[str, Any] | None = None, since: int = 0
+        self, values: Mapping[str, Any] | None = None, engine_values: Mapping[str, Any] | None = None, since: int = 0
     ) -> None:
-        self._told: dict[str, Any] = dict(told or {})
+        self._engine_values: dict[str, Any] = dict(engine_values or {})
         """The engine's values, whatever values the thread's code has bound to these names."""
         self.values = Names(values, values.kept if isinstance(values, Names) else None)
-        for name, value in self._told.items():
+        for name, value in self._engine_values.items():
             self._put(name, value)
         self._own: dict[str, None] = {}
         """Bound by the thread's own code, oldest binding first."""
@@ -53,7 +53,7 @@ class Namespace:
 
     def child(self) -> Namespace:
         """A child's namespace: a copy, of which nothing is the child's own yet."""
-        return Namespace(self.values, self._told, self._tellings)
+        return Namespace(self.values, self._engine_values, self._tellings)
 
     def bind(self, names: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
         """Take over the names that the thread's own code bound, and those that it deleted."""
@@ -68,28 +68,28 @@ class Namespace:
 
     def tell(self, name: str, value: Any) -> None:
         """Bind a name on the engine's behalf: it belongs to no thread, and the newest value wins."""
-        self._told[name] = value
+        self._engine_values[name] = value
         self._put(name, value)
         self._news[name] = None
         self._tellings += 1
 
-    def told(self, name: str) -> Any:
+    def engine_value(self, name: str) -> Any:
         """The value that the engine last bound to a name; None if it has bound none."""
-        return self._told.get(name)
+        return self._engine_values.get(name)
 
     def join(self, children: Iterable[Namespace]) -> None:
         """Merge the names that children bound, earlier children first, so that among children the last one wins."""
         for child in children:
             for name in child._changed:
-                if name not in self._own and name not in child._told:
+                if name not in self._own and name not in child._engine_values:
                     self._adopt(name, child.values[name])
                     if name in child.values.kept:
                         self.values.kept[name] = child.values.kept[name]
             for name in child._news if child._since == self._tellings else ():
-                self._told[name] = child._told[name]
+                self._engine_values[name] = child._engine_values[name]
                 self._news[name] = None
                 if name not in self._own:
-                    self._put(name, child._told[name])
+                    self._put(name, child._engine_values[name])
 
     def _put(self, name: str, value: Any) -> None:
         self.values[name] = value

@@ -122,7 +122,7 @@ class Thread:
     @property
     def task(self) -> str:
         """The text of the task."""
-        return str(self.names.told("task") or "")
+        return str(self.names.engine_value("task") or "")
 
     def turn(self) -> Turn:
         """Its structure, for who writes it."""

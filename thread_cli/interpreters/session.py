@@ -21,7 +21,7 @@ from thread_cli.contracts.interpreter import HostError, Names, Outcome, SessionD
 from thread_cli.distribution import remedy
 from thread_cli.interpreters.session_pool import Pool
 from thread_cli.interpreters.session_process import JUNK, Connection, Zygote, dead
-from thread_cli.interpreters.session_timing import told
+from thread_cli.interpreters.session_timing import exchange
 from thread_cli.interpreters.session_values import STATE, Blob, Held, Kept, NotPlainError, encoded, message
 from thread_cli.interpreters.tame import leaves_no_trace
 from thread_cli.protocols.code import names_in, parse, syntax_error
@@ -290,7 +290,7 @@ class SessionInterpreter:
         spent = 0.0
         for _ in range(_ASKS):
             try:
-                said, values, ran = await told(session, message(content, names, blobs), seconds - spent)
+                said, values, ran = await exchange(session, message(content, names, blobs), seconds - spent)
             except TimeoutError:
                 reason = f"TimeoutError: the code ran for more than {seconds:g} s, its session was ended"
                 raise SessionDead(reason) from None

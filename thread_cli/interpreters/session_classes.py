@@ -70,7 +70,7 @@ _PLAIN: Final[dict[Any, Callable[[Any], Any]]] = {
 """For each standard class a function that turns an instance of a subclass into an instance of that class."""
 
 
-def _told(base: Any) -> Callable[[Any], tuple[Any, ...]]:
+def _reduced_arguments(base: Any) -> Callable[[Any], tuple[Any, ...]]:
     return lambda value: base.__reduce_ex__(value, 2)[1]
 
 
@@ -79,7 +79,7 @@ def _nothing(_: object) -> tuple[Any, ...]:
 
 
 _MADE_OF: Final[dict[Any, Callable[[Any], tuple[Any, ...]]]] = {
-    **{kind: _told(kind) for kind in (dt.datetime, dt.date, dt.time, dt.timedelta)},
+    **{kind: _reduced_arguments(kind) for kind in (dt.datetime, dt.date, dt.time, dt.timedelta)},
     **dict.fromkeys((dt.tzinfo, ModuleType), _nothing),
     Decimal: lambda value: (cast("Any", Decimal).__str__(value),),
 }
@@ -135,12 +135,12 @@ def reduced_class(kind: type[Any]) -> tuple[Any, ...] | None:
             order.append(name)
     made_with["__qualname__"] = kind.__qualname__
     registered = _registered(kind) if isinstance(kind, abc.ABCMeta) else []
-    told = state, type.__subclasses__(kind), registered, _hosts(kind)
+    contents = state, type.__subclasses__(kind), registered, _hosts(kind)
     identity = _internals._get_or_create_tracker_id(kind)
     return (
         _class,
         (type(kind), kind.__name__, kind.__bases__, (made_with, order), identity),
-        told,
+        contents,
         None,
         None,
         _set_class,
@@ -219,26 +219,26 @@ def _quiet(bases: tuple[type, ...]) -> Generator[None]:
     """Switch off `__init_subclass__` inside the block, except that of generic classes, which has no side effects."""
     listening = {base for each in bases for base in each.__mro__ if "__init_subclass__" in vars(base)}
     changing = [base for base in listening if base.__module__ != "typing" and base.__flags__ & HEAP]
-    told = {base: vars(base)["__init_subclass__"] for base in changing}
-    for base in told:
+    hooks = {base: vars(base)["__init_subclass__"] for base in changing}
+    for base in hooks:
         type.__setattr__(base, "__init_subclass__", _DEAF)
     try:
         yield
     finally:
-        for base, value in told.items():
+        for base, value in hooks.items():
             type.__setattr__(base, "__init_subclass__", value)
 
 
-def _set_class(made: type, told: tuple[dict[str, Any], list[type], list[type], list[type]]) -> None:
+def _set_class(made: type, contents: tuple[dict[str, Any], list[type], list[type], list[type]]) -> None:
     if made in _complete:
-        _pending[made] = told
+        _pending[made] = contents
         return
     _complete.add(made)
-    _fill(made, told)
+    _fill(made, contents)
 
 
-def _fill(made: type, told: tuple[dict[str, Any], list[type], list[type], list[type]]) -> None:
-    state, _, registered, hosts = told
+def _fill(made: type, contents: tuple[dict[str, Any], list[type], list[type], list[type]]) -> None:
+    state, _, registered, hosts = contents
     for name, value in list(vars(made).items()):
         kept = name in state or name in _MADE_ANEW or name in _MADE_WITH or _is_hook(name, value)
         if not kept and type(value) not in (MemberDescriptorType, GetSetDescriptorType):
@@ -365,17 +365,17 @@ def _default(value: Any) -> tuple[Any, list[Any]]:
     return _Default.default_factory.__get__(value), list(_dict.items(value))
 
 
-def _fill_default(made: Any, told: tuple[Any, list[Any]]) -> None:
-    _Default.__init__(made, told[0])
-    _dict.update(made, told[1])
+def _fill_default(made: Any, contents: tuple[Any, list[Any]]) -> None:
+    _Default.__init__(made, contents[0])
+    _dict.update(made, contents[1])
 
 
 def _queue(value: Any) -> tuple[list[Any], int | None]:
     return list(_Deque.__iter__(value)), _Deque.maxlen.__get__(value)
 
 
-def _fill_queue(made: Any, told: tuple[list[Any], int | None]) -> None:
-    _Deque.__init__(made, *told)
+def _fill_queue(made: Any, contents: tuple[list[Any], int | None]) -> None:
+    _Deque.__init__(made, *contents)
 
 
 def _accessors(value: Any) -> dict[str, Any]:
@@ -397,9 +397,9 @@ _HELD: Final[dict[Any, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]]]
     list: (lambda value: list(_list.__iter__(value)), _list.extend),
     set: (lambda value: list(_set.__iter__(value)), _set.update),
     bytearray: (lambda value: list(_bytes.__iter__(value)), _bytes.extend),
-    property: (_accessors, lambda made, told: cast("Any", property).__init__(made, **told)),
+    property: (_accessors, lambda made, contents: cast("Any", property).__init__(made, **contents)),
     **{kind: (kind.__func__.__get__, kind.__init__) for kind in cast("Any", (staticmethod, classmethod))},
-    local: (_names_of_thread, lambda made, told: _names_of_thread(made).update(told)),
+    local: (_names_of_thread, lambda made, contents: _names_of_thread(made).update(contents)),
     _Generator.__base__: (_Generator.getstate, _Generator.setstate),
 }
 """For each standard class a pair of functions: one gets an instance's contents, one sets them."""

@@ -139,8 +139,8 @@ def _matched(pattern: re.Pattern[Any], way: str, *where: Any) -> Any:
 
 
 def _reduced_memory(view: memoryview) -> tuple[Any, ...]:
-    whole = memoryview(view.obj)
-    if (view.format, view.shape, view.readonly) != (whole.format, whole.shape, whole.readonly) or view != whole:
+    owner = memoryview(view.obj)
+    if (view.format, view.shape, view.readonly) != (owner.format, owner.shape, owner.readonly) or view != owner:
         raise ValueError("a part of a buffer")
     return memoryview, (view.obj,)
 
@@ -210,8 +210,8 @@ def _reduced_scanner(scanner: Any) -> tuple[Any, ...]:
     return _scanner, ({name: getattr(scanner, name) for name in _READS_JSON},)
 
 
-def _scanner(told: dict[str, Any]) -> Any:
-    return cast("Any", make_scanner)(SimpleNamespace(**told))
+def _scanner(settings: dict[str, Any]) -> Any:
+    return cast("Any", make_scanner)(SimpleNamespace(**settings))
 
 
 def _reduced_local(value: Any) -> tuple[Any, ...]:

@@ -173,10 +173,10 @@ def _arguments(value: Any) -> tuple[list[Any], dict[str, Any]] | None:
         return [value.__name__, value.__value__], {"type_params": value.__type_params__}
     if type(value) is typing.NewType:
         return [value.__name__, value.__supertype__], {}
-    told = {name: getattr(value, f"__{name}__", None) for name in _LIMITS}
+    known = {name: getattr(value, f"__{name}__", None) for name in _LIMITS}
     if not getattr(value, "has_default", bool)():
-        del told["default"]
-    limits = {name: each for name, each in told.items() if each not in (None, False) or name == "default"}
+        del known["default"]
+    limits = {name: each for name, each in known.items() if each not in (None, False) or name == "default"}
     constraints = getattr(value, "__constraints__", ())
     # A variable that brackets made has no module of its own.
     if value.__module__ == "typing" and not constraints and not limits.keys() - {"infer_variance"}:
@@ -204,8 +204,8 @@ def _lately(identity: str, kind: Any, where: tuple[str, str], params: tuple[Any,
             made = space[name]
         else:
             limit = {"bound": ": __bound__()", "constraints": ": (*__constraints__(),)"}
-            told = "".join(limit.get(role, " = __default__()") for role in roles)
-            source = f"def _made[{_STARS[kind]}{name}{told}](): pass"
+            limits_text = "".join(limit.get(role, " = __default__()") for role in roles)
+            source = f"def _made[{_STARS[kind]}{name}{limits_text}](): pass"
             exec(compile(source, "<string>", "exec", dont_inherit=True), space)  # noqa: S102 - our own code
             (made,) = space["_made"].__type_params__
         _know(made, identity)
@@ -235,13 +235,13 @@ def _is_known() -> bool:
     source = _PROBE.format(default=": int = str" if default else ": int")
     exec(compile(source, "<string>", "exec", dont_inherit=True), space)  # noqa: S102 - our own code
     *variables, last = space["f"].__type_params__
-    told: list[tuple[Any, dict[str, Any]]] = [
+    expected: list[tuple[Any, dict[str, Any]]] = [
         *zip(variables, ({"bound": int}, {"constraints": (int, str)}, {}), strict=True),
         (last, {"bound": int, "default": str} if default else {"bound": int}),
         (space["E"], {"value": int}),
     ]
     try:
-        for probe, values in told:
+        for probe, values in expected:
             for done in (False, True):
                 parts = _parts(probe)
                 found = {part.role: part.function() for part in parts if part.done is done}

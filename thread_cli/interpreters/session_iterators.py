@@ -21,7 +21,7 @@ from thread_cli.interpreters.session_classes import is_own
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-__all__ = ["ITERATING", "OTHERS", "bring", "dialect_told", "taken"]
+__all__ = ["ITERATING", "OTHERS", "bring", "dialect_arguments", "taken"]
 
 _dict, _set, _frozenset = cast("Any", dict), cast("Any", set), cast("Any", frozenset)
 _csv = cast("Any", csv)
@@ -221,14 +221,14 @@ def _is_known() -> bool:
     """
     below = iter("abc")
     pairs: Any = pairwise(below)
-    told = [_parts(pairs)]
+    seen_parts = [_parts(pairs)]
     for _ in range(3):
         next(pairs, None)
-        told.append(_parts(pairs))
+        seen_parts.append(_parts(pairs))
     groups = groupby("aab")
     _, group = next(groups)
     next(group)
-    return told == [[below], [below, "b"], [below, "c"], []] and gc.get_referents(groups)[_UNGROUPED:] == ["a"]
+    return seen_parts == [[below], [below, "b"], [below, "c"], []] and gc.get_referents(groups)[_UNGROUPED:] == ["a"]
 
 
 _KNOWN: Final = _is_known()
@@ -243,7 +243,7 @@ _DIALECT: Final = (
 )
 
 
-def dialect_told(dialect: Any) -> dict[str, Any]:
+def dialect_arguments(dialect: Any) -> dict[str, Any]:
     """The arguments for a writer or a reader of the same dialect."""
     return {name: getattr(dialect, name) for name in _DIALECT}
 
@@ -252,7 +252,7 @@ def _reduced_writer(writer: Any) -> tuple[Any, ...]:
     """A writer, with the function that it writes with."""
     parts = gc.get_referents(writer)
     write = next(each for each in parts if callable(each) and not isinstance(each, type))
-    return _writer, (write, dialect_told(writer.dialect))
+    return _writer, (write, dialect_arguments(writer.dialect))
 
 
 def _writer(write: Any, dialect: dict[str, Any]) -> Any:
@@ -264,7 +264,7 @@ def _reduced_reader(reader: Any) -> tuple[Any, ...]:
     parts: list[Any] = gc.get_referents(reader)
     lines = next(each for each in parts if hasattr(cast("Any", type(each)), "__next__"))
     below = lines.iterator if type(lines) is _Passed else lines
-    return _reader, (below, dialect_told(reader.dialect), reader.line_num)
+    return _reader, (below, dialect_arguments(reader.dialect), reader.line_num)
 
 
 def _reader(lines: Iterator[str], dialect: dict[str, Any], number: int) -> Any:

@@ -160,7 +160,7 @@ class Pickled:
             pickler.dump(values)
             self.length = file.tell()
             memo = [value for _, value in pickler.memo.copy().values()]
-            orders = [(each, told) for each in memo if issubclass(type(each), _SETS) and (told := layout(each))]
+            orders = [(each, order) for each in memo if issubclass(type(each), _SETS) and (order := layout(each))]
             caches = [(each, *remembered(each)) for each in pickler.caches]
             iterators = [(each, passed) for each in memo if type(each) in ITERATING and (passed := taken(each))]
             generics = [(each, known) for each in pickler.generics if (known := evaluated(each))]
@@ -212,10 +212,10 @@ def loaded(data: bytes, wanted: Iterable[str]) -> dict[str, Any]:
         values: dict[str, Any] = reader.load()
         if file.tell() < len(data):
             orders, caches, iterators, generics = cast("tuple[list[Any], ...]", reader.load())
-            for items, told in orders:
-                arrange(items, told)
-            for cached, *told in caches:
-                remember(cached, *told)
+            for items, order in orders:
+                arrange(items, order)
+            for cached, *entry in caches:
+                remember(cached, *entry)
             for iterator, passed in iterators:
                 bring(iterator, passed)
             for generic, known in generics:

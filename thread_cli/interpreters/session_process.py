@@ -277,9 +277,9 @@ class Connection:
         buffer = await self._more(b"", HEADER.size)
         try:
             body, rest = sizes(buffer[: HEADER.size])
-            whole = HEADER.size + body + rest
-            buffer = await self._more(buffer, whole)
-            if len(buffer) > whole:
+            length = HEADER.size + body + rest
+            buffer = await self._more(buffer, length)
+            if len(buffer) > length:
                 raise ValueError("more than a message")  # noqa: TRY301 - as any other junk
             return parsed(buffer[HEADER.size : HEADER.size + body], buffer[HEADER.size + body :])
         except (ValueError, TypeError, RecursionError):

@@ -60,11 +60,11 @@ def layout(items: set[Any] | frozenset[Any]) -> Layout | None:
 
 def arrange(items: set[Any] | frozenset[Any], wanted: Layout) -> None:
     """Put the items of a copy into the slots of the original's. If that is impossible, the copy stays as it is."""
-    size, finger, *told = wanted
+    size, finger, *tables = wanted
     this = _Set.from_address(id(items))
     if not _KNOWN or layout(items) == wanted or not 0 < size <= _LARGEST:
         return
-    slots, hashes = memoryview(told[0]).cast("i"), memoryview(told[1]).cast("q")
+    slots, hashes = memoryview(tables[0]).cast("i"), memoryview(tables[1]).cast("q")
     pointers, values = _table(this)
     found = dict(zip(compress(values, pointers), filter(None, pointers), strict=True))
     if found.keys() != set(hashes) - {-1} or len(found) != this.used:

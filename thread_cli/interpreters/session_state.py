@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.interpreters.session_functions import HEAP, names
-from thread_cli.interpreters.session_iterators import dialect_told
+from thread_cli.interpreters.session_iterators import dialect_arguments
 from thread_cli.interpreters.session_running import depth_allowed, depth_left, errors, output
 from thread_cli.interpreters.tame import MODULES
 
@@ -147,12 +147,12 @@ def _is_special(name: Any) -> bool:
 
 def _context() -> dict[str, Any]:
     context = decimal.getcontext()
-    told: dict[str, Any] = {name: getattr(context, name) for name in _CONTEXT}
-    return told | {kind: dict(getattr(context, kind)) for kind in ("flags", "traps")}
+    state: dict[str, Any] = {name: getattr(context, name) for name in _CONTEXT}
+    return state | {kind: dict(getattr(context, kind)) for kind in ("flags", "traps")}
 
 
-def _set_context(told: dict[str, Any]) -> None:
-    for name, value in told.items():
+def _set_context(state: dict[str, Any]) -> None:
+    for name, value in state.items():
         setattr(decimal.getcontext(), name, value)
 
 
@@ -161,10 +161,10 @@ def _environ() -> dict[bytes, bytes]:
 
 
 def _set_environ(wanted: dict[bytes, bytes]) -> None:
-    told = {os.fsdecode(name): os.fsdecode(value) for name, value in wanted.items()}
-    for name in os.environ.keys() - told.keys():
+    state = {os.fsdecode(name): os.fsdecode(value) for name, value in wanted.items()}
+    for name in os.environ.keys() - state.keys():
         del os.environ[name]
-    os.environ.update(told)
+    os.environ.update(state)
 
 
 def _output() -> list[Any] | None:
@@ -172,20 +172,20 @@ def _output() -> list[Any] | None:
     return None if sys.stdout is output.stream else [sys.stdout]
 
 
-def _set_output(told: list[Any] | None) -> None:
-    sys.stdout = told[0] if told else output.stream
+def _set_output(state: list[Any] | None) -> None:
+    sys.stdout = state[0] if state else output.stream
 
 
 def _errors() -> list[Any] | None:
     return None if sys.stderr is errors else [sys.stderr]
 
 
-def _set_errors(told: list[Any] | None) -> None:
-    sys.stderr = told[0] if told else errors
+def _set_errors(state: list[Any] | None) -> None:
+    sys.stderr = state[0] if state else errors
 
 
-def _set_path(told: list[str]) -> None:
-    sys.path[:] = told
+def _set_path(state: list[str]) -> None:
+    sys.path[:] = state
 
 
 def _loggers() -> dict[str, tuple[Any, ...]]:
@@ -198,8 +198,8 @@ def _loggers() -> dict[str, tuple[Any, ...]]:
     }
 
 
-def _set_loggers(told: dict[str, tuple[Any, ...]]) -> None:
-    for name, (level, handlers, filters, propagate, disabled) in told.items():
+def _set_loggers(state: dict[str, tuple[Any, ...]]) -> None:
+    for name, (level, handlers, filters, propagate, disabled) in state.items():
         logger = logging.getLogger(name)
         logger.handlers[:], logger.filters[:] = handlers, filters
         logger.propagate, logger.disabled = propagate, disabled
@@ -207,19 +207,19 @@ def _set_loggers(told: dict[str, tuple[Any, ...]]) -> None:
 
 
 def _dialects() -> dict[str, dict[str, Any]]:
-    return {name: dialect_told(csv.get_dialect(name)) for name in csv.list_dialects()}
+    return {name: dialect_arguments(csv.get_dialect(name)) for name in csv.list_dialects()}
 
 
-def _set_dialects(told: dict[str, dict[str, Any]]) -> None:
-    for name in {*csv.list_dialects()} - told.keys():
+def _set_dialects(state: dict[str, dict[str, Any]]) -> None:
+    for name in {*csv.list_dialects()} - state.keys():
         csv.unregister_dialect(name)
-    for name, dialect in told.items():
+    for name, dialect in state.items():
         csv.register_dialect(name, **dialect)
 
 
-def _set_filters(told: list[Any]) -> None:
+def _set_filters(state: list[Any]) -> None:
     warnings.resetwarnings()
-    warnings.filters[:] = told  # pyright: ignore[reportIndexIssue]
+    warnings.filters[:] = state  # pyright: ignore[reportIndexIssue]
 
 
 _SETTINGS: Final[dict[str, tuple[Callable[[], Any], Callable[[Any], object]]]] = {

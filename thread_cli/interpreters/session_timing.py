@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.interpreter import Names
     from thread_cli.interpreters.session_process import Connection
 
-__all__ = ["told"]
+__all__ = ["exchange"]
 
 _MOMENT: Final = 2
 """Milliseconds for which the event loop stands still for an answer: most code takes no longer."""
@@ -24,7 +24,7 @@ _TURN: Final = 0.05
 """Seconds that a session is given to get a processor, before its time is counted again."""
 
 
-async def told(session: Connection, data: bytes, seconds: float) -> tuple[dict[str, Any], Names, float]:
+async def exchange(session: Connection, data: bytes, seconds: float) -> tuple[dict[str, Any], Names, float]:
     """Tell a session something: its answer, and for how many seconds it ran without waiting for a processor.
 
     Raises:

@@ -169,12 +169,12 @@ def message(content: dict[str, Any], names: dict[str, Any] | None = None, blobs:
             said[name] = {"kept": [places[value.blob], value.said]}
         else:
             said[name] = value
-    told = dict(content)
+    fields = dict(content)
     if said:
-        told["names"] = said
+        fields["names"] = said
     if blobs:
-        told["blobs"] = [[len(blob.data), sorted(blob.reads)[:_READS_LIMIT], blob.lost] for blob in blobs]
-    body = dumps(told).encode()
+        fields["blobs"] = [[len(blob.data), sorted(blob.reads)[:_READS_LIMIT], blob.lost] for blob in blobs]
+    body = dumps(fields).encode()
     length = sum(len(blob.data) for blob in blobs)
     if len(body) > BODY_LIMIT or length > ATTACHED_LIMIT:
         raise ValueError("the values are too large to be kept")

@@ -138,7 +138,7 @@ class Session:
         self._state.note(classes)
         names.setdefault("__builtins__", builtins)
         affected = dict.fromkeys(name for name in (*bound, *reached) if _is_name(name) and name in names)
-        said, more, blobs, large, state = self._told(affected, set(bound))
+        said, more, blobs, large, state = self._report(affected, set(bound))
         if large and error is None:
             error = f"MemoryError: too large to be kept: {', '.join(large)}"
         gone = sorted(filter(_is_name, gone))
@@ -180,7 +180,7 @@ class Session:
 
     # --- reports to the runner
 
-    def _told(
+    def _report(
         self, affected: Iterable[str], bound: set[str]
     ) -> tuple[dict[str, Any], dict[str, int], list[Blob], list[str], int | None]:
         """The encoded values of names that are bound or changed; other names whose bytes are new; the bytes; the names

@@ -23,7 +23,7 @@ from thread_cli.models.openai_begun import closes_begun_answers
 from thread_cli.models.openai_client import OPENAI_URL, SharedClient, checked_url, key_for
 from thread_cli.models.openai_context import Room, listed_context
 from thread_cli.models.openai_ends import End
-from thread_cli.models.openai_errors import Failure, lasting, rejected_parameter, translate
+from thread_cli.models.openai_errors import ServerFailure, lasting, rejected_parameter, translate
 from thread_cli.models.openai_shapes import CONTINUED, Shape, checked_extra, payload, well_formed
 from thread_cli.models.openai_stream import taken
 from thread_cli.models.prices import Price, published
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Learnt", "OpenAIModel", "Price"]
 
-_CUT: Final = Failure("the stream ended before the answer did", fault="cut_stream")
+_CUT: Final = ServerFailure("the stream ended before the answer did", fault="cut_stream")
 _DISPENSABLE: Final = ("stop", "seed", "stream_options", "temperature")
 _QUESTIONS: Final = 3
 """Attempts at a question about a server until it is answered."""
@@ -72,7 +72,7 @@ class _Search:
 
     shape: Shape
     bare: bool = False
-    failures: list[Failure] = field(default_factory=list[Failure])
+    failures: list[ServerFailure] = field(default_factory=list[ServerFailure])
     chat_tried: bool = False
     refusals: int = 0
     pieces: Telling | None = None
@@ -83,7 +83,7 @@ class _Search:
     """Tokens of those unused answers that have spent this call's budget on reasoning."""
 
     @property
-    def telling(self) -> Failure:
+    def telling(self) -> ServerFailure:
         """The most informative failure: the last one that is not just a missing endpoint."""
         return next((each for each in reversed(self.failures) if each.status not in (404, 405, 501)), self.failures[-1])
 
@@ -141,9 +141,9 @@ class OpenAIModel:
 
     def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         """Continue the request's prompt, piece by piece; raises as `complete` does."""
-        return poured(lambda tell: self._told(request, tell))
+        return poured(lambda tell: self._complete(request, tell))
 
-    async def _told(self, request: Request, tell: Callable[[Piece], None]) -> Completion:
+    async def _complete(self, request: Request, tell: Callable[[Piece], None]) -> Completion:
         await self._require_room(request)
         search = _Search(self.learnt.shape_for(request), pieces=Telling(tell, request.stop))
         try:
@@ -221,7 +221,9 @@ class OpenAIModel:
 
     # --- what a refusal teaches
 
-    async def _goes_on(self, outcome: Failure, request: Request, sent: Mapping[str, Any], search: _Search) -> bool:
+    async def _goes_on(
+        self, outcome: ServerFailure, request: Request, sent: Mapping[str, Any], search: _Search
+    ) -> bool:
         """Learn from a failure; False if nothing is left to try."""
         search.failures.append(outcome)
         marks = CONTINUED if search.shape in (Shape.examples, Shape.continued) and request.y else {}
@@ -235,7 +237,7 @@ class OpenAIModel:
             return True
         return self._may_change_shape(outcome, search) and self._next_shape(outcome, request, search)
 
-    def _may_change_shape(self, outcome: Failure, search: _Search) -> bool:
+    def _may_change_shape(self, outcome: ServerFailure, search: _Search) -> bool:
         learnt = self.learnt
         if learnt.proven and learnt.shape is Shape.raw:
             return False
@@ -246,7 +248,7 @@ class OpenAIModel:
         missing = outcome.status in (None, 404, 405, 501) or outcome.no_model
         return not lasting(outcome) and not (missing and search.shape is not Shape.raw)
 
-    def _next_shape(self, outcome: Failure, request: Request, search: _Search) -> bool:
+    def _next_shape(self, outcome: ServerFailure, request: Request, search: _Search) -> bool:
         rejected = self.learnt.rejected
         tried = payload(search.shape, request, rejected)
         for shape in search.shape.later(request):
@@ -325,7 +327,7 @@ class OpenAIModel:
         *,
         sent_back: bool = True,
         telling: Telling | None = None,
-    ) -> Completion | Failure:
+    ) -> Completion | ServerFailure:
         # Failures are returned, not raised: an exception raised while another is handled keeps that one, and with it
         # the server's words and the request's headers, where a trace would print them.
         asked, reasons = bool(_LIMITS & sent.keys()), self.learnt.reasons
@@ -350,17 +352,17 @@ class OpenAIModel:
         if answer.cut in ("listen", "end") and "stop" in sent:
             self.learnt.stops = "ignored" if answer.finish is None else "left in the text"
         answer.finished()
-        answer.tell(whole=True)
+        answer.tell(ended=True)
         return self._read(answer)
 
     def _body(self, request: Request, sent: Mapping[str, Any], shape: Shape, *, stream: bool) -> dict[str, Any]:
-        told = {name: value for name, value in sent.items() if stream or name != "stream_options"}
-        return {**self._extra, **told, **payload(shape, request, self.learnt.rejected), "stream": stream}
+        parameters = {name: value for name, value in sent.items() if stream or name != "stream_options"}
+        return {**self._extra, **parameters, **payload(shape, request, self.learnt.rejected), "stream": stream}
 
-    def _read(self, answer: Answer) -> Completion | Failure:
+    def _read(self, answer: Answer) -> Completion | ServerFailure:
         usage = answer.counted(self._price)
         if answer.refusal and not answer.text.strip():
-            return Failure(f"the model refuses: {answer.refusal}", withheld=True, usage=usage)
+            return ServerFailure(f"the model refuses: {answer.refusal}", withheld=True, usage=usage)
         match answer.end:
             case End.stop | End.length:
                 return Completion(
@@ -371,27 +373,27 @@ class OpenAIModel:
                     reasoning=well_formed(answer.reasoning),
                 )
             case End.context:
-                return Failure("context length: the context is full", status=400, usage=usage)
+                return ServerFailure("context length: the context is full", status=400, usage=usage)
             case End.withheld:
                 words = f"the answer was withheld (finish_reason {answer.finish!r})"
-                return Failure(words, withheld=True, usage=usage)
+                return ServerFailure(words, withheld=True, usage=usage)
             case End.broken:
                 words = f"the answer ended with finish_reason {answer.finish!r:.80}, which is no normal end"
-                return Failure(words, fault="abnormal_end", usage=answer.lost(self._price))
+                return ServerFailure(words, fault="abnormal_end", usage=answer.lost(self._price))
             case None:
                 return replace(_CUT, usage=answer.lost(self._price))
 
-    async def _streamed(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> Failure | None:
+    async def _streamed(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> ServerFailure | None:
         try:
             return await self._stream(shape, body, answer)
         except (openai.OpenAIError, httpx2.HTTPError, ValueError) as error:
             if answer.cut is not None or answer.finish is not None:
                 return None  # all of the text is there
             if answer.done:
-                return Failure("the server broke off the answer for another call", fault="interrupted")
-            return Failure.of(error, self._key.get_secret_value(), started=answer.started)
+                return ServerFailure("the server broke off the answer for another call", fault="interrupted")
+            return ServerFailure.of(error, self._key.get_secret_value(), started=answer.started)
 
-    async def _stream(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> Failure | None:
+    async def _stream(self, shape: Shape, body: Mapping[str, Any], answer: Answer) -> ServerFailure | None:
         client = self._client()
         if shape is Shape.raw:
             call = client.completions.with_streaming_response.create(
@@ -405,7 +407,7 @@ class OpenAIModel:
             answer.started = self._reached = True
             return await taken(streamed.http_response, answer, self._key.get_secret_value())
 
-    async def _reason(self, shape: Shape, body: Mapping[str, Any], request: Request) -> Failure:
+    async def _reason(self, shape: Shape, body: Mapping[str, Any], request: Request) -> ServerFailure:
         # llama-cpp-python's server, for one, cannot report an error within a stream: it closes the stream and, right
         # after it, the connection, which the first of these calls may still have met open. Only the error is wanted, so
         # the answer may be short.

@@ -40,7 +40,7 @@ class Answer:
     begun: str = ""
     """The begun answer, in chat: some servers (Mistral's) repeat it before they continue; that is left out."""
     text: str = ""
-    told_apart: str = ""
+    separate_reasoning: str = ""
     """Reasoning that came in a separate field."""
     cut: StopReason | None = None
     """The reason for which we stop the answer."""
@@ -77,10 +77,10 @@ class Answer:
             self._choice(chunk, choice)
         self.tell()
 
-    def tell(self, *, whole: bool = False) -> None:
-        """Pass on the text so far, if somebody listens. `whole`: no more will come."""
+    def tell(self, *, ended: bool = False) -> None:
+        """Pass on the text so far, if somebody listens. `ended`: no more will come."""
         if self.telling is not None:
-            self.telling.grown(self.text, self.reasoning, self.pieces + self.thought_pieces, whole=whole)
+            self.telling.grown(self.text, self.reasoning, self.pieces + self.thought_pieces, ended=ended)
 
     def finished(self) -> None:
         """Add the text that was held back, at the end of the answer."""
@@ -93,7 +93,7 @@ class Answer:
     @property
     def reasoning(self) -> str:
         """All reasoning."""
-        return self.told_apart + self.thoughts.reasoning
+        return self.separate_reasoning + self.thoughts.reasoning
 
     @property
     def end(self) -> End | None:
@@ -113,19 +113,19 @@ class Answer:
 
     def counted(self, price: Price | None) -> Usage:
         """The usage: as the server reports it, else one token for each piece."""
-        told = None if self.usage is None else counted(self.usage)
-        if isinstance(told, Counts) and (told.generated or not self.pieces):
-            reasoning = told.reasoning or (self._share(told) if self.thought_pieces else 0)
+        reported = None if self.usage is None else counted(self.usage)
+        if isinstance(reported, Counts) and (reported.generated or not self.pieces):
+            reasoning = reported.reasoning or (self._share(reported) if self.thought_pieces else 0)
             usage = Usage(
-                told.prompt,
-                told.cached,
-                told.generated,
+                reported.prompt,
+                reported.cached,
+                reported.generated,
                 reasoning=reasoning,
-                note=told.note,
-                cached_known=told.cached_known,
+                note=reported.note,
+                cached_known=reported.cached_known,
             )
             return usage if price is None else replace(usage, cost=price(usage))
-        note = f"{told}: unknown" if isinstance(told, str) else ""
+        note = f"{reported}: unknown" if isinstance(reported, str) else ""
         return Usage(
             generated=self.pieces + self.thought_pieces,
             reasoning=self.thought_pieces,
@@ -151,9 +151,9 @@ class Answer:
         )
         return estimate if price is None else replace(estimate, cost=price(estimate))
 
-    def _share(self, told: Counts) -> int:
+    def _share(self, reported: Counts) -> int:
         """Tokens of reasoning that the server did not count separately, estimated by its share of the pieces."""
-        return round(told.generated * self.thought_pieces / (self.thought_pieces + self.pieces))
+        return round(reported.generated * self.thought_pieces / (self.thought_pieces + self.pieces))
 
     def _choice(self, chunk: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
         # The last piece of a stream may hold the whole message once more, beside an empty delta.
@@ -175,13 +175,13 @@ class Answer:
             self.finish = finish
             extra = {**chunk, **choice}
             verbose = extra.get("__verbose")
-            told = {**(cast("dict[str, Any]", verbose) if isinstance(verbose, dict) else {}), **extra}
-            self.hint, string = _stop_hint(told, self.request.stop)
+            fields = {**(cast("dict[str, Any]", verbose) if isinstance(verbose, dict) else {}), **extra}
+            self.hint, string = _stop_hint(fields, self.request.stop)
             self.stop_string = self.stop_string or string
 
     def _think(self, thought: str) -> None:
         self.thought_pieces += 1
-        self.told_apart += thought
+        self.separate_reasoning += thought
         self._limit()
 
     def _new(self, piece: str) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.model import Usage
 
-__all__ = ["Failure", "lasting", "rejected_parameter", "scrub", "told_in_stream", "translate", "words_in"]
+__all__ = ["ServerFailure", "failure_in_stream", "lasting", "rejected_parameter", "scrub", "translate", "words_in"]
 
 _DISPENSABLE: Final = frozenset({"stop", "seed", "stream_options", "temperature", "top_p"})
 _UNSUPPORTED: Final = re.compile(
@@ -63,7 +63,7 @@ _RATE: Final = re.compile(r"rate[ _-]?limit|too many requests|per (minute|day|ho
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ServerFailure:
     """A failed call, scrubbed of the key. `fault` is None where another try would fail the same way.
 
     `status` is the HTTP status, or the one that matches an error within a stream; None if the server sent nothing.
@@ -82,7 +82,7 @@ class Failure:
     """Whether a filter keeps the answer back."""
 
     @classmethod
-    def of(cls, error: Exception, key: str, *, started: bool = False) -> Failure:
+    def of(cls, error: Exception, key: str, *, started: bool = False) -> ServerFailure:
         """The failure for an exception of the client. `started`: the server had begun to answer."""
         if isinstance(error, (openai.APITimeoutError, httpx2.TimeoutException)):
             return cls("no answer in time", fault="timeout")
@@ -92,12 +92,12 @@ class Failure:
             unreachable = _unreachable(error)
             return cls(unreachable or "the connection broke off", fault="connection", unreachable=unreachable)
         if isinstance(error, openai.APIError):
-            told = _told(error)
+            reported = _reported(error)
             return replace(
-                told,
+                reported,
                 message=_one_line(_words(error.body, str(error.message)), key),
-                code=scrub(told.code, key),
-                parameter=scrub(told.parameter, key),
+                code=scrub(reported.code, key),
+                parameter=scrub(reported.parameter, key),
             )
         if isinstance(error, ValueError):
             return cls("the answer is not readable as a stream of events", fault="cut_stream")
@@ -120,7 +120,7 @@ class Failure:
 
 
 def translate(
-    failure: Failure, name: str, endpoint: str, *, reached: bool, chat_tried: bool
+    failure: ServerFailure, name: str, endpoint: str, *, reached: bool, chat_tried: bool
 ) -> Transient | ModelError | LimitReached | Withheld:
     """The exception for a failure of model `name`, for the user, the retrying or the thread."""
     parts = urlsplit(endpoint)
@@ -147,7 +147,7 @@ def translate(
     return ModelError(line)
 
 
-def lasting(failure: Failure) -> bool:
+def lasting(failure: ServerFailure) -> bool:
     """Whether no other shape of the call can help: the key, the quota, the rate or the length was refused."""
     if failure.unreachable or failure.withheld:
         return True
@@ -158,7 +158,7 @@ def lasting(failure: Failure) -> bool:
     return bool(_KEY.search(failure.words) or _QUOTA.search(failure.words))
 
 
-def rejected_parameter(failure: Failure, sent: Collection[str]) -> str | None:
+def rejected_parameter(failure: ServerFailure, sent: Collection[str]) -> str | None:
     """The parameter that the server rejected, among those sent, if that is the failure."""
     if failure.status is None or not 400 <= failure.status < 500 or failure.status in (401, 402, 404, 413, 429):
         return None
@@ -173,7 +173,7 @@ def rejected_parameter(failure: Failure, sent: Collection[str]) -> str | None:
     return min(places, key=places.__getitem__) if places else None
 
 
-def told_in_stream(data: Mapping[str, Any], key: str, *, certain: bool = False) -> Failure | None:
+def failure_in_stream(data: Mapping[str, Any], key: str, *, certain: bool = False) -> ServerFailure | None:
     """The failure in an event of a stream, if it has one: `error`, or an object of that kind.
 
     `certain`: the event is known to report a failure.
@@ -188,7 +188,7 @@ def told_in_stream(data: Mapping[str, Any], key: str, *, certain: bool = False) 
     parameter = fields.get("param")
     message = _one_line(words_in(fields) or json.dumps(fields), key)
     status = _status_within_stream(code, message)
-    return Failure(
+    return ServerFailure(
         message,
         fault=_fault(status, f"{code} {message}"),
         status=status,
@@ -206,7 +206,7 @@ def scrub(text: str, key: str) -> str:
     return re.sub(r"\bsk-[\w*.-]+|[\w-]*\*{4,}[\w-]*", "***", text)
 
 
-def _told(error: openai.APIError) -> Failure:
+def _reported(error: openai.APIError) -> ServerFailure:
     fields = _fields(error.body)
     code = f"{error.code or fields.get('code') or ''} {error.type or fields.get('type') or ''}".strip()
     code = f"{code} {fields.get('status') or fields.get('error_type') or ''}".strip()
@@ -215,7 +215,7 @@ def _told(error: openai.APIError) -> Failure:
         status, retry_after = error.status_code, _retry_after(error.response.headers)
     parameter = error.param or fields.get("param")
     words = f"{code} {_words(error.body, '')}"
-    return Failure(
+    return ServerFailure(
         "",
         fault=_fault(status, words),
         withheld=status in (400, 403, 451) and bool(_FILTERED.search(words)),
@@ -256,8 +256,8 @@ def _fields(body: object) -> dict[str, Any]:
         return {}
     fields = cast("dict[str, Any]", body)
     # A list under `detail` is FastAPI's, and names the wrong field beside the error.
-    told = [name for name in ("error", "errors", "detail") if name != "detail" or isinstance(fields.get(name), dict)]
-    inner = next((found for name in told if (found := _fields(fields.get(name)))), None)
+    names = [name for name in ("error", "errors", "detail") if name != "detail" or isinstance(fields.get(name), dict)]
+    inner = next((found for name in names if (found := _fields(fields.get(name)))), None)
     return {**fields, **inner} if inner else fields
 
 

@@ -110,8 +110,8 @@ def payload(shape: Shape, request: Request, rejected: Collection[str] = ()) -> d
     return {"messages": [*messages, {**answer, "prefix": True}], **marks}
 
 
-def _messages(told: Iterable[Message]) -> list[dict[str, Any]]:
-    return [{"role": role, "content": well_formed(text)} for role, text in told]
+def _messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    return [{"role": role, "content": well_formed(text)} for role, text in messages]
 
 
 def checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx2
 
-from thread_cli.models.openai_errors import Failure, told_in_stream, words_in
+from thread_cli.models.openai_errors import ServerFailure, failure_in_stream, words_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 _ERROR: Final = '{"error"'
 
 
-async def taken(response: httpx2.Response, answer: Answer, key: str) -> Failure | None:
+async def taken(response: httpx2.Response, answer: Answer, key: str) -> ServerFailure | None:
     """Read a response into `answer`; returns the failure that it reports, if any.
 
     Raises:
@@ -37,13 +37,13 @@ async def taken(response: httpx2.Response, answer: Answer, key: str) -> Failure 
         content = await response.aread()
         # Some gateways call everything JSON, streams too.
         if content_type == "text/html" or not content.lstrip().startswith(_FIELDS):
-            return _whole(content, content_type, answer, key)
+            return _unstreamed(content, content_type, answer, key)
     response.headers["content-type"] = "text/event-stream"
     async with aclosing(cast("Any", aiter(httpx2.EventSource(response)))) as events:
         return await _events(events, answer, key)
 
 
-async def _events(events: AsyncIterator[Any], answer: Answer, key: str) -> Failure | None:
+async def _events(events: AsyncIterator[Any], answer: Answer, key: str) -> ServerFailure | None:
     async for event in events:
         if event.data.strip().startswith("[DONE]"):
             answer.done = True
@@ -55,12 +55,12 @@ async def _events(events: AsyncIterator[Any], answer: Answer, key: str) -> Failu
             return failure
         if answer.cut is not None and answer.finish is None:
             if answer.cut != "length":
-                await _usage_told(events, answer, key)
+                await _read_usage(events, answer, key)
             return None
     return None
 
 
-async def _usage_told(events: AsyncIterator[Any], answer: Answer, key: str) -> None:
+async def _read_usage(events: AsyncIterator[Any], answer: Answer, key: str) -> None:
     """Read on after a stop string in the text, until the server goes on writing.
 
     Servers that stop at it without removing it (transformers') report the usage right behind it.
@@ -88,7 +88,7 @@ async def _ended_properly(events: AsyncIterator[Any]) -> None:
                 pass
 
 
-def _event(data: str, answer: Answer, key: str, kind: str = "message") -> Failure | None:
+def _event(data: str, answer: Answer, key: str, kind: str = "message") -> ServerFailure | None:
     """Read the data of an event; many have none, to keep a connection open."""
     if not data.strip():
         return None
@@ -102,23 +102,23 @@ def _event(data: str, answer: Answer, key: str, kind: str = "message") -> Failur
     if not isinstance(chunk, dict):
         return None
     fields = cast("dict[str, Any]", chunk)
-    failure = told_in_stream(fields, key, certain=kind == "error")
+    failure = failure_in_stream(fields, key, certain=kind == "error")
     if failure is None:
         answer.add(fields)
     return failure
 
 
-def _whole(content: bytes, content_type: str, answer: Answer, key: str) -> Failure | None:
+def _unstreamed(content: bytes, content_type: str, answer: Answer, key: str) -> ServerFailure | None:
     """Read an answer that came complete, though a stream was requested; or an error with status 200."""
     failure = None
     with suppress(ValueError):
-        told: Any = json.loads(content)
-        first = cast("Any", told[0] if isinstance(told, list) and told else told)
+        body: Any = json.loads(content)
+        first = cast("Any", body[0] if isinstance(body, list) and body else body)
         if isinstance(first, dict):
             fields = cast("dict[str, Any]", first)
-            failure = told_in_stream(fields, key, certain="choices" not in fields and bool(words_in(fields)))
+            failure = failure_in_stream(fields, key, certain="choices" not in fields and bool(words_in(fields)))
             if failure is None:
                 answer.add(fields)
     if failure is None and answer.finish is None:
-        return Failure(f"the server answered with {content_type} instead of a stream; check the base URL")
+        return ServerFailure(f"the server answered with {content_type} instead of a stream; check the base URL")
     return failure

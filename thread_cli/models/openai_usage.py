@@ -49,56 +49,56 @@ class Counts:
     """Whether the server reports cached tokens; without a report `cached` is 0."""
 
 
-def counted(told: Mapping[str, Any]) -> Counts | str | None:
+def counted(usage: Mapping[str, Any]) -> Counts | str | None:
     """Read the usage that a server reports.
 
     Returns:
         The counts; None if it reports none; or a line that says why its numbers are unusable.
     """
     fields = {"prompt": _PROMPT, "cached": _CACHED, "generated": _GENERATED, "reasoning": _REASONING}
-    numbers = {name: _first(told, paths) for name, paths in (*fields.items(), ("total", ("total_tokens",)))}
+    numbers = {name: _first(usage, paths) for name, paths in (*fields.items(), ("total", ("total_tokens",)))}
     wrong = next(((name, number) for name, number in numbers.items() if not _is_count(number)), None)
     if wrong is not None:
         return f"the server tells {wrong[1]!r} {wrong[0]} tokens"
     prompt, cached, generated, reasoning = (int(numbers[name] or 0) for name in fields)
-    known = any(value is not None for value in _values(told, _CACHED))
+    known = any(value is not None for value in _values(usage, _CACHED))
     counts = Counts(prompt, cached, generated, reasoning, cached_known=known)
     if not counts.prompt and not counts.generated:
         return None
     return _consistent(counts, int(numbers["total"] or 0))
 
 
-def _consistent(told: Counts, total: int) -> Counts | str:
-    outside = total == told.prompt + told.cached + told.generated if total else False
-    if told.cached > told.prompt and total in (0, told.prompt + told.generated):
+def _consistent(counts: Counts, total: int) -> Counts | str:
+    outside = total == counts.prompt + counts.cached + counts.generated if total else False
+    if counts.cached > counts.prompt and total in (0, counts.prompt + counts.generated):
         outside = True
-    read, notes = told, list[str]()
-    if told.cached and outside:
-        read = replace(read, prompt=told.prompt + told.cached)
-        notes.append(f"{told.cached} cached tokens are not among the {told.prompt} of the prompt, and were added")
+    read, notes = counts, list[str]()
+    if counts.cached and outside:
+        read = replace(read, prompt=counts.prompt + counts.cached)
+        notes.append(f"{counts.cached} cached tokens are not among the {counts.prompt} of the prompt, and were added")
         total = 0
     hidden = total - read.prompt - read.generated if total else 0
-    if hidden > 0 and (not told.reasoning or told.reasoning == hidden):
-        read = replace(read, generated=read.generated + hidden, reasoning=told.reasoning or hidden)
+    if hidden > 0 and (not counts.reasoning or counts.reasoning == hidden):
+        read = replace(read, generated=read.generated + hidden, reasoning=counts.reasoning or hidden)
         notes.append(f"{hidden} tokens of the total are neither prompt nor text, and were read as reasoning")
     if read.cached > read.prompt or read.reasoning > read.generated or hidden < 0:
         return (
-            f"the server's counts contradict each other: {told.prompt} prompt, {told.cached} cached, "
-            f"{told.generated} generated, {told.reasoning} of reasoning, {total} in all"
+            f"the server's counts contradict each other: {counts.prompt} prompt, {counts.cached} cached, "
+            f"{counts.generated} generated, {counts.reasoning} of reasoning, {total} in all"
         )
     return replace(read, note="; ".join(notes))
 
 
-def _first(told: Mapping[str, Any], paths: tuple[str, ...]) -> Any:
+def _first(usage: Mapping[str, Any], paths: tuple[str, ...]) -> Any:
     """The first of these fields with a value other than 0."""
-    return next((value for value in _values(told, paths) if value), None)
+    return next((value for value in _values(usage, paths) if value), None)
 
 
-def _values(told: Mapping[str, Any], paths: tuple[str, ...]) -> list[Any]:
+def _values(usage: Mapping[str, Any], paths: tuple[str, ...]) -> list[Any]:
     """The values of these fields, None for a field that is missing."""
     values: list[Any] = []
     for path in paths:
-        value: Any = told
+        value: Any = usage
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
         values.append(value)

@@ -36,13 +36,13 @@ async def probed(model: OpenAIModel) -> AsyncIterator[tuple[str, str]]:
     yield "endpoint and shape", learnt.shape.value
     yield "begun answer", "continued" if done.text.lstrip().startswith("44") else f"not continued: {done.text!r:.60}"
     yield "parameters not sent", ", ".join(sorted(learnt.rejected)) or "none"
-    told = {"listen": "and says at which", "end": "and says at which"}.get(done.stop, "and does not say at which")
+    ending = {"listen": "and says at which", "end": "and says at which"}.get(done.stop, "and does not say at which")
     if "stop" in learnt.rejected:
         yield "stop strings", "looked for here alone"
     elif learnt.stops:
         yield "stop strings", f"{learnt.stops}, cut here ({done.stop})"
     else:
-        yield "stop strings", f"stops ({done.stop}), {told}"
+        yield "stop strings", f"stops ({done.stop}), {ending}"
     if done.usage.prompt:
         yield "usage in streams", f"{done.usage.prompt} prompt and {done.usage.generated} generated tokens"
     else:

@@ -77,18 +77,18 @@ class _Account:
 
     working: float = 0.0
     lost: Usage | None = None
-    told: bool = False
+    passed_on: bool = False
     """Whether pieces of an answer were passed on; that answer is lost if its try fails."""
 
     def telling(self, tell: Tell) -> Tell:
         """A function that passes on the pieces of one more try."""
-        tell = again(tell) if self.told else tell
+        tell = again(tell) if self.passed_on else tell
 
-        def told(piece: Piece) -> None:
-            self.told = True
+        def pass_on(piece: Piece) -> None:
+            self.passed_on = True
             tell(piece)
 
-        return told
+        return pass_on
 
     def lose(self, usage: Usage | None) -> None:
         if usage is not None:

@@ -65,12 +65,12 @@ async def poured(call: Callable[[Tell], Coroutine[None, None, Completion]]) -> A
     What the call does not tell of its text is told at its end, so that the pieces join to the text all the same.
     """
     pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
-    told = _Told()
+    received = _Received()
     task = asyncio.get_running_loop().create_task(call(pieces.put_nowait))
     task.add_done_callback(lambda _: pieces.put_nowait(None))
     try:
         while (piece := await pieces.get()) is not None:
-            yield told.add(piece)
+            yield received.add(piece)
         completion = await task
     except asyncio.CancelledError:
         task.cancel()
@@ -81,14 +81,14 @@ async def poured(call: Callable[[Tell], Coroutine[None, None, Completion]]) -> A
             await asyncio.wait([task])
     while not pieces.empty():
         if (piece := pieces.get_nowait()) is not None:
-            yield told.add(piece)
-    if (rest := told.rest(completion)) is not None:
+            yield received.add(piece)
+    if (rest := received.rest(completion)) is not None:
         yield rest
     yield completion
 
 
 @dataclass(slots=True)
-class _Told:
+class _Received:
     """What the pieces of a stream have told so far."""
 
     texts: list[str] = field(default_factory=list[str])
@@ -136,11 +136,11 @@ class Telling:
     reasoning: str = ""
     tokens: int = 0
 
-    def grown(self, text: str, reasoning: str, tokens: int, *, whole: bool = False) -> None:
-        """Pass on the text that is new since the last call. `tokens` counts all so far; `whole`: no more text will
+    def grown(self, text: str, reasoning: str, tokens: int, *, ended: bool = False) -> None:
+        """Pass on the text that is new since the last call. `tokens` counts all so far; `ended`: no more text will
         come.
         """
-        certain = text if whole else text[: len(text) - _begun(text, self.stop)]
+        certain = text if ended else text[: len(text) - _begun(text, self.stop)]
         anew = not (text.startswith(self.text) and reasoning.startswith(self.reasoning))
         if anew:
             self.text, self.reasoning, self.tokens = "", "", 0
@@ -162,9 +162,9 @@ def again(tell: Tell) -> Tell:
     """A `tell` that marks its first piece as one with which the text begins anew."""
     first = True
 
-    def told(piece: Piece) -> None:
+    def tell_marked(piece: Piece) -> None:
         nonlocal first
         tell(replace(piece, anew=True) if first else piece)
         first = False
 
-    return told
+    return tell_marked

@@ -41,16 +41,16 @@ def conversation(q: str, c: str, y: str) -> Conversation | None:
 @lru_cache(maxsize=32)
 def _examples(q: str, start: str) -> Conversation | None:
     head, *examples = EXAMPLE.split(q)
-    whole: list[Message] = [("system", head.strip())] if head.strip() else []
-    turns = list(whole)
+    messages: list[Message] = [("system", head.strip())] if head.strip() else []
+    turns = list(messages)
     for example in examples:
         context, found, y = example.partition(f"\n\n\nResponse:\n{start}\n")
         if not found:
             return None
-        told: Message = ("user", context.removeprefix("Prompt:\n"))
-        whole += [told, ("assistant", y.strip())]
-        turns += [told, *_turns(y.strip())]
-    return Conversation(tuple(whole), tuple(turns)) if examples else None
+        question: Message = ("user", context.removeprefix("Prompt:\n"))
+        messages += [question, ("assistant", y.strip())]
+        turns += [question, *_turns(y.strip())]
+    return Conversation(tuple(messages), tuple(turns)) if examples else None
 
 
 def _turns(y: str) -> list[Message]:

@@ -30,9 +30,9 @@ def close_log(path: Path, message: str, status: Status) -> bool:
         return False
     lines = b"".join(event.model_dump_json().encode() + b"\n" for event in _end(events, message, status))
     with path.open("r+b") as file:
-        whole = len(b"\n".join(file.read().split(b"\n")[: len(events)]))
-        file.truncate(whole)
-        file.seek(whole)
+        length = len(b"\n".join(file.read().split(b"\n")[: len(events)]))
+        file.truncate(length)
+        file.seek(length)
         file.write(b"\n" + lines)
         file.flush()
         os.fsync(file.fileno())
@@ -52,12 +52,12 @@ def _end(events: list[Event], message: str, status: Status) -> list[Event]:
                 alive.pop(event.thread, None)
             case _:
                 pass
-    told: list[Event] = []
+    added: list[Event] = []
 
     def tell(kind: type[Event], thread: str, parent: str | None, **fields: Any) -> None:
         event: Event = kind(
             episode=events[0].episode,
-            n=events[-1].n + 1 + len(told),
+            n=events[-1].n + 1 + len(added),
             thread=thread,
             parent=parent,
             cause=newest.get(thread),
@@ -65,11 +65,11 @@ def _end(events: list[Event], message: str, status: Status) -> list[Event]:
             **fields,
         )
         newest[thread] = event.n
-        told.append(event)
+        added.append(event)
 
     root = events[0].thread
     tell(Failed, root, None, boundary=Boundary.engine, failure="process killed", message=message)
     for thread in sorted(alive.values(), key=lambda thread: -thread.depth):
         tell(ThreadEnded, thread.thread, thread.parent, result=None, failed=True, how=Ending.stopped)
     tell(EpisodeEnded, root, None, status=status, reward=None, message=message, totals=sums.totals())
-    return told
+    return added

@@ -57,12 +57,12 @@ def _essence(event: Event | None, other: Event | None) -> dict[str, Any] | None:
     if event is None:
         return None
     known = event.model_fields_set & (other.model_fields_set if other is not None else set())
-    told = event.model_dump(exclude=_TIMES | _ORDER | (_ADDED - known))
-    if "totals" in told:
-        del told["totals"]["local"]
-    if "bound" in told:
-        told["bound"] = sorted(told["bound"])  # earlier versions recorded them in any order
-    return told
+    fields = event.model_dump(exclude=_TIMES | _ORDER | (_ADDED - known))
+    if "totals" in fields:
+        del fields["totals"]["local"]
+    if "bound" in fields:
+        fields["bound"] = sorted(fields["bound"])  # earlier versions recorded them in any order
+    return fields
 
 
 def _difference(thread: str, old: dict[str, Any], new: dict[str, Any]) -> Difference:

@@ -133,8 +133,8 @@ class RunFolder:
             about = tomllib.loads((self.path / name).read_text("utf-8"))
         except (OSError, ValueError):
             about = {}
-        told = about.get("variables") or about.get("versions", {}).get("variables")
-        return str(told or "the subset of an earlier version")
+        variables = about.get("variables") or about.get("versions", {}).get("variables")
+        return str(variables or "the subset of an earlier version")
 
     def log(self, task: str) -> EpisodeLog:
         """A new event file for an episode."""

@@ -19,7 +19,7 @@ __all__ = ["ChatShape", "CompletionShape", "Shape", "usage_of"]
 class Shape(Protocol):
     """How one kind of answer is written as JSON."""
 
-    def whole(self, completion: Completion) -> dict[str, Any]:
+    def full_answer(self, completion: Completion) -> dict[str, Any]:
         """The answer to a request that is not streamed."""
         ...
 
@@ -59,7 +59,7 @@ class _Answer:
 class CompletionShape(_Answer):
     """Answers of `/v1/completions`."""
 
-    def whole(self, completion: Completion) -> dict[str, Any]:
+    def full_answer(self, completion: Completion) -> dict[str, Any]:
         choice = {"index": 0, "text": completion.text, "logprobs": _by_column(completion), **self._end(completion)}
         return self._chunk(choice, usage=usage_of(completion))
 
@@ -89,9 +89,9 @@ class ChatShape(_Answer):
 
     def __post_init__(self) -> None:
         self._thoughts = Thoughts(inside=self.thought)
-        self._told = (0, 0)
+        self._sent = (0, 0)
 
-    def whole(self, completion: Completion) -> dict[str, Any]:
+    def full_answer(self, completion: Completion) -> dict[str, Any]:
         self._thoughts.add(completion.text)
         self._thoughts.finish()
         message = {"role": "assistant", "content": self._thoughts.text, "refusal": None}
@@ -117,8 +117,8 @@ class ChatShape(_Answer):
     def _news(self) -> dict[str, str]:
         """The text and reasoning that have become certain since the last piece."""
         text, reasoning = self._thoughts.text, self._thoughts.reasoning
-        new = {"content": text[self._told[0] :], "reasoning_content": reasoning[self._told[1] :]}
-        self._told = len(text), len(reasoning)
+        new = {"content": text[self._sent[0] :], "reasoning_content": reasoning[self._sent[1] :]}
+        self._sent = len(text), len(reasoning)
         return {name: part for name, part in new.items() if part}
 
     def _chunk(self, *choices: dict[str, Any], **rest: Any) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Service:
                 Route("/v1/completions", self._completions, methods=["POST"]),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
             ],
-            exception_handlers={Refused: _told, HTTPException: _told_http},
+            exception_handlers={Refused: _error_response, HTTPException: _http_error_response},
             middleware=[] if key else guards(host),
         )
 
@@ -106,13 +106,13 @@ class Service:
         if asked.stream:
             return _Stream(self, asked, shape)
         completion = await while_connected(request.receive, self.complete(asked))
-        return Response() if completion is None else JSONResponse(shape.whole(completion))
+        return Response() if completion is None else JSONResponse(shape.full_answer(completion))
 
-    async def complete(self, asked: Asked, told: Callable[[str], None] | None = None) -> Completion:
+    async def complete(self, asked: Asked, tell: Callable[[str], None] | None = None) -> Completion:
         """The model's answer. Raises: Refused: there is none, and why."""
         self._under_way += 1
         try:
-            return await self._model.complete(asked.request, told)
+            return await self._model.complete(asked.request, tell)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the client is told
             failure = refused(error, closing=self._closing is not None)
             if failure.status == 500:
@@ -217,13 +217,13 @@ async def _body(request: HttpRequest) -> bytes:
     return b"".join(parts)
 
 
-async def _told(_request: HttpRequest, error: Exception) -> Response:
+async def _error_response(_request: HttpRequest, error: Exception) -> Response:
     failure = refused(error, closing=False)
     headers = {"www-authenticate": "Bearer"} if failure.status == 401 else None
     return JSONResponse(failure.body, failure.status, headers)
 
 
-async def _told_http(_request: HttpRequest, error: Exception) -> Response:
+async def _http_error_response(_request: HttpRequest, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
     headers = error.headers if isinstance(error, HTTPException) else None
     return JSONResponse(Refused(status, detail).body, status, headers)

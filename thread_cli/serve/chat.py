@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from thread_cli.models.llama.call import Description
 
-__all__ = ["ChatTemplate", "Prompt"]
+__all__ = ["ChatTemplate", "RenderedPrompt"]
 
 _MARK: Final = "\N{OBJECT REPLACEMENT CHARACTER}\N{INTERLINEAR ANNOTATION ANCHOR}"
 """Stands where a begun answer ends; no text has both characters in a row."""
@@ -66,7 +66,7 @@ class ChatTemplate:
         except Exception as error:  # noqa: BLE001 -- a file may hold anything, and raw completions need none of it
             self.trouble = f"the model's chat template cannot be read: {' '.join(str(error).split())}"
 
-    def render(self, messages: Sequence[dict[str, str]]) -> Prompt:
+    def render(self, messages: Sequence[dict[str, str]]) -> RenderedPrompt:
         """The prompt of a conversation. An answer of the assistant at its end is left open, to be continued.
 
         Roles that the template does not know are mapped: `developer` to `system`, a system message that it refuses or
@@ -79,7 +79,7 @@ class ChatTemplate:
             raise Refused(400, f"{self.trouble}; /v1/completions works", parameter="messages")
         known = [{**message, "role": self._known(message["role"])} for message in messages]
         first: Exception | None = None
-        lossy: list[Prompt] = []
+        lossy: list[RenderedPrompt] = []
         for shape in (known, _merged(known), _merged(_without_system(known))):
             try:
                 prompt = self._rendered(self._template, shape)
@@ -101,12 +101,14 @@ class ChatTemplate:
             return role
         return "system" if role == "developer" else "user"
 
-    def _rendered(self, template: Template, messages: Sequence[dict[str, str]]) -> Prompt:
+    def _rendered(self, template: Template, messages: Sequence[dict[str, str]]) -> RenderedPrompt:
         begun = messages[-1]["content"] if messages[-1]["role"] == "assistant" else None
         # The text that closes an answer follows the mark, so it is cut off with the mark.
-        told = [*messages[:-1], {"role": "assistant", "content": f"{begun}{_MARK}"}] if begun is not None else messages
+        conversation = (
+            [*messages[:-1], {"role": "assistant", "content": f"{begun}{_MARK}"}] if begun is not None else messages
+        )
         text = template.render(
-            messages=list(told),
+            messages=list(conversation),
             add_generation_prompt=begun is None,
             bos_token=self._description.begin,
             eos_token=self._description.end,
@@ -126,11 +128,11 @@ class ChatTemplate:
                 400, "the chat template puts a begun answer into a thought: leave it to the user's message",
                 parameter="messages",
             )  # fmt: skip
-        return Prompt(text, closing)
+        return RenderedPrompt(text, closing)
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class RenderedPrompt:
     """A rendered conversation. `thought` is the tag that closes the reasoning in which it ends; empty if in none."""
 
     text: str

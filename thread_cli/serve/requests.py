@@ -15,7 +15,7 @@ from thread_cli.serve.refusals import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from thread_cli.serve.chat import Prompt
+    from thread_cli.serve.chat import RenderedPrompt
 
 __all__ = ["Asked", "ChatBody", "CompletionBody", "Message", "read"]
 
@@ -146,7 +146,7 @@ class ChatBody(_Body):
     logprobs: bool | None = None
     response_format: _Format | None = None
 
-    def read(self, render: Callable[[Sequence[dict[str, str]]], Prompt], longest: int) -> Asked:
+    def read(self, render: Callable[[Sequence[dict[str, str]]], RenderedPrompt], longest: int) -> Asked:
         """The request. `render` makes a prompt of messages; `longest` is the default number of tokens."""
         kind = "text" if self.response_format is None else self.response_format.type
         if kind not in {"text", "json_object"}:

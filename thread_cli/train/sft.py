@@ -130,7 +130,7 @@ def train(
         UserError: the folder holds another training or cannot be written, or the data have no learned tokens.
     """
     examples, long = examples_of(trajectories, base.vocabulary, recipe.longest)
-    tell(_told(examples, long, recipe))
+    tell(_described(examples, long, recipe))
     if not any(any(example.learned) for example in examples):
         raise UserError("there is nothing to learn in this data: no thread in it is short enough")
     identity = _identity(recipe, examples, base, start)
@@ -214,7 +214,7 @@ def _share(step: int, steps: int, warmup: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * along))
 
 
-def _told(examples: Sequence[Example], long: int, recipe: Recipe) -> str:
+def _described(examples: Sequence[Example], long: int, recipe: Recipe) -> str:
     """Describes the data, in words."""
     tokens = sum(len(example.tokens) for example in examples)
     learned = sum(sum(example.learned) for example in examples)

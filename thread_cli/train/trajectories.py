@@ -23,7 +23,7 @@ from thread_cli.contracts.events import (
     ThreadEnded,
     ThreadStarted,
 )
-from thread_cli.files import whole
+from thread_cli.files import written_whole
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.thread import LISTEN
 
@@ -106,7 +106,7 @@ def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
         UserError: it cannot be written.
     """
     try:
-        with whole(path) as part, part.open("wb") as file:
+        with written_whole(path) as part, part.open("wb") as file:
             file.writelines(_adapter.dump_json(trajectory) + b"\n" for trajectory in trajectories)
     except OSError as error:
         raise UserError(f"the data cannot be written: {path}: {error.strerror}", ExitCode.infrastructure) from None

@@ -79,8 +79,8 @@ class _OfFolder:
         if not self._pads:
             return self._tokens(text)
         # It puts a space before any text, so a line break goes in front to absorb it.
-        lead, whole = self._tokens("\n"), self._tokens("\n" + text)
-        return whole[len(lead) :] if whole[: len(lead)] == lead else self._tokens(text)
+        lead, both = self._tokens("\n"), self._tokens("\n" + text)
+        return both[len(lead) :] if both[: len(lead)] == lead else self._tokens(text)
 
     def _tokens(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)

@@ -49,7 +49,7 @@ class Hanoi:
             raise UserError(f"`hanoi` has no task {task.id!r}; ids go from three-0 to four-{_TASKS - 1}")
         discs = _DISCS[split]
         self._pegs = _position(discs, random.Random(f"{self.seed}:{task.id}"))
-        return f"The pegs: {_told(self._pegs)}\nGoal: bring discs 1 to {discs} to C."
+        return f"The pegs: {_described(self._pegs)}\nGoal: bring discs 1 to {discs} to C."
 
     async def step(self, action: str) -> Step:
         pegs = self._begun()
@@ -57,15 +57,15 @@ class Hanoi:
             return Step("All discs are on C already.", view=_drawn(pegs))
         move = _MOVE.fullmatch(action.strip())
         if move is None:
-            told = _told(pegs) if action.strip() == "look" else "Write `look`, or `move A C`."
-            return Step(told, view=_drawn(pegs))
+            answer = _described(pegs) if action.strip() == "look" else "Write `look`, or `move A C`."
+            return Step(answer, view=_drawn(pegs))
         source, target = (pegs[peg] for peg in move.groups())
         if not source:
             return Step(f"There is no disc on {move[1]}.", view=_drawn(pegs))
         if target and target[-1] < source[-1]:
             return Step(f"Disc {source[-1]} cannot lie on disc {target[-1]}.", view=_drawn(pegs))
         target.append(source.pop())
-        return Step(_told(pegs), float(_solved(pegs)), _solved(pegs), _drawn(pegs))
+        return Step(_described(pegs), float(_solved(pegs)), _solved(pegs), _drawn(pegs))
 
     async def close(self) -> None:
         self._pegs = None
@@ -135,7 +135,7 @@ def _solved(pegs: Position) -> bool:
     return not pegs["A"] and not pegs["B"]
 
 
-def _told(pegs: Position) -> str:
+def _described(pegs: Position) -> str:
     return ", ".join(f"{peg}: {' '.join(map(str, discs)) or 'nothing'}" for peg, discs in pegs.items())
 
 

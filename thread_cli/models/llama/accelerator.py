@@ -48,15 +48,16 @@ class Accelerator:
             raise UserError("not enough memory for our kernels: choose a smaller model or context")
 
     @contextmanager
-    def offered(self, *, loading: bool, whole: bool = False) -> Generator[None]:
+    def offered(self, *, loading: bool, all_operations: bool = False) -> Generator[None]:
         """Let llama.cpp find it while a model is loaded, or else a context is made.
 
         With `loading`, weights in formats that the kernels know are kept in the order in which they are needed. With
-        `whole`, all operations of the context are done here; without it, attention and the products of those weights.
+        `all_operations`, all those of the context are done here; without it, attention and the products of those
+        weights.
         """
         # ggml has one list of accelerators for the whole process.
         with _offering:
-            self._library.thread_kernels_set(self._registry, loading, whole)
+            self._library.thread_kernels_set(self._registry, loading, all_operations)
             self._ggml.ggml_backend_register(self._registry)
             try:
                 yield
@@ -68,7 +69,7 @@ class Accelerator:
         return int(self._library.thread_kernels_packed(self._registry))
 
     def complete(self) -> bool:
-        """Whether the context that was made last has none of its operations left to llama.cpp, if it was `whole`."""
+        """Whether llama.cpp has no operation left of the newest context, if that was made with `all_operations`."""
         return bool(self._library.thread_kernels_complete(self._registry))
 
     def fault(self) -> str:

@@ -113,10 +113,12 @@ class Backend:
                 )
             packed = self._accelerator is not None and self._accelerator.packed() > _WORTH * path.stat().st_size
             self.vocabulary = Vocabulary(self._model)
-            self.whole = bool(llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model))
+            self.recurrent = bool(
+                llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model)
+            )
             """True if sequences can only be copied and dropped as a whole."""
             # Where sequences are only continued from their end, what their windows have left is not needed again.
-            self._twins = int(llama.llama_model_n_swa(self._model)) > 0 and not self.whole
+            self._twins = int(llama.llama_model_n_swa(self._model)) > 0 and not self.recurrent
             self.sequences = min(sequences, (_IDS - 1) // 2) if self._twins else sequences
             """Most sequences that it holds; their ids are below this."""
             if gpu_layers == 0:
@@ -125,7 +127,7 @@ class Backend:
             params = _context_params(context, self.sequences * (1 + self._twins) + 1, batch, threads)
             params.flash_attn_type = flash
             params.type_k = params.type_v = _KV_TYPES[kv_type]
-            with self._offered(loading=False, whole=packed):
+            with self._offered(loading=False, all_operations=packed):
                 self._context = self._init(path, context, params)
             self.own = packed and self._accelerator is not None and self._accelerator.complete()
             """True if our own kernels compute the whole model."""
@@ -142,7 +144,7 @@ class Backend:
             own=self.own,
             gpu=gpu_layers > 0,
             flash=flash != llama.LLAMA_FLASH_ATTN_TYPE_DISABLED,
-            recurrent=self.whole,
+            recurrent=self.recurrent,
         )
         """Which tokens may be evaluated in one batch. The backend itself only pads batches by it."""
         self.trained = int(llama.llama_model_n_ctx_train(self._model))
@@ -169,7 +171,7 @@ class Backend:
             longest=min(self.context, self.trained or self.context),
         )
 
-    def told(self, key: str) -> str:
+    def metadata(self, key: str) -> str:
         """The text that the model's file has under a key; nothing if it has none."""
         size = 256
         while True:
@@ -195,7 +197,7 @@ class Backend:
         Raises:
             ModelError: `source` no longer has all of them.
         """
-        if self.whole:
+        if self.recurrent:
             llama.llama_memory_seq_rm(self._memory, target, -1, -1)
             llama.llama_memory_seq_cp(self._memory, source, target, -1, -1)
             return
@@ -251,8 +253,12 @@ class Backend:
         pointer: Any = llama.llama_get_logits_ith(self._context, place)
         return np.ctypeslib.as_array(pointer, shape=(self.vocabulary.size,))
 
-    def _offered(self, *, loading: bool, whole: bool = False) -> AbstractContextManager[None]:
-        return nullcontext() if self._accelerator is None else self._accelerator.offered(loading=loading, whole=whole)
+    def _offered(self, *, loading: bool, all_operations: bool = False) -> AbstractContextManager[None]:
+        return (
+            nullcontext()
+            if self._accelerator is None
+            else self._accelerator.offered(loading=loading, all_operations=all_operations)
+        )
 
     def _init(self, path: Path, context: int, params: Any) -> Any:
         last_error()

@@ -100,17 +100,17 @@ def common_prefix(a: _Run, b: _Run) -> int:
 class PrefixTree:
     """The sequences of one KV memory of `cells` cells and ids below `sequences`.
 
-    With `whole`, the memory can only copy sequences as a whole (recurrent models): a prompt is then matched where a
-    known sequence ends, and nowhere else.
+    With `recurrent`, the memory can only copy sequences as a whole, as that of recurrent models: a prompt is then
+    matched where a known sequence ends, and nowhere else.
     """
 
-    def __init__(self, store: Store, *, sequences: int, cells: int, whole: bool = False) -> None:
+    def __init__(self, store: Store, *, sequences: int, cells: int, recurrent: bool = False) -> None:
         self.cells = cells
         self.used = 0
         self.dropped = 0
         """Sequences dropped whose threads were expected to go on."""
         self._store = store
-        self._whole = whole
+        self._recurrent = recurrent
         self._root = _Node(array("i"), array("i"), 0, 0, None)
         self._sequences: set[Sequence] = set()
         self._ids = list(range(sequences - 1, -1, -1))
@@ -137,7 +137,7 @@ class PrefixTree:
     def match(self, tokens: array[int]) -> Match:
         """The longest prefix of `tokens` in the tree, short of the last token, whose logits are still to be had."""
         node, length, limit = self._root, 0, len(tokens) - 1
-        whole = Match(node, 0)
+        at_an_end = Match(node, 0)
         while length < limit:
             child = node.children.get(tokens[length])
             if child is None:
@@ -147,8 +147,8 @@ class PrefixTree:
             if length < node.end:
                 break
             if node.ends:
-                whole = Match(node, length)
-        return whole if self._whole else Match(node, length)
+                at_an_end = Match(node, length)
+        return at_an_end if self._recurrent else Match(node, length)
 
     def take(self, tokens: array[int]) -> Sequence:
         """A busy sequence that holds what `match` finds of `tokens`: one that ends there, or else a fork.
@@ -193,7 +193,7 @@ class PrefixTree:
             shared = common_prefix(child.tokens, rest)
             if shared < len(child.tokens):
                 child = self._split(child, shared)
-            if not self._whole:
+            if not self._recurrent:
                 self._store.share(self._holder(child).id, sequence.id, child.start, child.end)
             self._move(sequence, child)
             sequence.hash = _hash(sequence.hash, child.tokens)

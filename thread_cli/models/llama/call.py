@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from thread_cli.models.llama.cache import PrefixTree, Sequence
     from thread_cli.models.llama.drafts import Draft, Drafts, Trail
     from thread_cli.models.llama.sampling import Sampler, Text
-    from thread_cli.models.llama.transcript import Prompt
+    from thread_cli.models.llama.transcript import TokenizedPrompt
     from thread_cli.models.llama.vocabulary import Vocabulary
 
 __all__ = ["Call", "Description", "State"]
@@ -82,7 +82,7 @@ class Call:
     submitted: float = field(default_factory=monotonic)
     state: State = field(default=State.known, init=False)
 
-    prompt: Prompt = field(init=False)
+    prompt: TokenizedPrompt = field(init=False)
     """Set when the call is queued, as the next four are."""
     tokens: array[int] = field(init=False)
     """The prompt, and the tokens generated so far."""
@@ -134,7 +134,9 @@ class Call:
         """Tokens that it may still generate."""
         return min(self.request.max_tokens - self.generated, self.longest - len(self.tokens))
 
-    def queue(self, prompt: Prompt, text: Text, sampler: Sampler, *, reuses: bool, arrival: int, longest: int) -> None:
+    def queue(
+        self, prompt: TokenizedPrompt, text: Text, sampler: Sampler, *, reuses: bool, arrival: int, longest: int
+    ) -> None:
         """Take the tokenised prompt: from `known` to `queued`."""
         self._leave(State.known)
         self.prompt, self.tokens, self.text, self.sampler = prompt, array("i", prompt.tokens), text, sampler

@@ -186,10 +186,10 @@ class Door:
             left = [kind for kind in kinds if kind not in found]
             for kind, cause in self._attempt(left, passage).items():
                 if cause:
-                    told = Death(
+                    death = Death(
                         extra_buffers=passage.extra_buffers, kernels=passage.kernels, amx=passage.amx, cause=cause
                     )
-                    deaths[kind].append(told)
+                    deaths[kind].append(death)
                     continue
                 settle(kind, passage)
                 if cause is None:

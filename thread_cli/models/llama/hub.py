@@ -50,7 +50,7 @@ def fetched(name: str, tell: Callable[[str], None] | None = None) -> Path:
         raise UserError(f"models by name need huggingface_hub ({error}): {remedy('local')}") from None
     repo, quant = match["repo"], match["quant"] or ""
     endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
-    with _told(name, endpoint):
+    with _one_line_errors(name, endpoint):
         try:
             _reach(endpoint)
             files = chosen(hub.HfApi(endpoint=endpoint).list_repo_files(repo), quant, name)
@@ -105,14 +105,14 @@ def _one(repo: str, file: str, endpoint: str, tell: Callable[[str], None] | None
     hub = cast("Any", huggingface_hub)
     cached = hub.try_to_load_from_cache(repo, file, cache_dir=_cache())
     url = hub.hf_hub_url(repo, file, endpoint=endpoint)
-    told = hub.get_hf_file_metadata(url, endpoint=endpoint)
-    if isinstance(cached, str) and (told.etag is None or Path(cached).resolve().name == told.etag):
+    remote = hub.get_hf_file_metadata(url, endpoint=endpoint)
+    if isinstance(cached, str) and (remote.etag is None or Path(cached).resolve().name == remote.etag):
         return Path(cached)
-    if told.etag is None or told.size is None:
+    if remote.etag is None or remote.size is None:
         raise UserError(f"{url} names neither size nor digest of the file, so that it cannot be checked")
     blobs = _cache() / constants.REPO_ID_SEPARATOR.join(["models", *repo.split("/")]) / "blobs"
-    if not (blobs / told.etag).exists():
-        _download(told.location, blobs / told.etag, told.size, Path(file).name, tell)
+    if not (blobs / remote.etag).exists():
+        _download(remote.location, blobs / remote.etag, remote.size, Path(file).name, tell)
     # Enters it into the cache's folders of snapshots; nothing is left to download.
     return Path(hub.hf_hub_download(repo, file, endpoint=endpoint, cache_dir=_cache()))
 
@@ -203,7 +203,7 @@ def _unreachable() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _told(name: str, endpoint: str) -> Generator[None]:
+def _one_line_errors(name: str, endpoint: str) -> Generator[None]:
     """Tell in one line what goes wrong inside."""
     from huggingface_hub import errors
 

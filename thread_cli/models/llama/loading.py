@@ -77,18 +77,18 @@ def read_header(path: Path) -> Header:
     llama.llama_backend_init()
     model = load_model(path, vocabulary_only=True)
     try:
-        architecture = _told(model, "general.architecture")
-        format_ = _told(model, "general.file_type")
+        architecture = _metadata(model, "general.architecture")
+        format_ = _metadata(model, "general.file_type")
         return Header(
-            layers=int(_told(model, f"{architecture}.block_count") or 0),
+            layers=int(_metadata(model, f"{architecture}.block_count") or 0),
             format=int(format_) if format_ else None,
-            parts=int(_told(model, "split.count") or 1),
+            parts=int(_metadata(model, "split.count") or 1),
         )
     finally:
         llama.llama_model_free(model)
 
 
-def _told(model: Any, key: str) -> str:
+def _metadata(model: Any, key: str) -> str:
     buffer: Any = ctypes.create_string_buffer(256)
     length = int(llama.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer)))
     return buffer.value.decode("utf-8", "replace") if length >= 0 else ""

@@ -26,8 +26,8 @@ def processor() -> dict[str, str]:
 
 def gpus() -> tuple[str, ...]:
     """The names of NVIDIA's GPUs."""
-    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    lines = (line for path in told for line in path.read_text("utf-8", "replace").splitlines())
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = (line for path in files for line in path.read_text("utf-8", "replace").splitlines())
     return tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
 
 

@@ -105,10 +105,10 @@ class LlamaModel:
         ready.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(ready)
 
-    async def complete(self, request: Request, told: Callable[[str], None] | None = None) -> Completion:
+    async def complete(self, request: Request, tell: Callable[[str], None] | None = None) -> Completion:
         """Continue the request's prompt.
 
-        `told` is called, in the event loop, with each new piece of the text as soon as it is certain; they join to
+        `tell` is called, in the event loop, with each new piece of the text as soon as it is certain; they join to
         `Completion.text`. If the awaiting task is cancelled, the model stops writing.
 
         Raises:
@@ -117,7 +117,7 @@ class LlamaModel:
             UserError: the model cannot be loaded, or the request's grammar not be read.
         """
         await self.open()
-        answer = _Answer(None if told is None else lambda piece, _: told(piece))
+        answer = _Answer(None if tell is None else lambda piece, _: tell(piece))
         call = self._submitted(request, answer)
         try:
             return await answer.future
@@ -126,9 +126,9 @@ class LlamaModel:
 
     def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         """Continue the request's prompt, piece by piece; raises as `complete` does."""
-        return poured(lambda tell: self._told(request, tell))
+        return poured(lambda tell: self._complete(request, tell))
 
-    async def _told(self, request: Request, tell: Callable[[Piece], None]) -> Completion:
+    async def _complete(self, request: Request, tell: Callable[[Piece], None]) -> Completion:
         await self.open()
         answer = _Answer(lambda text, tokens: tell(Piece(text, tokens=tokens)))
         call = self._submitted(request, answer)
@@ -142,7 +142,7 @@ class LlamaModel:
             call.cancelled = True
 
     def _submitted(self, request: Request, answer: _Answer) -> Call:
-        call = Call(request, answer.done, answer.tell if answer.told else None)
+        call = Call(request, answer.done, answer.tell if answer.heard_by else None)
         self._worker.submit(call)
         return call
 
@@ -154,10 +154,10 @@ class LlamaModel:
 class _Answer:
     """A completion on its way from the worker thread to the event loop that awaits it."""
 
-    def __init__(self, told: Callable[[str, int], None] | None) -> None:
+    def __init__(self, heard_by: Callable[[str, int], None] | None) -> None:
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Completion] = self._loop.create_future()
-        self.told = told
+        self.heard_by = heard_by
         """Gets each piece of the text, and the number of tokens drawn since the last one."""
         self._length = 0
         self._tokens = 0
@@ -189,9 +189,9 @@ class _Answer:
         self.future.set_result(result)
 
     def _hear(self, piece: str, tokens: int) -> None:
-        if self.told is not None and not self.future.done():
+        if self.heard_by is not None and not self.future.done():
             self._length += len(piece)
-            self.told(piece, tokens)
+            self.heard_by(piece, tokens)
 
 
 class _Worker:
@@ -245,7 +245,7 @@ class _Worker:
             while self._take_in(scheduler):
                 # All calls under way have been told, and the next ones find an empty cache.
                 with suppress(ModelError):
-                    scheduler.step()
+                    scheduler.run_batch()
             scheduler.fail(ModelError("the model was closed"))
         except Exception as error:  # noqa: BLE001 -- nobody may wait for a dead thread
             failure = ModelError(f"the local backend failed: {error!r}")

@@ -19,7 +19,7 @@ from thread_cli.models.embedded import specialist
 from thread_cli.models.llama.model import physical_cores
 from thread_cli.models.llama.quantising import FORMATS, quantise
 from thread_cli.models.llama.speeds import Machine, measured, recall
-from thread_cli.models.llama.steps import digest_of, step, written
+from thread_cli.models.llama.steps import digest_of, stage, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -102,7 +102,7 @@ def prepare(
     merge = _merge(source, adapters) if adapters else None
     count = threads or physical_cores()
     with _explained(source.name):
-        own = digest_of([source], step(tell, f"reading {source.name}"))
+        own = digest_of([source], stage(tell, f"reading {source.name}"))
         if quant == "auto":
             found = measured(source, own, header, Machine.here(count, gpu_layers), tell, anew=force)
             for line in found.table():
@@ -123,7 +123,7 @@ def prepare(
         merged = target if quant == "none" else target.with_name(f".merged-{digest}.gguf")
         if force or not merged.is_file():
             with written(merged) as part:
-                merge.write(part, step(tell, f"merging {len(adapters)} adapter{'s' * (len(adapters) != 1)}"))
+                merge.write(part, stage(tell, f"merging {len(adapters)} adapter{'s' * (len(adapters) != 1)}"))
         if quant != "none":
             _quantise(merged, target, quant, count, tell)
             merged.unlink(missing_ok=True)
@@ -142,7 +142,7 @@ def _tell_nobody(_: str) -> None:
 
 def _quantise(source: Path, target: Path, quant: str, threads: int, tell: Callable[[str], None]) -> None:
     with written(target) as part:
-        quantise(source, part, quant, threads=threads, done=step(tell, f"making {quant}"))
+        quantise(source, part, quant, threads=threads, done=stage(tell, f"making {quant}"))
 
 
 def _target(source: Path, format_: str, digest: str) -> Path:

@@ -148,7 +148,7 @@ class Text:
         self._stop = [string.encode("utf-8", "replace") for string in stop]
         self._longest = max(map(len, self._stop), default=0)
         self._cut: tuple[int, int] | None = None
-        self._told = 0
+        self._passed_on = 0
         self._decoder = _decoder()
 
     def add(self, token: int, piece: bytes) -> bool:
@@ -167,8 +167,8 @@ class Text:
     def news(self) -> str:
         """What has become certain since the last call of this: whole characters that no stop string can begin with."""
         end = self._end - (0 if self._cut else self._held())
-        new = self._decoder.decode(bytes(self._bytes[self._told : end]))
-        self._told = end
+        new = self._decoder.decode(bytes(self._bytes[self._passed_on : end]))
+        self._passed_on = end
         return new
 
     def parts(self) -> list[str]:

@@ -72,11 +72,11 @@ class Scheduler:
         ceilings: Ceilings | None = None,
     ) -> None:
         sequences = min(sequences, backend.sequences)
-        self.tree = PrefixTree(backend, sequences=sequences, cells=backend.context, whole=backend.whole)
+        self.tree = PrefixTree(backend, sequences=sequences, cells=backend.context, recurrent=backend.recurrent)
         self.speculation = Speculation(on=speculate and backend.policy.drafts)
         self.work = work or Work()
         self._drafts = Drafts()
-        for lead, phrase in read_phrases(backend.told(PHRASES)) if self.speculation.on else ():
+        for lead, phrase in read_phrases(backend.metadata(PHRASES)) if self.speculation.on else ():
             tokens = [backend.vocabulary.tokenize(text.encode(), first=False, special=False) for text in (lead, phrase)]
             self._drafts.follow(tokens[0] + tokens[1], 0)
         self._backend = backend
@@ -120,19 +120,19 @@ class Scheduler:
         else:
             insort(self._calls, call, key=lambda other: other.priority)
 
-    def step(self) -> None:
+    def run_batch(self) -> None:
         """Evaluate one batch and draw a token for every call that is ready for one.
 
         Raises:
             ModelError: llama.cpp failed. All calls have been answered with it, and the cache is empty.
         """
         try:
-            self._step()
+            self._run_batch()
         except ModelError as error:
             self.fail(error)
             raise
 
-    def _step(self) -> None:
+    def _run_batch(self) -> None:
         for call in [call for call in self._calls if call.cancelled]:
             self._finish(call, "cut")
         for call in self._queued():

@@ -21,7 +21,7 @@ from thread_cli.distribution import cache_folder
 from thread_cli.models.llama.door import FormatDies
 from thread_cli.models.llama.machine import build, digest_of_text, gpus, processor
 from thread_cli.models.llama.quantising import quantise
-from thread_cli.models.llama.steps import step, written
+from thread_cli.models.llama.steps import stage, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,10 +77,10 @@ class Machine(_Record):
 
     @classmethod
     def here(cls, threads: int, gpu_layers: int = 0) -> Machine:
-        told = processor()
+        described = processor()
         return cls(
-            processor=told.get("model name") or platform.processor() or platform.machine(),
-            features=digest_of_text(repr(sorted(told.items()))),
+            processor=described.get("model name") or platform.processor() or platform.machine(),
+            features=digest_of_text(repr(sorted(described.items()))),
             threads=threads,
             build=build(),
             gpu_layers=gpu_layers,
@@ -191,7 +191,7 @@ def _candidate(path: Path, name: str, left_out: range, machine: Machine, tell: C
     machine.file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix=".", suffix=".part", dir=machine.file.parent) as file:
         candidate = Path(file.name)
-        done = step(tell, f"making {name} to measure it")
+        done = stage(tell, f"making {name} to measure it")
         quantise(path, candidate, name, threads=machine.threads, left_out=left_out, done=done)
         tell(f"measuring {name}")
         return _speed(candidate, machine)

@@ -1,4 +1,4 @@
-"""What every step of preparing a model does: tell how far it is, and write its file as a whole or not at all."""
+"""What every stage of preparing a model does: tell how far it is, and write its file as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from thread_cli.files import whole
+from thread_cli.files import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
-__all__ = ["digest_of", "step", "written"]
+__all__ = ["digest_of", "stage", "written"]
 
 _ABANDONED: Final = 3600.0
 """Seconds after which nobody is still writing a file that has not changed."""
 _PAUSE: Final = 2.0
-"""Seconds between two lines of one step."""
+"""Seconds between two lines of one stage."""
 _PIECE: Final = 2**24
 
 
-def step(tell: Callable[[str], None], name: str) -> Callable[[float], None]:
-    """Tell that a step begins; what is returned takes the share that is done, and now and then tells the time left."""
+def stage(tell: Callable[[str], None], name: str) -> Callable[[float], None]:
+    """Tell that a stage begins; what is returned takes the share that is done, and now and then tells the time left."""
     began = last = time.monotonic()
     tell(name)
 
@@ -55,23 +55,23 @@ def digest_of(paths: Sequence[Path], done: Callable[[float], None] = lambda _: N
                 read += len(piece)
                 done(read / max(1, total))
         digests.append(digest.hexdigest())
-    whole = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return whole[:16]
+    combined = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return combined[:16]
 
 
 @contextmanager
 def written(target: Path) -> Generator[Path]:
     """The path to write to in place of `target`, which appears when all is written, or not at all.
 
-    As `files.whole`, in a folder of our own, which is made where there is none. What killed processes have left in it
-    is removed some time later.
+    As `files.written_whole`, in a folder of our own, which is made where there is none. What killed processes have
+    left in it is removed some time later.
 
     Raises:
         OSError: the folder cannot be written to; with `ENOSPC` if the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target.parent)
-    with whole(target) as part:
+    with written_whole(target) as part:
         yield part
 
 

@@ -21,7 +21,7 @@ from thread_cli.models.llama.cache import common_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Prompt", "Tokenizer", "Transcripts"]
+__all__ = ["TokenizedPrompt", "Tokenizer", "Transcripts"]
 
 _BEGINNINGS = 1_000
 _OVERHEAD = 1_000
@@ -102,7 +102,7 @@ class _Thread:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class TokenizedPrompt:
     """A tokenised prompt, and its last run, to which the generated one will be attached."""
 
     tokens: array[int]
@@ -123,7 +123,7 @@ class Transcripts:
         self._threads: OrderedDict[tuple[str, str] | bytes, _Thread] = OrderedDict()
         self._strings = _Runs()
 
-    def encode(self, q: str, c: str, y: str) -> Prompt:
+    def encode(self, q: str, c: str, y: str) -> TokenizedPrompt:
         """Tokenise a prompt in the way in which its thread's earlier prompts were.
 
         In a prompt that comes as one string the names of control tokens stand for these; otherwise they do so in q.
@@ -145,9 +145,9 @@ class Transcripts:
             self._keep(thread, run.appended, new)
             run = new
             tokens += run.tokens
-        return Prompt(tokens, run, thread, len(self._q.get(q, ())))
+        return TokenizedPrompt(tokens, run, thread, len(self._q.get(q, ())))
 
-    def record(self, prompt: Prompt, pieces: Sequence[tuple[int, bytes]], length: int) -> None:
+    def record(self, prompt: TokenizedPrompt, pieces: Sequence[tuple[int, bytes]], length: int) -> None:
         """Keep generated tokens and their texts, up to the last token that ends within the first `length` bytes."""
         tokens, ends, text = array("i"), array("i"), b""
         for token, piece in pieces:
@@ -212,16 +212,16 @@ class Transcripts:
 
     def _next(self, thread: _Thread, run: _Run, rest: bytes) -> _Run | None:
         """The run after `run` with which `rest` begins: the longest known, else what fits of a generated one."""
-        whole = _whole(run, rest)
-        if whole is not None:
-            return whole
+        known = _longest_known(run, rest)
+        if known is not None:
+            return known
         part = _part(run, rest)
         if part is not None:
             self._keep(thread, run.generated, part)
         return part
 
 
-def _whole(run: _Run, rest: bytes) -> _Run | None:
+def _longest_known(run: _Run, rest: bytes) -> _Run | None:
     """The longest known run after `run` with which `rest` begins.
 
     Appended text counts only if what follows it is known too, else it only happens to begin like `rest`.
@@ -240,16 +240,16 @@ def _part(run: _Run, rest: bytes) -> _Run | None:
     near = run.generated.nearest(rest)
     if near is None:
         return None
-    whole, shared = near
-    count = bisect_right(whole.ends, shared)
-    if count == 0 or not whole.ends[count - 1]:
+    nearest, shared = near
+    count = bisect_right(nearest.ends, shared)
+    if count == 0 or not nearest.ends[count - 1]:
         return None
-    return _Run(whole.text[: whole.ends[count - 1]], whole.tokens[:count], whole.ends[:count])
+    return _Run(nearest.text[: nearest.ends[count - 1]], nearest.tokens[:count], nearest.ends[:count])
 
 
 def _goes_on(run: _Run, rest: bytes) -> bool:
     """Whether it is known how `run` goes on with `rest`."""
-    return _whole(run, rest) is not None or _part(run, rest) is not None
+    return _longest_known(run, rest) is not None or _part(run, rest) is not None
 
 
 def _bytes(text: str) -> bytes:
