@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Course", "Decided", "Exchange", "Feedback", "Turn", "Writer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Feedback:
+class Feedback(NamedTuple):
     """What a thread reads after it has listened.
 
     `observed`: the environment's answer. `joined`: results of children. `spawned`: the handles of children in the
@@ -37,8 +36,7 @@ class Feedback:
         return self.kind == "corrected" or any(result.failed for result in self.results)
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """What a thread wrote until it listened, without the stop string, and what it read then."""
 
     text: str
@@ -49,8 +47,7 @@ class Exchange:
     """The token numbers of the text, if the model told them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """The thread that is to go on, as it stands."""
 
     thread: str

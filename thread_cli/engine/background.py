@@ -88,7 +88,7 @@ class Background:
         results = await self._family.results(thread, children)
         if self._abort:
             refuse_failed(results)
-        thread.background.update(dict.fromkeys(chosen))
+        thread.background = {**(thread.background or {}), **dict.fromkeys(chosen)}
         results = [replace(result, handle=handle) for handle, result in zip(chosen, results, strict=True)]
         paths = [f"{thread.path}.{handle}" for handle in chosen]
         thread.stepped(step, join(self._recorder, thread, written, [*zip(children, results, paths, strict=True)]))
@@ -113,7 +113,7 @@ class Background:
 
 def _asked(thread: Thread, handles: Sequence[str]) -> dict[str, Thread | Result]:
     """The children that a thread asks for, in the order of spawning; raises MalformedOutput where there are none."""
-    background = thread.background
+    background = thread.background or {}
     for handle in handles:
         if handle not in background:
             raise MalformedOutput(f"there is no thread {handle!r} to await")

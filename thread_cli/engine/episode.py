@@ -99,10 +99,7 @@ class Recorder:
             reasoning_tokens=usage.reasoning,
             note=usage.note,
             writer=plain(written.writer),
-            tokens=tuple(
-                (plain(piece), number)
-                for piece, number in zip(written.pieces or (), written.logprobs or (), strict=False)
-            ),
+            tokens=() if written.logprobs is None else _tokens(written),
         )
 
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:
@@ -173,6 +170,11 @@ def _verdict(reward: float | None, error: BaseException | None) -> tuple[Status,
     if reward >= 1:
         return Status.solved, "the task is solved"
     return Status.failed, f"the task is not solved (reward {reward:g})"
+
+
+def _tokens(written: Completion) -> tuple[tuple[str, float], ...]:
+    pairs = zip(written.pieces or (), written.logprobs or (), strict=False)
+    return tuple((plain(piece), number) for piece, number in pairs)
 
 
 def plain(text: str) -> str:

@@ -147,7 +147,7 @@ class Family:
         self._recorder.emit(Spawned, parent, children=paths, waits=announce is None, text=text)
         if announce:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
-            parent.background.update(zip(handles, born, strict=True))
+            parent.background = {**(parent.background or {}), **dict(zip(handles, born, strict=True))}
         for child in children:
             child.cause = parent.cause
             self.start(child)
@@ -293,7 +293,7 @@ class Family:
         if thread.how is not None:
             result = await self._ended_from_outside(thread, thread.how)
         del self._live[thread.path]
-        thread.background.clear()
+        thread.background = None
         self._recorder.emit(
             ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
         )
@@ -311,7 +311,7 @@ class Family:
         above = self._above(thread)
         if self._orphans is Orphans.awaited:
             # All that it has not awaited are told: which of them have ended by now is a matter of time.
-            left = [child for child in thread.background.values() if isinstance(child, Thread)]
+            left = [child for child in (thread.background or {}).values() if isinstance(child, Thread)]
             if left:
                 self._recorder.emit(Awaiting, thread, children=tuple(child.path for child in left), which="all")
                 await self.results(thread, left)

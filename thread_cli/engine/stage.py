@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from thread_cli.contracts.environment import Action, Marks, Parallel, Scores, Snapshots, Step, TakesActions
 from thread_cli.contracts.errors import EnvironmentFailed
@@ -37,6 +37,7 @@ class Stage:
 
     def __init__(self, environment: Environment | None) -> None:
         self._environment = environment
+        self._takes_actions = isinstance(environment, TakesActions)
         self._acting = nullcontext() if isinstance(environment, Parallel) else asyncio.Lock()
         self.reward = 0.0
         self.over = False
@@ -63,13 +64,19 @@ class Stage:
             return Step("There is nothing here to act on"), 0.0
         async with self._within(deadline):
             started = time.monotonic()
-            step = None if self.over else await _step(self._environment, action, deadline, thread)
+            step = None if self.over else await self._step(self._environment, action, deadline, thread)
             seconds = time.monotonic() - started
         if step is None:
             raise EpisodeOver
         self.reward += step.reward
         self.over = self.over or step.done
         return Step(plain(step.observation), step.reward, step.done, step.view), seconds
+
+    async def _step(self, environment: Environment, action: str, deadline: Deadline | None, thread: str) -> Step:
+        if not self._takes_actions:
+            return await environment.step(action)
+        left = None if deadline is None else max(0.0, deadline.at - asyncio.get_running_loop().time())
+        return await cast("TakesActions", environment).act(Action(action, thread, left))
 
     async def marks(
         self, task: Task, answer: str | None, deadline: Deadline | None
@@ -110,13 +117,6 @@ class Stage:
             async with self._acting:
                 with blaming(EnvironmentFailed):
                     yield
-
-
-async def _step(environment: Environment, action: str, deadline: Deadline | None, thread: str) -> Step:
-    if not isinstance(environment, TakesActions):
-        return await environment.step(action)
-    left = None if deadline is None else max(0.0, deadline.at - asyncio.get_running_loop().time())
-    return await environment.act(Action(action, thread, left))
 
 
 def as_read(observation: str, rules: ObservationRules, names: Namespace) -> str:

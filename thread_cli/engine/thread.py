@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Repetition
@@ -60,7 +60,7 @@ class Thread:
     """Whether its task runs; before that, setting `how` is enough to end it."""
     alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
     """Its children that have not ended, and those detached to it."""
-    background: dict[str, Thread | Result | None] = field(default_factory=dict[str, "Thread | Result | None"])
+    background: dict[str, Thread | Result | None] | None = None
     """Its children in the background by handle, in the order of spawning: the account of why, where one could not be
     born; None once it was awaited."""
     cause: int | None = None
@@ -134,7 +134,7 @@ class Thread:
     def inherited_turn(self) -> Turn:
         """Its structure for a child that inherits its text: with what it has written and not read an answer to."""
         answered = sum(len(exchange.text) + len(exchange.read) for exchange in self.exchanges)
-        return replace(self.turn(), written=self.y[answered:], tokens=self.tokens)
+        return self.turn()._replace(written=self.y[answered:], tokens=self.tokens)
 
     def step(self, *parts: str, repeats: int) -> int:
         """The key of a step, a hash of `parts`: the text that was written and the move with its values.
