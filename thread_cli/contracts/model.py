@@ -63,7 +63,7 @@ class Span:
     """The token numbers of a completion, if the model told them (`Completion.tokens`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one that is frozen takes three times as long to make, and one is made for each call
 class Request:
     """One call of a model.
 

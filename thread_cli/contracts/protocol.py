@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, runtime_checkable
 from typing import Protocol as TypingProtocol
 
 from thread_cli.contracts.errors import Ending
@@ -60,8 +60,7 @@ class Orphans(StrEnum):
     """They end with their parent, and with them all below them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(NamedTuple):
     """A child that is to be spawned. A plain line stands for `Child(line)`."""
 
     line: str = ""
@@ -128,8 +127,7 @@ Move = Spawn | Await | Act | End
 """What a thread does once it listens or ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A child's result for its parent.
 
     `failed`: the text is a message about a failure or a pruning, with the partial result.
@@ -144,8 +142,7 @@ class Result:
     """The child's handle, where it ran in the background."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A part of the text in which results join. `child` is the index of the child that wrote it; None: the wire format
     did.
     """

@@ -6,7 +6,6 @@ Which child an `any` comes to depends on time. It is recorded, and a model that 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import ChildFailed, Ending, MalformedOutput, UserError
@@ -89,9 +88,9 @@ class Background:
         if self._abort:
             refuse_failed(results)
         thread.background = {**(thread.background or {}), **dict.fromkeys(chosen)}
-        results = [replace(result, handle=handle) for handle, result in zip(chosen, results, strict=True)]
+        results = [result._replace(handle=handle) for handle, result in zip(chosen, results, strict=True)]
         paths = [f"{thread.path}.{handle}" for handle in chosen]
-        thread.stepped(step, join(self._recorder, thread, written, [*zip(children, results, paths, strict=True)]))
+        thread.stepped(step, join(self._recorder, thread, written, children, results, paths=paths))
 
     async def _first(self, thread: Thread, asked: dict[str, Thread | Result]) -> str:
         """The handle of the child that ended first, or that did when the episode was recorded."""

@@ -79,6 +79,17 @@ class Recorder:
         """Emit a completion. `prompt_tokens` are an estimate where the model reported none."""
         usage = written.usage
         unknown = bool(usage.generated) and not usage.prompt
+        # Most calls have none of these, and the event has them as its defaults.
+        rare: dict[str, Any] = {}
+        if usage.local is not None:
+            rare["local"] = usage.local
+        if written.reasoning or usage.reasoning:
+            rare.update(reasoning=plain(written.reasoning), reasoning_tokens=usage.reasoning)
+        if usage.note or written.writer:
+            rare.update(note=usage.note, writer=plain(written.writer))
+        if written.logprobs is not None:
+            pairs = zip(written.pieces or (), written.logprobs, strict=False)
+            rare["tokens"] = tuple((plain(piece), number) for piece, number in pairs)
         self.emit(
             Generated,
             thread,
@@ -87,7 +98,6 @@ class Recorder:
             prompt_tokens=prompt_tokens,
             cached_tokens=usage.cached,
             repeated_tokens=usage.repeated,
-            local=usage.local,
             estimated=usage.estimated or unknown,
             cached_known=usage.cached_known and not unknown,
             generated_tokens=usage.generated,
@@ -95,11 +105,7 @@ class Recorder:
             seconds=round(seconds, 6),
             waited=written.waited,
             retries=written.retries,
-            reasoning=plain(written.reasoning),
-            reasoning_tokens=usage.reasoning,
-            note=usage.note,
-            writer=plain(written.writer),
-            tokens=() if written.logprobs is None else _tokens(written),
+            **rare,
         )
 
     def failed(self, thread: Thread, failure: ThreadFailure) -> None:
@@ -170,11 +176,6 @@ def _verdict(reward: float | None, error: BaseException | None) -> tuple[Status,
     if reward >= 1:
         return Status.solved, "the task is solved"
     return Status.failed, f"the task is not solved (reward {reward:g})"
-
-
-def _tokens(written: Completion) -> tuple[tuple[str, float], ...]:
-    pairs = zip(written.pieces or (), written.logprobs or (), strict=False)
-    return tuple((plain(piece), number) for piece, number in pairs)
 
 
 def plain(text: str) -> str:

@@ -154,7 +154,7 @@ class Executor:
         self._recorder.emit(EpisodeStarted, root, at=now, **about)
         answer, error = None, None
         try:
-            root.context = await self._stage.open(task, root.deadline)
+            root.context = root.task = await self._stage.open(task, root.deadline)
             root.names.tell("task", root.context)
             root.names.tell("observation", root.context)
             await self._set_up(root)
@@ -319,7 +319,7 @@ class Executor:
         step = thread.step(written, *map(thread.names.substitute, map(said, lines)), repeats=self._limits.repeats)
         born, results = await self._fork(thread, lines)
         paths = [None if isinstance(child, Result) else child.path for child in born]
-        thread.stepped(step, join(self._recorder, thread, written, [*zip(born, results, paths, strict=True)]))
+        thread.stepped(step, join(self._recorder, thread, written, born, results, paths=paths))
 
     async def _act(self, thread: Thread, written: str, move: Act) -> None:
         """Carry out an action, and append the observation."""

@@ -250,6 +250,7 @@ class Family:
             opening=opening,
             stop=wanted.stop,
             inherited=len(parent.y) if wanted.inherits else None,
+            task=parent.task,
             brief=wanted.brief,
             above=parent.inherited_turn() if wanted.inherits else None,
         )

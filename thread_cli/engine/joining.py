@@ -42,18 +42,20 @@ def join(
     recorder: Recorder,
     thread: Thread,
     written: str,
-    joining: Sequence[tuple[Thread | Result, Result, str | None]],
+    children: Sequence[Thread | Result],
+    results: Sequence[Result],
+    *,
+    paths: Sequence[str | None],
 ) -> str:
     """Merge the names of children into those of their parent, and append their results to its Y; returns the text.
 
-    `written` is what the parent wrote until it listened. For each child, `joining` has the thread, or the account of
-    why it could not be born; its result; and its path, where it has one.
+    `written` is what the parent wrote until it listened. For each child there is the thread, or the account of why it
+    could not be born; its result; and its path, None where it has none.
     """
-    thread.names.join(child.names for child, _, _ in joining if not isinstance(child, Result))
-    results = [result for _, result, _ in joining]
-    text, segments = joined(thread.protocol.join(results), [path for _, _, path in joining])
-    thread.read(written, text, Feedback("joined", "\n".join(result.text for result in results), tuple(results)))
-    born = tuple(path for _, _, path in joining if path is not None)
+    thread.names.join([child.names for child in children if not isinstance(child, Result)])
+    text, segments = joined(thread.protocol.join(results), paths)
+    thread.read(written, text, Feedback("joined", "\n".join([result.text for result in results]), tuple(results)))
+    born = tuple([path for path in paths if path is not None])
     recorder.emit(Joined, thread, children=born, text=text, segments=segments)
     return text
 

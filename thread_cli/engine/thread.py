@@ -44,6 +44,8 @@ class Thread:
     """Its stop strings; None: those of its wire format."""
     inherited: int | None = None
     """Characters of its parent's Y that it reads before its own; None where it begins with its own context."""
+    task: str = ""
+    """The text of the task."""
     brief: object = None
     """What its parent's writer has to say to its own."""
     exchanges: tuple[Exchange, ...] = ()
@@ -118,11 +120,6 @@ class Thread:
     def stops(self) -> tuple[str, ...]:
         """Its stop strings, the first of which is ω_listen."""
         return self.stop or self.protocol.stop
-
-    @property
-    def task(self) -> str:
-        """The text of the task."""
-        return str(self.names.engine_value("task") or "")
 
     def turn(self) -> Turn:
         """Its structure, for who writes it."""

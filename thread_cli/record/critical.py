@@ -8,7 +8,7 @@ on no earlier than the last of them ended, and one that ends after children that
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import Ending
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
 
 __all__ = ["CriticalPath"]
+
+_KINDS: Final = frozenset(("thread_started", "generated", "spawned", "awaiting", "joined", "thread_ended"))
 
 
 class CriticalPath:
@@ -31,6 +33,8 @@ class CriticalPath:
 
     def add(self, event: Event) -> None:
         """Add the next event."""
+        if event.kind not in _KINDS:
+            return
         clocks = self._clocks
         match event.kind:
             case "thread_started":

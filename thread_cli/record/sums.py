@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.events import Totals
 from thread_cli.contracts.model import Local
 from thread_cli.record.critical import CriticalPath
 
 if TYPE_CHECKING:
-    from thread_cli.contracts.events import Event
+    from collections.abc import Callable
+
+    from thread_cli.contracts.events import Acted, Event, Failed, Generated, Repaired, ThreadStarted
 
 __all__ = ["Sums"]
 
@@ -24,6 +26,13 @@ class Sums:
         self._estimated = False
         self._cached_known = True
         self._critical = CriticalPath()
+        self._counts: dict[str, Callable[[Any], None]] = {
+            "thread_started": self._started,
+            "generated": self._generated,
+            "failed": self._failed,
+            "acted": self._acted,
+            "repaired": self._repaired,
+        }
 
     def totals(self) -> Totals:
         """The sums as they are recorded."""
@@ -41,35 +50,41 @@ class Sums:
 
     def add(self, event: Event) -> None:
         """Count one more event."""
-        sums = self._sums
         self._critical.add(event)
-        match event.kind:
-            case "thread_started":
-                sums["threads"] += 1
-                sums["depth"] = max(sums["depth"], event.depth)
-            case "generated":
-                sums["calls"] += 1
-                sums["retries"] += event.retries
-                sums["prompt_tokens"] += event.prompt_tokens
-                sums["cached_tokens"] += event.cached_tokens
-                sums["repeated_tokens"] += event.repeated_tokens
-                sums["generated_tokens"] += event.generated_tokens
-                sums["reasoning_tokens"] += event.reasoning_tokens
-                self._estimated = self._estimated or event.estimated
-                self._cached_known = self._cached_known and event.cached_known
-                if event.local is not None:
-                    self._local = (self._local or Local()) + event.local
-                self._pay(event.cost)
-            case "failed" if event.prompt_tokens or event.generated_tokens:
-                sums["prompt_tokens"] += event.prompt_tokens
-                sums["generated_tokens"] += event.generated_tokens
-                self._pay(event.cost)
-            case "acted":
-                sums["actions"] += 1
-            case "repaired":
-                sums["repairs"] += 1
-            case _:
-                pass
+        count = self._counts.get(event.kind)
+        if count is not None:
+            count(event)
+
+    def _started(self, event: ThreadStarted) -> None:
+        self._sums["threads"] += 1
+        self._sums["depth"] = max(self._sums["depth"], event.depth)
+
+    def _generated(self, event: Generated) -> None:
+        sums = self._sums
+        sums["calls"] += 1
+        sums["retries"] += event.retries
+        sums["prompt_tokens"] += event.prompt_tokens
+        sums["cached_tokens"] += event.cached_tokens
+        sums["repeated_tokens"] += event.repeated_tokens
+        sums["generated_tokens"] += event.generated_tokens
+        sums["reasoning_tokens"] += event.reasoning_tokens
+        self._estimated = self._estimated or event.estimated
+        self._cached_known = self._cached_known and event.cached_known
+        if event.local is not None:
+            self._local = (self._local or Local()) + event.local
+        self._pay(event.cost)
+
+    def _failed(self, event: Failed) -> None:
+        if event.prompt_tokens or event.generated_tokens:
+            self._sums["prompt_tokens"] += event.prompt_tokens
+            self._sums["generated_tokens"] += event.generated_tokens
+            self._pay(event.cost)
+
+    def _acted(self, event: Acted) -> None:  # noqa: ARG002
+        self._sums["actions"] += 1
+
+    def _repaired(self, event: Repaired) -> None:  # noqa: ARG002
+        self._sums["repairs"] += 1
 
     def _pay(self, cost: float | None) -> None:
         self._cost = None if self._cost is None or cost is None else self._cost + cost
