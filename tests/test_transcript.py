@@ -38,6 +38,19 @@ def test_a_string_that_goes_on_as_the_model_did_keeps_the_models_tokens() -> Non
     assert third.tokens[len(again.tokens)] == 7
 
 
+def test_children_that_inherit_are_tokenised_only_where_they_go_on() -> None:
+    tokenizer = Pairs()
+    texts = Transcripts(tokenizer)
+    parent = texts.encode("few shot", "context.", "")
+    texts.record(parent, letters("spawn=>"), 7)
+    for opening in ("first", "second"):
+        before = tokenizer.read
+        child = texts.encode("few shot", "context.", f"spawn=>{opening}")
+        assert tokenizer.read - before == len(opening)
+        assert child.tokens[: len(parent.tokens)] == parent.tokens
+        assert child.tokens[len(parent.tokens) :][:7].tolist() == [*range(1000, 1007)]
+
+
 def test_a_string_that_only_begins_like_another_is_tokenised_by_itself() -> None:
     texts = Transcripts(Pairs())
     texts.record(texts.encode("", "", "abc"), letters("xyz"), 3)
