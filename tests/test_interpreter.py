@@ -220,7 +220,7 @@ def test_the_engines_own_names_are_the_engines_in_every_other_thread(name: str) 
     child.join([grandchild])
     parent.join([child, sibling])
     assert parent.values == {"task": "the task", "observation": "the task", "found": 1}
-    assert parent.engine_value(name) == "the task"
+    assert parent.child().values[name] == "the task"
 
 
 def test_the_newest_observation_travels_upwards_past_what_a_child_calls_so() -> None:
@@ -235,4 +235,4 @@ def test_the_newest_observation_travels_upwards_past_what_a_child_calls_so() -> 
     other = parent.child()
     other.tell("observation", "fourth")
     parent.join([other])
-    assert (parent.values["observation"], parent.engine_value("observation")) == ("mine", "fourth")
+    assert (parent.values["observation"], parent.child().values["observation"]) == ("mine", "fourth")

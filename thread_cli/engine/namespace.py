@@ -73,10 +73,6 @@ class Namespace:
         self._news[name] = None
         self._tellings += 1
 
-    def engine_value(self, name: str) -> Any:
-        """The value that the engine last bound to a name; None if it has bound none."""
-        return self._engine_values.get(name)
-
     def join(self, children: Iterable[Namespace]) -> None:
         """Merge the names that children bound, earlier children first, so that among children the last one wins."""
         for child in children:

@@ -36,10 +36,8 @@ class Watching:
             for watcher in self._watchers:
                 watcher.see(event)
 
-    def hearing(self, thread: str) -> Callable[[Piece], None] | None:
-        """A function that takes the pieces that a thread writes; None without watchers."""
-        if not self._watchers:
-            return None
+    def hearing(self, thread: str) -> Callable[[Piece], None]:
+        """A function that takes the pieces that a thread writes."""
 
         def hear(piece: Piece) -> None:
             with self._blamed():
