@@ -73,9 +73,13 @@ class Budget:
 
     def charge_call(self, usage: Usage, prompt_tokens: int) -> None:
         """Add a model call's usage, its prompt as `prompt_tokens` tokens."""
-        self.charge("generated_tokens", usage.generated)
-        self.charge("total_tokens", prompt_tokens + usage.generated)
-        self.charge("cost", usage.cost or 0)
+        budget: Budget | None = self
+        while budget is not None:
+            spent = budget._spent
+            spent["generated_tokens"] += usage.generated
+            spent["total_tokens"] += prompt_tokens + usage.generated
+            spent["cost"] += usage.cost or 0
+            budget = budget._parent
 
     def left(self, kind: str) -> float:
         """What may still be spent: the least that this budget and those above it have left."""
@@ -87,6 +91,8 @@ class Budget:
         Raises:
             LimitReached: less is left.
         """
+        if kind not in self._capped:
+            return
         left, cap, _ = self._tightest(kind)
         if left < amount or left <= 0:
             raise self.reached(kind, f"the limit of {cap:g} {_COUNTED[kind]} is reached")
@@ -171,10 +177,11 @@ class Deadline:
         """The deadline of a new child, below which there may be `levels` less one more; `above` is its parent's."""
         now = asyncio.get_running_loop().time()
         own: list[float] = []
-        if limits is not None and limits.wall_time is not None:
-            own.append(now + limits.wall_time)
-        if limits is not None and limits.share is not None and above is not None:
-            own.append(now + (above.at - now) * limits.share)
+        if limits is not None:
+            if limits.wall_time is not None:
+                own.append(now + limits.wall_time)
+            if limits.share is not None and above is not None:
+                own.append(now + (above.at - now) * limits.share)
         at = inf if above is None else now + (above.at - now) * levels / (levels + 1)
         if own and min(own) < at:
             return cls(min(own), now, clock, path)

@@ -39,7 +39,8 @@ class Namespace:
         """The engine's values, whatever values the thread's code has bound to these names."""
         self.values = Names(values, values.kept if isinstance(values, Names) else None)
         for name, value in self._engine_values.items():
-            self._put(name, value)
+            if self.values.get(name, self) is not value:  # most often it is there already
+                self._put(name, value)
         self._own: dict[str, None] = {}
         """Bound by the thread's own code, oldest binding first."""
         self._changed: dict[str, None] = {}

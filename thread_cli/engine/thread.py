@@ -75,13 +75,8 @@ class Thread:
     """Characters and tokens of the newest prompt."""
     _steps: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     """For each step taken, by hash: the hash of its newest feedback, and how often in a row it was the same."""
-    _y: list[str] = field(default_factory=list[str])
-
-    @property
-    def y(self) -> str:
-        if len(self._y) > 1:
-            self._y = ["".join(self._y)]
-        return self._y[0] if self._y else ""
+    y: str = ""
+    """All that it has written and read."""
 
     def prompt(self) -> tuple[str, str]:
         """What it reads behind the few-shot prompt: c, and its Y, behind that of those from whom it inherits."""
@@ -109,7 +104,7 @@ class Thread:
 
     def write(self, text: str) -> None:
         """Append to Y."""
-        self._y.append(text)
+        self.y += text
 
     def read(self, written: str, text: str, feedback: Feedback) -> None:
         """Append to Y the text in which it reads the feedback to what it has written."""

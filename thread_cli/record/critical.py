@@ -52,7 +52,8 @@ class CriticalPath:
                 clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in event.children), 0)
             case "thread_ended":
                 left = self._awaited.pop(event.thread, ()) if event.how is Ending.returned else ()
-                clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in left), 0)
+                if left:
+                    clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in left))
                 self._ends[event.n] = clocks[event.thread]
             case _:
                 pass
