@@ -12,6 +12,7 @@ from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Child, End, Result, Segment, Spawn
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.replay import ReplayModel
+from thread_cli.models.scripted import Role
 from thread_cli.protocols.thread import ThreadProtocol
 from thread_cli.record import first_difference
 
@@ -122,3 +123,12 @@ async def test_a_result_has_all_that_its_child_wrote_and_read(play) -> None:
 
     await play(record({}, {"0": "spawn =>", "0.0": "x = 1\nprint('1')"}), protocol=Looks("a"))
     assert [(result.text, result.y, result.how) for result in seen] == [("1", "x = 1\nprint('1')", "returned")]
+
+
+async def test_a_child_begins_with_the_engines_names_whatever_its_parent_bound_to_them(play) -> None:
+    roles = [
+        Role(path="0", text="task = 'mine'\nFirst, say it =>\nprint(task)"),
+        Role(path="0.0", text="heard = task\nprint(heard)"),
+    ]
+    played = await play(roles, "Count the chairs.")
+    assert [event.result for event in played.of("thread_ended")] == ["Count the chairs.", "mine"]
