@@ -41,8 +41,13 @@ def room_of(game: Mapping[str, Any]) -> Room:
 
 def extracted(task_data: Path, name: str, folder: Path) -> Path:
     with tarfile.open(task_data / "alfworld" / f"{name}.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        unpack(archive, folder)
     return folder
+
+
+def unpack(archive: tarfile.TarFile, folder: Path) -> None:
+    """Unpack an archive of ours; Python has filters from 3.11.4 on."""
+    archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def game_files(folder: Path) -> list[Path]:

@@ -118,6 +118,7 @@ class Runner:
         for key in sorted(self._journal.keys() & self._items.keys()):
             self._learn(key)
         self._progress.start()
+        error: UserError | OSError | None = None
         async with self._claims.alive():
             try:
                 async with asyncio.TaskGroup() as group:
@@ -132,6 +133,7 @@ class Runner:
                 pass
             except* (UserError, OSError) as errors:
                 error = _first(errors)
+            if error is not None:  # raised here: until 3.11.3, Python makes a group of what is raised up there
                 if isinstance(error, OSError) and error.filename is not None:  # without one it is the display's
                     raise unwritable(Path(error.filename), error) from None
                 raise error from None
