@@ -186,7 +186,14 @@ def build(names: Sequence[str], folder: Path) -> list[str]:
             file.write_text(pdoc.render.html_module(page, pages), "utf-8")
         (folder / "index.html").write_text(pdoc.render.html_index(pages), "utf-8")
         (folder / "search.js").write_text(pdoc.render.search_index(pages), "utf-8")
-    return [str(warning.message) for warning in caught]
+    return [told for warning in caught if not _of_a_named_tuple(told := str(warning.message))]
+
+
+def _of_a_named_tuple(warning: str) -> bool:
+    """Whether pdoc warns of the constructor that Python makes for a named tuple: its annotations name no module."""
+    found = re.search(r"for ([\w.]+)\.(\w+)\.__init__\.", warning)
+    kind = None if found is None else getattr(import_module(found[1]), found[2], None)
+    return isinstance(kind, type) and issubclass(kind, tuple)
 
 
 def _tidy(page: Any) -> None:
