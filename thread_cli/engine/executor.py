@@ -1,9 +1,10 @@
 """The executor: THREAD as a machine.
 
 A thread generates text until it listens or ends. A line that listens either acts on the environment or spawns
-children; the thread then waits for the answer, reads it, and goes on generating. A thread that ends returns only what
-its parent needs. That is all of `Executor._thread`; the rest of this module is how each of these steps is carried out.
-How threads come to life and end is in `family.py`.
+children; the thread then waits for the answer, reads it, and goes on generating. A thread that ends returns only the
+text that its parent needs. `Executor._thread` says just this; the rest of the module carries out each of these steps.
+Threads are born and end in `family.py`, their code is run in `computing.py`, and children that nobody waits for at
+once are the matter of `background.py`.
 """
 
 from __future__ import annotations
@@ -11,33 +12,31 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
-from thread_cli.contracts.environment import Step
 from thread_cli.contracts.errors import (
     Ending,
     MalformedOutput,
     ModelError,
     ReturnedNothing,
     ThreadFailure,
-    UserError,
 )
 from thread_cli.contracts.events import (
     Acted,
-    CodeRan,
     Corrected,
     EpisodeStarted,
     Generating,
     Observed,
     Repaired,
 )
-from thread_cli.contracts.interpreter import Ends, Outcome, SessionDead
+from thread_cli.contracts.interpreter import Ends
 from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Recorded, Request
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
 from thread_cli.contracts.writer import Feedback
 from thread_cli.engine.background import Background
 from thread_cli.engine.boundary import blaming, go_on
+from thread_cli.engine.computing import Computing
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.joining import join, joined, lines_of, refuse_failed, said
@@ -45,7 +44,6 @@ from thread_cli.engine.limits import before, time_is_up
 from thread_cli.engine.stage import EpisodeOver, Stage, as_read
 from thread_cli.engine.unfinished import refuse_cut_off, refuse_reasoning
 from thread_cli.engine.watching import Watching
-from thread_cli.protocols.code import Code, find_code, parse
 from thread_cli.protocols.context import Ended, Spawning, phi, psi
 from thread_cli.protocols.streams import completed
 from thread_cli.protocols.text import estimated_tokens
@@ -65,8 +63,6 @@ if TYPE_CHECKING:
     from thread_cli.protocols.prompt import Prompt
 
 __all__ = ["Executor"]
-
-_TOO_LONG: Final = Outcome(error="TimeoutError: not run, the code before it took too long")
 
 
 class Executor:
@@ -144,6 +140,7 @@ class Executor:
             child_limits=self._child_limits,
             orphans=self._prompt.rules.orphans,
         )
+        self._computing = Computing(self._interpreter, self._prompt, self._recorder)
         self._background: Background | None = None
         if self._watching:
             self._watching.begin(self._family)
@@ -157,20 +154,13 @@ class Executor:
             root.context = root.task = await self._stage.open(task, root.deadline)
             root.names.tell("task", root.context)
             root.names.tell("observation", root.context)
-            await self._set_up(root)
+            if self._prompt.rules.setup.strip():
+                await self._computing.set_up(root)
             self._family.start(root)
             answer = await self._family.over
         except BaseException as caught:  # noqa: BLE001 - recorded, then raised again
             error = caught
-        error = await self._family.close(error)
-        text, totals = answer and answer.text, self._recorder.totals()
-        marks: Mapping[str, float] = {}
-        if error is None:
-            marks, error = await self._stage.marks(task, text, root.deadline)
-        reward = self._stage.reward
-        episode = judge(self._environment, text, reward=reward, marks=marks, error=error, totals=totals)
-        if self._family.stopped_because:
-            episode = replace(episode, message=f"a watcher ended the episode: {self._family.stopped_because}")
+        episode, error = await self._judged(task, root, answer, await self._family.close(error))
         try:
             self._recorder.end(root, episode, self._family.stopped_because, self._family.stopped_with)
         except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
@@ -179,15 +169,19 @@ class Executor:
             raise error
         return episode
 
-    async def _set_up(self, root: Thread) -> None:
-        """Run the Python that the prompt brings along; raises UserError where it fails."""
-        code = self._prompt.rules.setup
-        if not code.strip():
-            return
-        outcome = await self._interpreted(root, Code(code, tuple(parse(code))))
-        if outcome.error is not None:
-            raise UserError(f"prompt {self._prompt.name}: setup: {outcome.error}")
-        root.names.bind(outcome.names, outcome.gone)
+    async def _judged(
+        self, task: Task, root: Thread, answer: Result | None, error: BaseException | None
+    ) -> tuple[Episode, BaseException | None]:
+        """The verdict over an episode that has ended, and the error that ended it; marks may bring an error, too."""
+        text, totals = answer and answer.text, self._recorder.totals()
+        marks: Mapping[str, float] = {}
+        if error is None:
+            marks, error = await self._stage.marks(task, text, root.deadline)
+        reward = self._stage.reward
+        episode = judge(self._environment, text, reward=reward, marks=marks, error=error, totals=totals)
+        if self._family.stopped_because:
+            episode = replace(episode, message=f"a watcher ended the episode: {self._family.stopped_because}")
+        return episode, error
 
     # --- THREAD
 
@@ -203,7 +197,7 @@ class Executor:
         """A thread: it generates, its code is run, and its move carried out, until it ends."""
         while True:
             written = await self._generate(thread)
-            await self._run_code(thread, written)
+            await self._computing.run(thread, written)
             try:
                 move = written.move or thread.protocol.read(thread.y, written.stop)
                 if isinstance(move, End):
@@ -216,6 +210,7 @@ class Executor:
                 self._correct(thread, written.text, failure.message)
 
     def _carry_out(self, thread: Thread, written: str, move: Spawn | Await | Act) -> Awaitable[None]:
+        """Act, spawn children and wait for them, or spawn and await children in the background."""
         if isinstance(move, Act):
             return self._act(thread, written, move)
         if isinstance(move, Spawn) and move.waits:
@@ -262,7 +257,7 @@ class Executor:
         return written
 
     def _request(self, thread: Thread) -> Request:
-        """What the model is asked: to go on with the thread's Y."""
+        """The request to go on with the thread's Y."""
         c, y = thread.prompt()
         prompt = thread.prompt_tokens(len(self._prompt.q) + len(c) + len(y))
         left = min(thread.budget.left("generated_tokens"), thread.budget.left("total_tokens") - prompt)
@@ -286,34 +281,6 @@ class Executor:
             logprobs=self._logprobs,
         )
 
-    async def _run_code(self, thread: Thread, written: Completion) -> None:
-        """Run the code in what was just generated, binding its names."""
-        thread.error = None
-        show = self._prompt.rules.code_errors == "show"
-        spent = 0.0
-        for code in find_code(thread.protocol.body(written.text, written.stop), apart=not show):
-            outcome = await self._interpreted(thread, code) if spent <= self._interpreter.patience else _TOO_LONG
-            thread.budget.charge("working_time", outcome.seconds)
-            thread.names.bind(outcome.names, outcome.gone)
-            printed = None if outcome.printed is None else plain(outcome.printed)
-            error = None if outcome.error is None else plain(outcome.error)
-            if printed is not None or (error is not None and "print(" in code.source):
-                # A final print that fails shows nothing, whatever an earlier one showed.
-                thread.printed = None if error is not None else printed
-            thread.error = thread.error or error
-            bound = tuple(outcome.names)
-            self._recorder.emit(CodeRan, thread, code=code.source, bound=bound, printed=printed, error=error)
-            spent += outcome.seconds
-            if (error is not None and show) or outcome is _TOO_LONG:
-                return
-
-    async def _interpreted(self, thread: Thread, code: Code) -> Outcome:
-        try:
-            with before(thread.deadline):
-                return await self._interpreter.run(code.source, thread.names.values, thread=thread.path)
-        except SessionDead as death:
-            return Outcome(error=str(death))
-
     async def _spawn(self, thread: Thread, written: str, lines: Sequence[str | Child]) -> None:
         """Start children, wait for all, and append what they return."""
         step = thread.step(written, *map(thread.names.substitute, map(said, lines)), repeats=self._limits.repeats)
@@ -327,7 +294,7 @@ class Executor:
         step = thread.step(written, action, repeats=self._limits.repeats)
         self._recorder.emit(Acted, thread, action=action)
         if self._prompt.rules.actions == "code":
-            answer, seconds = await self._computed(thread, move.line)
+            answer, seconds = await self._computing.answer(thread, move.line)
         else:
             answer, seconds = await self._stage.act(action, thread.deadline, thread.path)
         thread.budget.charge("working_time", seconds)
@@ -349,15 +316,6 @@ class Executor:
             self._family.finish(None)
             raise EpisodeOver
         thread.stepped(step, text)
-
-    async def _computed(self, thread: Thread, line: str) -> tuple[Step, float]:
-        """An action that is Python: what it prints is the observation, as is its error."""
-        try:
-            outcome = await self._interpreted(thread, Code(line, tuple(parse(line))))
-        except SyntaxError as error:
-            return Step(f"SyntaxError: {error.msg}"), 0.0
-        thread.names.bind(outcome.names, outcome.gone)
-        return Step(plain(outcome.error or (outcome.printed or "").rstrip("\n"))), outcome.seconds
 
     def _phi(self, thread: Thread, line: str) -> str:
         """ϕ: the context of the child that a thread spawns with a line."""
