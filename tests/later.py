@@ -75,10 +75,6 @@ def three(main: str, **below: str) -> list[Role]:
     return [*roles, *(Role(path=f"0.{n}", text=f"print('{n}')") for n in range(3))]
 
 
-def ends(played: Any) -> dict[str, str]:
-    return {event.thread: str(event.how) for event in played.of("thread_ended")}
-
-
 def joins(played: Any, thread: str = "0") -> list[tuple[str, ...]]:
     return [event.children for event in played.of("joined", thread)]
 

@@ -6,7 +6,8 @@ import random
 from typing import Any
 
 import pytest
-from later import SLOW, Later, ends, episode, joins, three
+from later import SLOW, Later, episode, joins, three
+from pruning import ends
 from rooms import Walls
 
 from thread_cli.contracts.errors import Status, UserError

@@ -7,7 +7,8 @@ import random
 from typing import Any
 
 import pytest
-from later import SLOW, Later, Paced, ends, episode, joins, three
+from later import SLOW, Later, Paced, episode, joins, three
+from pruning import When, at, ends, prune
 from rooms import Fork, Walls
 
 from thread_cli.contracts.errors import Status
@@ -34,30 +35,24 @@ async def test_the_end_of_an_episode_is_the_end_of_every_thread(play, how, rule)
     ]
     complete = await episode(play, roles, pace=lambda _: 0.001, environment=Walls(), rules={"orphans": rule})
     for place in range(0, len(complete.events), 2):
-        events: list[Any] = []
 
-        class Ends:
-            def begin(self, episode: Any) -> None:
-                self.episode = episode
+        def end(watched: Any) -> None:
+            if how == "stopped":
+                watched.stop("enough", "early")
+            elif how == "cancelled":
+                asyncio.get_running_loop().call_soon(playing.cancel)
+            else:
+                watched.finish(None)
 
-            def see(self, event: Any, place: int = place, events: list[Any] = events) -> None:
-                events.append(event)
-                if event.n == place and how == "stopped":
-                    self.episode.stop("enough", "early")
-                elif event.n == place and how == "cancelled":
-                    asyncio.get_running_loop().call_soon(playing.cancel)
-                elif event.n == place:
-                    self.episode.finish(None)
-
-            def hear(self, thread: str, piece: Any) -> None: ...
-
+        watcher = When(lambda event, place=place: event.n == place, end)
         playing = asyncio.ensure_future(
-            episode(play, roles, pace=lambda _: 0.001, environment=Walls(), rules={"orphans": rule}, watchers=[Ends()])
+            episode(play, roles, pace=lambda _: 0.001, environment=Walls(), rules={"orphans": rule}, watchers=[watcher])
         )
         await asyncio.wait([playing], timeout=20)
         assert playing.done()
         if not playing.cancelled():
             playing.result()
+        events = watcher.events
         started = [event.thread for event in events if event.kind == "thread_started"]
         ended = [event.thread for event in events if event.kind == "thread_ended"]
         assert sorted(started) == sorted(ended)
@@ -79,20 +74,10 @@ async def test_a_thread_may_be_pruned_wherever_its_children_in_the_background_ar
     complete = await episode(play, roles, pace=pace, rules={"orphans": rule})
     assert complete.episode.answer == "end"
     for place in range(1, sum(event.thread.startswith("0.0") for event in complete.events)):
-        events: list[Any] = []
-
-        class Prunes:
-            def begin(self, episode: Any) -> None:
-                self.episode = episode
-
-            def see(self, event: Any, place: int = place, events: list[Any] = events) -> None:
-                events.append(event)
-                if sum(each.thread.startswith("0.0") for each in events) == place:
-                    self.episode.prune("0.0", "enough")
-
-            def hear(self, thread: str, piece: Any) -> None: ...
-
-        played = await episode(play, roles, pace=pace, rules={"orphans": rule}, watchers=[Prunes()])
+        left = iter(range(place - 1, -1, -1))
+        watcher = When(lambda event, left=left: event.thread.startswith("0.0") and next(left) == 0, prune("0.0"))
+        played = await episode(play, roles, pace=pace, rules={"orphans": rule}, watchers=[watcher])
+        events = watcher.events
         assert played.episode.answer == "end"
         started = [event.thread for event in events if event.kind == "thread_started"]
         assert sorted(started) == sorted(event.thread for event in events if event.kind == "thread_ended")
@@ -108,19 +93,10 @@ async def test_a_thread_may_be_pruned_wherever_its_children_in_the_background_ar
 
 
 async def test_a_child_in_the_background_may_be_pruned_and_its_parent_reads_why(play) -> None:
-    class Prunes:
-        def begin(self, episode: Any) -> None:
-            self.episode = episode
-
-        def see(self, event: Any) -> None:
-            if event.kind == "thread_started" and event.thread == "0.0":
-                asyncio.get_running_loop().call_later(0.05, self.episode.prune, "0.0", "too slow")
-
-        def hear(self, thread: str, piece: Any) -> None: ...
-
     for policy in ("report", "abort"):
         roles = three("any 0 =>\nprint('end')")
-        played = await episode(play, roles, pace={"0.0": 5}, watchers=[Prunes()], on_failure=policy)
+        watcher = When(at("thread_started", "0.0"), prune("0.0", "too slow", after=0.05))
+        played = await episode(play, roles, pace={"0.0": 5}, watchers=[watcher], on_failure=policy)
         assert played.of("joined")[0].text == "=> 0:error: pruned: too slow\n"
         assert played.episode.answer == "end"
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pruning import HANGING, LOOKING, SlowToLeave, When, at, ends, prune, prune_then_stop
 from rooms import Fork, Walls
 
 from thread_cli.contracts.model import Request
@@ -15,53 +16,19 @@ from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.record import first_difference
 
 WORDS = " ".join(f"word{n}" for n in range(300))
-ROLES = [
-    Role(path="0", text="First, a =>\nThen, b =>\nprint('end')"),
-    Role(path="0.0", text="x = 1\n> look =>\nNow, deeper =>\nprint('too late')"),
-    Role(path="0.0.0", text="print('deep')"),
-    Role(path="0.1", text="> look =>\nprint('fine')"),
-]
 
 
-class At:
-    """A watcher that does something at an event of a kind, of a thread."""
-
-    def __init__(self, kind: str, thread: str, do: Any, *, times: int = 1) -> None:
-        self.sign, self.do, self.left = (kind, thread), do, times
-
-    def begin(self, episode: Any) -> None:
-        self.episode = episode
-
-    def see(self, event: Any) -> None:
-        self.left -= (event.kind, event.thread) == self.sign
-        if not self.left and (event.kind, event.thread) == self.sign:
-            self.do(self.episode)
-
-    def hear(self, thread: str, piece: Any) -> None:
-        pass
-
-
-class Heard(At):
+class Heard(When):
     """A watcher that does something once a thread was heard to write so many pieces."""
 
     def __init__(self, thread: str, pieces: int, do: Any) -> None:
-        self.thread, self.left, self.do = thread, pieces, do
-
-    def see(self, event: Any) -> None:
-        pass
+        super().__init__(lambda _: False, do)
+        self.thread, self.left = thread, pieces
 
     def hear(self, thread: str, piece: Any) -> None:
         self.left -= thread == self.thread
         if thread == self.thread and not self.left:
             self.do(self.episode)
-
-
-def pruned(thread: str) -> Any:
-    return lambda episode: episode.prune(thread, f"{thread} is enough")
-
-
-def ends(played: Any) -> dict[str, str]:
-    return {event.thread: str(event.how) for event in played.of("thread_ended")}
 
 
 async def replayed(play: Any, first: Any, **options: Any) -> Any:
@@ -80,8 +47,8 @@ async def replayed(play: Any, first: Any, **options: Any) -> Any:
     "kind", ["thread_started", "generating", "generated", "code_ran", "spawned", "acted", "observed", "joined"]
 )
 async def test_a_thread_is_pruned_again_at_the_event_at_which_it_was(play, kind) -> None:
-    watcher = At(kind, "0.0", pruned("0.0"))
-    first = await asyncio.wait_for(play(ROLES, environment=Walls(), watchers=[watcher]), 20)
+    watcher = When(at(kind, "0.0"), prune("0.0"))
+    first = await asyncio.wait_for(play(LOOKING, environment=Walls(), watchers=[watcher]), 20)
     assert ends(first)["0.0"] == "pruned"
     await replayed(play, first, environment=Walls())
 
@@ -89,7 +56,7 @@ async def test_a_thread_is_pruned_again_at_the_event_at_which_it_was(play, kind)
 async def test_what_a_pruned_thread_was_writing_is_cut_again_where_it_was(play) -> None:
     script = {"0.0": "print('short')", "0.1": WORDS, "0.2": "print('short too')"}
     model = ScriptedModel(lambda r: script.get(r.thread, "print('ok')" if r.y else "a|b|c=>"), pace=0.001)
-    first = await play(model, protocol=Fork(), watchers=[Heard("0.1", 40, pruned("0.1"))])
+    first = await play(model, protocol=Fork(), watchers=[Heard("0.1", 40, prune("0.1"))])
     again = await replayed(play, first, protocol=Fork())
     (cut,) = again.of("generated", "0.1")
     assert cut.stop == "cut"
@@ -104,8 +71,8 @@ async def test_a_call_of_a_model_that_does_not_stream_leaves_as_little_behind_as
             await asyncio.sleep(0.05)
             return await super().complete(request)
 
-    watcher = At("generating", "0.0", lambda e: asyncio.get_running_loop().call_later(0.01, e.prune, "0.0", "slow"))
-    first = await play(Whole(ROLES), environment=Walls(), watchers=[watcher])
+    watcher = When(at("generating", "0.0"), prune("0.0", "slow", after=0.01))
+    first = await play(Whole(LOOKING), environment=Walls(), watchers=[watcher])
     assert [event.kind for event in first.events if event.thread == "0.0"][-2:] == ["generating", "thread_ended"]
     await replayed(play, first, environment=Walls())
 
@@ -115,11 +82,10 @@ async def test_threads_below_a_pruned_one_have_come_as_far_as_they_had(play) -> 
         top = {"0": "print('end')" if request.y else "a|b=>", "0.0": "c|d|e=>", "0.0.0": WORDS, "0.0.1": "f=>"}
         return top.get(request.thread, f"print('{request.thread}')" if request.thread != "0.0.1.0" else WORDS)
 
-    def both(episode: Any) -> None:
-        asyncio.get_running_loop().call_later(0.05, episode.prune, "0.0", "too deep")
-
     model = ScriptedModel(script, pace=0.001)
-    first = await play(model, protocol=Fork(), watchers=[At("generating", "0.0.1.0", both)])
+    first = await play(
+        model, protocol=Fork(), watchers=[When(at("generating", "0.0.1.0"), prune("0.0", "too deep", after=0.05))]
+    )
     assert ends(first) == {
         "0.0.2": "returned",
         "0.1": "returned",
@@ -139,9 +105,9 @@ async def test_several_threads_are_pruned_each_where_it_was(play) -> None:
         lambda r: "print('late')" if r.y else script.get(r.thread, "a|b=>" if r.thread == "0" else ""), pace=0.001
     )
     watchers = [
-        Heard("0.0", 30, pruned("0.0")),
-        Heard("0.1.0", 20, pruned("0.1.0")),
-        At("joined", "0.1", pruned("0.1")),
+        Heard("0.0", 30, prune("0.0")),
+        Heard("0.1.0", 20, prune("0.1.0")),
+        When(at("joined", "0.1"), prune("0.1")),
     ]
     first = await play(model, protocol=Fork(), watchers=watchers)
     assert [ends(first)[path] for path in ("0.0", "0.1.0", "0.1")] == ["pruned"] * 3
@@ -161,30 +127,13 @@ async def test_an_episode_is_ended_again_with_the_answer_that_it_was_given(play,
 
 
 async def test_an_episode_is_ended_again_that_ended_while_a_pruned_thread_waited_for_its_children(play) -> None:
-    class Slow(Walls):
-        async def step(self, action: str) -> Any:
-            try:
-                return await super().step(action)
-            finally:
-                await asyncio.sleep(0.2)
-
-    def end(episode: Any) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_later(0.05, episode.prune, "0.0", "enough")
-        loop.call_later(0.1, episode.stop, "all agree", "42")
-
-    roles = [
-        Role(path="0", text="First, a =>\nprint('end')"),
-        Role(path="0.0", text="Now, deeper =>\n"),
-        Role(path="0.0.0", text="> hang =>"),
-    ]
-    first = await play(roles, environment=Slow(), watchers=[At("acted", "0.0.0", end)])
+    first = await play(HANGING, environment=SlowToLeave(), watchers=[When(at("acted", "0.0.0"), prune_then_stop)])
     assert ends(first) == {"0.0.0": "stopped", "0.0": "pruned", "0": "stopped"}
-    await replayed(play, first, environment=Slow())
+    await replayed(play, first, environment=SlowToLeave())
 
 
 async def test_a_recording_in_which_no_watcher_did_anything_has_none_and_holds_no_call(play) -> None:
-    first = await play(ROLES, environment=Walls())
+    first = await play(LOOKING, environment=Walls())
     model = ReplayModel(first.events)
     assert not model.ends.any
     again = await play(model, environment=Walls(), watchers=[model.ends])
@@ -192,8 +141,8 @@ async def test_a_recording_in_which_no_watcher_did_anything_has_none_and_holds_n
 
 
 async def test_a_replay_that_goes_another_way_ends_and_says_so(play) -> None:
-    watcher = At("acted", "0.0", pruned("0.0"))
-    first = await play(ROLES, environment=Walls(), watchers=[watcher])
+    watcher = When(at("acted", "0.0"), prune("0.0"))
+    first = await play(LOOKING, environment=Walls(), watchers=[watcher])
     events = [event.model_copy(update={"text": "> go 9 =>"}) if (event.kind, event.thread) == ("observed", "0.1") else event
               for event in first.events]  # fmt: skip
     model = ReplayModel(events)
@@ -205,7 +154,7 @@ async def test_a_replay_without_its_watcher_holds_no_call(play) -> None:
     model = ScriptedModel(
         [Role(path="0", text="First, tell =>\nprint('ok')"), Role(path="0.0", text=WORDS)], pace=0.001
     )
-    first = await play(model, watchers=[Heard("0.0", 30, pruned("0.0"))])
+    first = await play(model, watchers=[Heard("0.0", 30, prune("0.0"))])
     again = await asyncio.wait_for(play(ReplayModel(first.events)), 20)
     assert again.of("failed")[0].limit == "wall_time"
     assert "diverges from its recording in thread 0, call 2" in again.episode.message

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pruning import HANGING, LOOKING, SlowToLeave, When, at, ends, prune, prune_then_stop
 from rooms import Fork, Walls
 
 from thread_cli.assembly.config import Config
@@ -19,42 +20,8 @@ from thread_cli.record import first_difference, read_events
 WORDS = " ".join(f"word{n}" for n in range(300))
 
 
-class When:
-    """A watcher that does something at the first event that `sign` is true of."""
-
-    def __init__(self, sign: Any, do: Any) -> None:
-        self.sign, self.do = sign, do
-        self.heard: list[tuple[str, str]] = []
-        self.done: list[Any] = []
-
-    def begin(self, episode: Any) -> None:
-        self.episode = episode
-
-    def see(self, event: Any) -> None:
-        if not self.done and self.sign(event):
-            self.done.append(None)
-            self.done[0] = self.do(self.episode)
-
-    def hear(self, thread: str, piece: Any) -> None:
-        self.heard.append((thread, piece.text))
-
-
-def ends(played: Any) -> dict[str, str]:
-    return {event.thread: str(event.how) for event in played.of("thread_ended")}
-
-
-def at(kind: str, thread: str, times: int = 1) -> Any:
-    seen = [0]
-
-    def sign(event: Any) -> bool:
-        seen[0] += event.kind == kind and event.thread == thread
-        return seen[0] == times
-
-    return sign
-
-
 async def test_a_watcher_hears_what_threads_write(play) -> None:
-    watcher = When(lambda _: False, None)
+    watcher = When(lambda _: False, prune("0.0"))
     played = await play(["Now, go on =>", "print('b c')", "print('ok')"], watchers=[watcher])
     for thread in ("0", "0.0"):
         heard = "".join(text for path, text in watcher.heard if path == thread)
@@ -65,14 +32,8 @@ async def test_a_watcher_hears_what_threads_write(play) -> None:
     "kind", ["thread_started", "generating", "generated", "code_ran", "spawned", "acted", "observed", "joined"]
 )
 async def test_a_thread_may_be_pruned_at_any_of_its_events(play, kind) -> None:
-    roles = [
-        Role(path="0", text="First, a =>\nThen, b =>\nprint('end')"),
-        Role(path="0.0", text="x = 1\n> look =>\nNow, deeper =>\nprint('too late')"),
-        Role(path="0.0.0", text="print('deep')"),
-        Role(path="0.1", text="> look =>\nprint('fine')"),
-    ]
-    watcher = When(at(kind, "0.0"), lambda episode: episode.prune("0.0", "enough"))
-    played = await asyncio.wait_for(play(roles, environment=Walls(), watchers=[watcher]), 20)
+    watcher = When(at(kind, "0.0"), prune("0.0"))
+    played = await asyncio.wait_for(play(LOOKING, environment=Walls(), watchers=[watcher]), 20)
     assert watcher.done == [True]
     assert ends(played)["0.0"] == "pruned"
     assert ends(played)["0"] == ends(played)["0.1"] == "returned"
@@ -106,7 +67,7 @@ async def test_all_below_a_pruned_thread_is_stopped_and_what_it_held_is_free(pla
             return Act("hang") if y.endswith("> hang ") else super().read(y, stop)
 
     walls = Walls()
-    watcher = When(at("acted", "0.0.1.0"), lambda episode: episode.prune("0.0", "too deep"))
+    watcher = When(at("acted", "0.0.1.0"), prune("0.0", "too deep"))
     model = ScriptedModel(lambda r: script(r) if r.thread != "0.1" else "print('b')", pace=0.01)
     played = await asyncio.wait_for(play(model, protocol=Acts(), environment=walls, watchers=[watcher]), 20)
     assert ends(played) == {
@@ -124,47 +85,28 @@ async def test_all_below_a_pruned_thread_is_stopped_and_what_it_held_is_free(pla
 
 async def test_a_lease_of_a_pruned_thread_goes_to_the_next(play) -> None:
     roles = [Role(path="0", text="First, a =>\n> go 3 =>\n"), Role(path="0.0", text="> hang =>")]
-    watcher = When(
-        at("acted", "0.0"), lambda episode: asyncio.get_running_loop().call_later(0.05, episode.prune, "0.0", "hangs")
-    )
+    watcher = When(at("acted", "0.0"), prune("0.0", "hangs", after=0.05))
     played = await asyncio.wait_for(play(roles, environment=Walls(), watchers=[watcher]), 20)
     assert played.episode.status is Status.solved
 
 
 async def test_an_episode_ends_while_a_pruned_thread_waits_for_the_end_of_what_is_below_it(play) -> None:
-    class Slow(Walls):
-        async def step(self, action: str) -> Any:
-            try:
-                return await super().step(action)
-            finally:
-                await asyncio.sleep(0.3)
-
-    def end(episode: Any) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_later(0.05, episode.prune, "0.0", "enough")
-        loop.call_later(0.15, episode.stop, "all agree", "42")
-
-    roles = [
-        Role(path="0", text="First, a =>\nprint('end')"),
-        Role(path="0.0", text="Now, deeper =>\n"),
-        Role(path="0.0.0", text="> hang =>"),
-    ]
-    watcher = When(at("acted", "0.0.0"), end)
-    played = await asyncio.wait_for(play(roles, environment=Slow(), watchers=[watcher]), 20)
+    watcher = When(at("acted", "0.0.0"), prune_then_stop)
+    played = await asyncio.wait_for(play(HANGING, environment=SlowToLeave(), watchers=[watcher]), 20)
     assert played.episode.answer == "42"
     assert list(ends(played).items()) == [("0.0.0", "stopped"), ("0.0", "pruned"), ("0", "stopped")]
 
 
 async def test_what_cannot_be_pruned_goes_on(play) -> None:
     for path in ("0", "0.7"):
-        watcher = When(at("generating", "0"), lambda episode, path=path: episode.prune(path, "no"))
+        watcher = When(at("generating", "0"), prune(path, "no"))
         played = await play(["print('end')"], watchers=[watcher])
         assert watcher.done == [False]
         assert played.episode.answer == "end"
 
 
 async def test_a_pruned_child_ends_no_episode_that_failures_abort(play) -> None:
-    watcher = When(at("generating", "0.0"), lambda episode: episode.prune("0.0", "enough"))
+    watcher = When(at("generating", "0.0"), prune("0.0"))
     for policy in ("abort", "retry"):
         watcher.done.clear()
         watcher.sign = at("generating", "0.0")
