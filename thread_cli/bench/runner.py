@@ -133,7 +133,7 @@ class Runner:
                 pass
             except* (UserError, OSError) as errors:
                 error = _first(errors)
-            if error is not None:  # raised here: until 3.11.3, Python makes a group of what is raised up there
+            if error is not None:  # raised here: Python 3.11.2 makes a group of an error raised up there
                 if isinstance(error, OSError) and error.filename is not None:  # without one it is the display's
                     raise unwritable(Path(error.filename), error) from None
                 raise error from None
