@@ -272,15 +272,23 @@ def starved():
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not tell how it schedules")
-async def test_time_in_which_others_have_the_processor_does_not_count(open_session, starved) -> None:
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("x = sum(i * i for i in range(20_000))", {}),
+        ("x = len(long)", {"long": "long " * 1_000_000}),  # it takes long to read
+        ("x = 'long ' * 1_000_000", {}),  # and to answer
+    ],
+)
+async def test_time_in_which_others_have_the_processor_does_not_count(open_session, starved, code, names) -> None:
     interpreter = open_session(kind="variables", seconds=0.25)
     pid = (await ran(interpreter, "import os\nx = os.getpid()"))["x"]
     starved(pid)
     waited = []
-    for _ in range(4):
+    for _ in range(3):
         began = time.monotonic()
         try:
-            outcome = await interpreter.run("x = sum(i * i for i in range(20_000))", {}, thread="0")
+            outcome = await interpreter.run(code, names, thread="0")
         except SessionDead:
             assert time.monotonic() - began > 20 * 0.25, "it was starved for longer than anybody waits"
             break

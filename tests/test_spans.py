@@ -91,3 +91,11 @@ async def test_a_completion_says_which_stop_string_ended_it(answer, stop, string
     request = Request(q="", c="", y="", stop=("=>", "\n\n", "#END#"), max_tokens=9)
     written = await ScriptedModel([answer]).complete(request)
     assert (written.stop, written.stop_string) == (stop, string)
+
+
+async def test_what_cannot_be_written_as_it_is_is_the_same_in_the_parts_as_in_the_prompt(play) -> None:
+    model = Told({"0": ["odd \ud800#", "done!"], "0.0": ["x!"]})
+    await play(model, "T", protocol=Weave())
+    last = model.asked[-1]
+    assert "".join(part.text for part in spans(last)) == last.prompt
+    assert "odd ?" in last.prompt

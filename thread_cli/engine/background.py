@@ -76,7 +76,8 @@ class Background:
         thread.stepped(step, text)
 
     async def _await(self, thread: Thread, written: str, move: Await) -> None:
-        asked = _asked(thread, move.handles)
+        background = thread.background or {}
+        asked = _asked(background, move.handles)
         step = thread.step(written, move.which, *asked, repeats=self._limits.repeats)
         # A thread may wait for any of many again and again: the log is not to grow with the square of their number.
         recorded = asked if move.handles or move.which == "all" else ()
@@ -87,7 +88,7 @@ class Background:
         results = await self._family.results(thread, children)
         if self._abort:
             refuse_failed(results)
-        thread.background = {**(thread.background or {}), **dict.fromkeys(chosen)}
+        background.update(dict.fromkeys(chosen))
         results = [result._replace(handle=handle) for handle, result in zip(chosen, results, strict=True)]
         paths = [f"{thread.path}.{handle}" for handle in chosen]
         thread.stepped(step, join(self._recorder, thread, written, children, results, paths=paths))
@@ -110,9 +111,8 @@ class Background:
             self._family.finish(ChildFailed(ended.result().text))
 
 
-def _asked(thread: Thread, handles: Sequence[str]) -> dict[str, Thread | Result]:
-    """The children that a thread asks for, in the order of spawning; raises MalformedOutput where there are none."""
-    background = thread.background or {}
+def _asked(background: Mapping[str, Thread | Result | None], handles: Sequence[str]) -> dict[str, Thread | Result]:
+    """The children with these handles, in the order of spawning; raises MalformedOutput if there are none."""
     for handle in handles:
         if handle not in background:
             raise MalformedOutput(f"there is no thread {handle!r} to await")

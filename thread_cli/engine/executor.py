@@ -236,7 +236,9 @@ class Executor:
                 thread.budget.charge_call(failure.usage, failure.usage.prompt)
             raise
         seconds = time.monotonic() - started
-        usage, text = written.usage, plain(written.text)
+        if (text := plain(written.text)) != written.text:
+            written = replace(written, text=text)
+        usage = written.usage
         thread.write(text)
         thread.tokens = written.tokens
         unknown = bool(usage.generated) and not usage.prompt

@@ -147,7 +147,8 @@ class Family:
         self._recorder.emit(Spawned, parent, children=paths, waits=announce is None, text=text)
         if announce:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
-            parent.background = {**(parent.background or {}), **dict(zip(handles, born, strict=True))}
+            parent.background = {} if parent.background is None else parent.background
+            parent.background.update(zip(handles, born, strict=True))
         for child in children:
             child.cause = parent.cause
             self.start(child)

@@ -224,6 +224,8 @@ class Connection:
         self._pid = pid
         self._link.setblocking(False)
         self._ended = False
+        self._parts = bytearray()
+        """The part of the next message that has come."""
         self.known: dict[str, tuple[Any, Any]] = {}
         self.state: Any = None
         self.tame = True
@@ -243,18 +245,21 @@ class Connection:
             pass
         return False
 
-    async def send(self, data: bytes) -> None:
-        """Send a message.
-
-        Raises:
-            SessionDead: it has ended.
-        """
+    def begin(self, data: bytes) -> memoryview:
+        """Send as much of a message as can be sent without waiting; returns the rest."""
         try:
-            sent = self._sent(data)
-            if sent < len(data):
-                await asyncio.get_running_loop().sock_sendall(self._link, memoryview(data)[sent:])
-        except OSError:
-            raise SessionDead(await self._death()) from None
+            return memoryview(data)[self._link.send(data) :]
+        except OSError:  # if it has ended, `ask` says so
+            return memoryview(data)
+
+    async def ask(self, rest: memoryview) -> tuple[dict[str, Any], Names]:
+        """Send the rest of a message, and wait for the answer; raises as `receive` does."""
+        if rest:
+            try:
+                await asyncio.get_running_loop().sock_sendall(self._link, rest)
+            except OSError:
+                raise SessionDead(await self._death()) from None
+        return await self.receive()
 
     def forget(self) -> None:
         """Have the session forget its thread with the next code that it runs."""
@@ -262,26 +267,44 @@ class Connection:
         self.state = None
         self.used, self.lost, self.forgets = True, False, True
 
-    def _sent(self, data: bytes) -> int:
-        try:
-            return self._link.send(data)
-        except BlockingIOError:
-            return 0
-
     async def receive(self) -> tuple[dict[str, Any], Names]:
         """The next message: its content, and the values of its names.
 
         Raises:
             SessionDead: it has ended, or its data are no message.
         """
-        buffer = await self._more(b"", HEADER.size)
+        while (message := self._message()) is None:
+            try:
+                part = await asyncio.get_running_loop().sock_recv(self._link, _CHUNK)
+            except OSError:
+                part = b""
+            if not part:
+                raise SessionDead(await self._death())
+            self._parts += part
+        return message
+
+    def received(self) -> tuple[dict[str, Any], Names] | None:
+        """The next message, if all of it has come; what has come of it is kept. Raises as `receive` does."""
         try:
-            body, rest = sizes(buffer[: HEADER.size])
+            while part := self._link.recv(_CHUNK):
+                self._parts += part
+        except OSError:  # there is no more for now; if it has ended, `receive` says so
+            pass
+        return self._message()
+
+    def _message(self) -> tuple[dict[str, Any], Names] | None:
+        parts = self._parts
+        try:
+            if len(parts) < HEADER.size:
+                return None
+            body, rest = sizes(bytes(parts[: HEADER.size]))
             length = HEADER.size + body + rest
-            buffer = await self._more(buffer, length)
-            if len(buffer) > length:
+            if len(parts) < length:
+                return None
+            if len(parts) > length:
                 raise ValueError("more than a message")  # noqa: TRY301 - as any other junk
-            return parsed(buffer[HEADER.size : HEADER.size + body], buffer[HEADER.size + body :])
+            self._parts = bytearray()
+            return parsed(bytes(parts[HEADER.size : HEADER.size + body]), bytes(parts[HEADER.size + body :]))
         except (ValueError, TypeError, RecursionError):
             raise SessionDead(dead(JUNK)) from None
 
@@ -291,20 +314,6 @@ class Connection:
             self._ended = True
             self._link.close()
             self._zygote.end(self._pid)
-
-    async def _more(self, buffer: bytes, length: int) -> bytes:
-        if len(buffer) >= length:
-            return buffer
-        parts = bytearray(buffer)
-        while len(parts) < length:
-            try:
-                part = await asyncio.get_running_loop().sock_recv(self._link, _CHUNK)
-            except OSError:
-                part = b""
-            if not part:
-                raise SessionDead(await self._death())
-            parts += part
-        return bytes(parts)
 
     async def _death(self) -> str:
         for _ in range(20):

@@ -31,13 +31,11 @@ async def exchange(session: Connection, data: bytes, seconds: float) -> tuple[di
         TimeoutError: it does not answer within `seconds` of these.
     """
     began = monotonic()
-    async with asyncio.timeout(seconds + _GRACE):
-        await session.send(data)
-        if session.answered(_MOMENT):
-            said, values = await session.receive()
-            return said, values, monotonic() - began
+    rest = session.begin(data)
+    if not rest and session.answered(_MOMENT) and (said := session.received()) is not None:
+        return *said, monotonic() - began
     before = last = session.scheduled()
-    answer = asyncio.ensure_future(session.receive())
+    answer = asyncio.ensure_future(session.ask(rest))
     try:
         left = seconds
         while left > 0:
