@@ -57,7 +57,9 @@ class Prunes:
 def pytest_xdist_auto_num_workers() -> int:
     """One more than processors: some tests wait for processes, clocks or disks, and others compute meanwhile."""
     asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
-    return int(asked) if asked else len(os.sched_getaffinity(0)) + 1
+    if asked:
+        return int(asked)
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:

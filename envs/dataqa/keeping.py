@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.files import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["kept"]
 
@@ -27,9 +27,8 @@ def kept(file: Path, make: Callable[[], Any]) -> Any:
         made = make()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as written:
-            json.dump(made, written)
-        Path(written.name).replace(file)
+        with written_whole(file) as part:
+            part.write_text(json.dumps(made), "utf-8")
     except OSError as error:
         raise UserError(
             f"{file.parent} cannot be written: {error.strerror}; set THREAD_CACHE to another folder"

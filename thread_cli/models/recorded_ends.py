@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import Ending
 from thread_cli.contracts.events import EpisodeEnded, EpisodeStarted, Generated, ThreadEnded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from thread_cli.contracts.events import Event
     from thread_cli.contracts.model import Piece
@@ -42,7 +42,12 @@ class RecordedEnds:
                 # It was ended before it could make anything of that answer: perhaps in the middle of it.
                 self._steps[thread] -= 1
             self._calls[thread] -= isinstance(event, Generated)
-        self._left = [thread for thread, end in self._ends.items() if end.how is Ending.pruned]
+        self._family: defaultdict[str, list[str]] = defaultdict(list)
+        """For each thread all threads at and below it; those of the episode by the empty path."""
+        for thread in self._ends:
+            for above in (*_upwards(thread), ""):
+                self._family[above].append(thread)
+        self._left = {thread for thread, end in self._ends.items() if end.how is Ending.pruned}
         self.any = bool(self._left or self._stop)
         """Whether watchers have ended anything."""
         self._held = {thread for thread in self._ends if self.any and self._from_outside(thread)}
@@ -62,9 +67,10 @@ class RecordedEnds:
             self._seen[event.thread] += 1
         if self._episode is None:
             return
-        for thread in [thread for thread in self._left if self._all_are_there(thread)]:
-            self._left.remove(thread)
-            self._episode.prune(thread, self._ends[thread].reason)
+        for thread in _upwards(event.thread):
+            if thread in self._left and self._all_are_there(thread):
+                self._left.remove(thread)
+                self._episode.prune(thread, self._ends[thread].reason)
         if self._stop is not None and self._all_are_there(""):
             stop, self._stop = self._stop, None
             self._episode.stop(stop.reason, stop.answer)
@@ -93,21 +99,23 @@ class RecordedEnds:
 
     def _root(self, thread: str) -> str:
         """The thread with which this one was ended: itself or the nearest pruned one above it; else nothing."""
-        while thread and not ((end := self._ends.get(thread)) and end.how is Ending.pruned):
-            thread = thread.rpartition(".")[0]
-        return thread
+        ends = ((above, self._ends.get(above)) for above in _upwards(thread))
+        return next((above for above, end in ends if end is not None and end.how is Ending.pruned), "")
 
     def _all_are_there(self, root: str) -> bool:
         """Whether all threads at and below `root` (nothing: all of them) have come to where they were when it ended."""
-        return all(
-            self._is_there(thread, root)
-            for thread in self._ends
-            if not root or thread == root or thread.startswith(f"{root}.")
-        )
+        return all(self._is_there(thread, root) for thread in self._family[root])
 
     def _is_there(self, thread: str, root: str) -> bool:
-        if any(ended == thread or thread.startswith(f"{ended}.") for ended in self._gone):
+        if thread in self._gone:  # the thread itself: below one that has ended, a detached one may go on
             return True
         # What ends as the episode does has no result: nobody is there any more to read one.
         with_it = self._ends[thread].result is None if not root else self._root(thread) == root
         return with_it and self._from_outside(thread) and self._seen[thread] >= self._steps[thread]
+
+
+def _upwards(thread: str) -> Iterator[str]:
+    """The path of a thread, and of all threads above it, the nearest first."""
+    while thread:
+        yield thread
+        thread = thread.rpartition(".")[0]
