@@ -253,21 +253,51 @@ FENCED = ThreadProtocol(start="#START#", end="#END#", fence="```")
         ("```\nls\n```", Act("ls", verbatim=True), ""),
         ("x = 1\n```\nls\n```\n", Act("ls", repaired=True, verbatim=True), "x = 1"),
         ("```\na\n```\nThen:\n```\nb\n\nc\n``` ", Act("b\n\nc", verbatim=True), "```\na\n```\nThen:"),
+        ("```\nsed a\n```sh\nls\n```\nE\n```", Act("sed a\n```sh\nls\n```\nE", verbatim=True), ""),
+        ("```\nif a <= b:\n  ```\n``` ", Act("if a <= b:\n  ```", verbatim=True), ""),
+        ("```\nls\n```\nNow, look ", Spawn(("Now, look ",)), "```\nls\n```"),
         ("x = 1\n> look ", Act("look"), "x = 1"),
         ("x = 1\nNow, look ", Spawn(("Now, look ",)), "x = 1"),
     ],
 )
 def test_an_action_between_fences_has_all_lines_in_between(text, move, code) -> None:
-    y = "> look =>```\nno action\n```<=\n\n" + text
+    y = "> look " + FENCED.answer("```\nno action\n```") + text
     assert FENCED.read(y, "listen") == move
     assert FENCED.body(text, "listen").rstrip("\n") == code
 
 
-def test_a_fence_that_opens_nothing_is_an_error() -> None:
-    with pytest.raises(MalformedOutput, match="no line before it opens an action"):
-        FENCED.read("Do it.\n```", "listen")
+@pytest.mark.parametrize("comment", ["", "# ", "// "])
+@pytest.mark.parametrize("seen", ["out", "one\ntwo", "```\nno action", "```\nno action\n```", "a\n```"])
+def test_a_fence_that_opens_nothing_is_an_error_whatever_was_answered_before(comment, seen) -> None:
+    fenced = ThreadProtocol(start="#START#", end="#END#", fence="```", comment=comment)
+    for before in ("", "```\nls\n``` " + fenced.answer(seen), "Now, look " + fenced.join([Result(seen)])):
+        with pytest.raises(MalformedOutput, match="no line before it opens an action"):
+            fenced.read(before + "Do it.\n```", "listen")
+    assert fenced.body("Do it.\n```", "listen") == "Do it."
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n```sh\ny = 2\nfind . -name 'a ", "listens before its end: it cannot hold the token that listens"),
+        ("x = 1\n```sh\nls\n```sh ", "listens before its end"),
+        ("x = 1\n````\nls\n```` ", "listens before its end"),
+        ("x = 1\n```sh ", "listens before its end"),
+        ("x = 1\n```sh\nls\n```sh\nls\n``` ", "more lines open an action than close one"),
+    ],
+)
+def test_an_action_that_listens_within_is_an_error_and_no_code_of_the_thread(text, message) -> None:
+    with pytest.raises(MalformedOutput, match=message):
+        FENCED.read(text, "listen")
+    assert FENCED.body(text, "listen") == "x = 1"
 
 
 def test_a_text_that_ends_is_whole_whatever_it_fences() -> None:
     assert FENCED.body("```\nls\n```", "end") == "```\nls\n```"
     assert FENCED.read("```\nls\n```", "end") == End()
+
+
+@pytest.mark.parametrize("fence", [" ```", "```\\n", "=>", "<=", "a => b", "> "])
+def test_a_fence_that_no_line_can_be_is_refused(tmp_path, fence) -> None:
+    with pytest.raises(UserError, match=r"prompt .*: fence: Value error, .* cannot fence an action"):
+        load(_file(tmp_path, f'+++\nfence = "{fence}"\n+++\nPrompt:\n'), "none")

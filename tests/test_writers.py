@@ -253,6 +253,52 @@ async def test_an_error_of_a_writer_ends_the_episode_as_one_of_the_model(play: C
     assert (played.episode.status, played.episode.message) == ("model_error", "model error: ZeroDivisionError: Do it.")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        5,
+        Decided(None, End()),
+        Decided("x ", None),
+        Decided("x ", "look"),
+        Decided("x ", Act(5)),
+        Decided("x ", Spawn("abc")),
+        Decided("x ", Spawn((5,))),
+        Decided("x ", Spawn((Child(context=5),))),
+        Decided("x ", Spawn((Child("a", stop="=>"),))),
+        Decided("x ", Await((0,))),
+        Decided("x ", Await("01")),
+        Decided("x ", Await(("0",), "one")),
+    ],
+)
+@pytest.mark.parametrize("model", [None, ScriptedModel(["print('x')"])])
+async def test_a_course_that_writes_no_text_or_move_ends_the_episode_and_says_what_it_wrote(play, wrong, model) -> None:
+    played = await play(Written(Follows(wrong), model))
+    assert (played.episode.status, played.events[-1].kind) == ("model_error", "episode_ended")
+    told = f"a course of Follows has written neither text nor text with a move: {wrong!r:.120}"
+    assert played.episode.message == f"model error: {told}"
+
+
+async def test_a_course_that_returns_nothing_ends_the_episode_and_says_so(play) -> None:
+    played = await play(Written(Follows("> look ", last=None)), environment=Walls())
+    assert played.episode.message.endswith("neither text nor text with a move: Decided(text=None, move=End())")
+
+
+async def test_threads_that_inherit_from_different_texts_have_different_courses() -> None:
+    class Reads:
+        def course(self, turn: Turn) -> Course:
+            assert turn.inherits is not None
+            yield f"> read {turn.inherits.written}"
+            return "print('end')\n"
+
+    model = Written(Reads())
+    for text in ("one ", "two "):
+        asked = request("", thread="0.0")
+        assert asked.turn is not None
+        asked.turn = asked.turn._replace(inherits=Turn("0", 0, "", "", written=text))
+        assert (await model.complete(asked)).text == f"> read {text}"
+
+
 # --- teachers, and replays
 
 

@@ -94,8 +94,14 @@ def _several(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """Numbers in a text, such as `3,1`, as a list; also a single number."""
-    return tuple(value.split(",")) if isinstance(value, str) else (value,) if isinstance(value, (int, float)) else value
+    """Numbers or names in a text, such as `3,1`, as a list; also a single number."""
+    return (
+        tuple(part.strip() for part in value.split(","))
+        if isinstance(value, str)
+        else (value,)
+        if isinstance(value, (int, float))
+        else value
+    )
 
 
 def _as_text(value: Any) -> Any:

@@ -14,22 +14,27 @@ if TYPE_CHECKING:
 __all__ = ["of_replay", "open_watcher"]
 
 _GROUP: Final = "thread_cli.watchers"
+_METHODS: Final = ("begin", "see", "hear")
 
 
 def open_watcher(name: str) -> Watcher:
     """A new watcher of that name.
 
     Raises:
-        UserError: there is none, or its constructor fails.
+        UserError: there is none, its constructor fails, or what it makes is no watcher.
     """
     points = entry_points(group=_GROUP)
     if name not in points.names:
         known = ", ".join(sorted(points.names)) or "none installed"
         raise UserError(f"there is no watcher {name!r}; there are {known}")
     try:
-        return cast("Watcher", points[name].load()())
+        watcher = cast("Watcher", points[name].load()())
     except Exception as error:
         raise UserError(f"the watcher {name} cannot be used: {type(error).__name__}: {error}") from error
+    missing = [method for method in _METHODS if not callable(getattr(watcher, method, None))]
+    if missing:
+        raise UserError(f"the watcher {name} cannot be used: it has no method {missing[0]}")
+    return watcher
 
 
 def of_replay(model: Model) -> list[Watcher]:

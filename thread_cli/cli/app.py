@@ -17,7 +17,7 @@ import typer
 
 from thread_cli.cli import bench, data, environments, models, prompts, replay, report, run, serve, show, train
 from thread_cli.cli.exits import of_error
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import ThreadFailure, UserError
 from thread_cli.distribution import NAME
 
 __all__ = ["app", "main"]
@@ -72,6 +72,8 @@ def main() -> None:
         sys.exit(of_error(interruption))
     except UserError as error:
         _give_up(error, error.message)
+    except ThreadFailure as failure:
+        _give_up(failure, f"{failure.kind}: {failure.message}")
     except BrokenPipeError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(of_error(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.contracts.errors import Boundary, LimitReached, Status, ThreadFailure
 from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, Totals, event_of
@@ -27,6 +27,7 @@ _STATUS_OF = {
     Boundary.interpreter: Status.interpreter_error,
     Boundary.engine: Status.engine_error,
 }
+_LEAST: Final = -9999.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Recorder:
             rare.update(note=usage.note, writer=plain(written.writer))
         if written.logprobs is not None:
             pairs = zip(written.pieces or (), written.logprobs, strict=False)
-            rare["tokens"] = tuple((plain(piece), number) for piece, number in pairs)
+            # JSON has no infinity: what has no probability gets the least that servers tell.
+            rare["tokens"] = tuple((plain(piece), max(_LEAST, number)) for piece, number in pairs)
         self.emit(
             Generated,
             thread,

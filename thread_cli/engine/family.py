@@ -187,7 +187,9 @@ class Family:
         """End the episode on behalf of a watcher; see `Watched.stop`."""
         if not self.over.done():
             self.stopped_because, self.stopped_with = plain(reason), None if answer is None else plain(answer)
-            self.finish(Result(self._so_far(self._live["0"]) if answer is None else plain(answer)))
+            main = self._live.get("0")  # none, where a watcher ends the episode at its first event
+            so_far = self._so_far(main) if main is not None else ""
+            self.finish(Result(so_far if answer is None else plain(answer)))
 
     async def close(self, error: BaseException | None) -> BaseException | None:
         """Cancel whatever still runs, and record the end of every thread, the deepest first.

@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Mapping
 from contextlib import asynccontextmanager, nullcontext
+from math import isfinite
+from numbers import Real
 from typing import TYPE_CHECKING, cast
 
 from thread_cli.contracts.environment import Action, Marks, Parallel, Scores, Snapshots, Step, TakesActions
@@ -18,7 +21,7 @@ from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import before
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.engine.limits import Deadline
@@ -64,7 +67,7 @@ class Stage:
             return Step("There is nothing here to act on"), 0.0
         async with self._within(deadline):
             started = time.monotonic()
-            step = None if self.over else await self._step(self._environment, action, deadline, thread)
+            step = None if self.over else _usable(await self._step(self._environment, action, deadline, thread))
             seconds = time.monotonic() - started
         if step is None:
             raise EpisodeOver
@@ -89,10 +92,11 @@ class Stage:
         try:
             if isinstance(environment, Marks):
                 async with self._within(deadline):
-                    return await environment.marks(task, answer or ""), None
+                    return _checked(await environment.marks(task, answer or "")), None
             if answer is None or not isinstance(environment, Scores):
                 return {}, None
-            return environment.score(task, answer), None
+            with blaming(EnvironmentFailed):
+                return _checked(environment.score(task, answer)), None
         except BaseException as caught:  # noqa: BLE001 - recorded as what ended the episode, then raised again
             return {}, caught
 
@@ -130,6 +134,41 @@ def as_read(observation: str, rules: ObservationRules, names: Namespace) -> str:
     if rules.full_stop and not text.endswith("."):
         text += "."
     return names.put_back(text) if rules.names else text
+
+
+def _usable(step: Step | None) -> Step:
+    """An environment's answer; raises EnvironmentFailed where it is one that the log cannot hold, or not give back."""
+    if step is None:
+        raise EnvironmentFailed("it has no answer to an action: its method returned nothing")
+    texts = (step.observation, step.view)
+    if not all(map(_is_text, texts)):
+        raise EnvironmentFailed(f"its observation or its view is no text: {texts!r:.80}")
+    if not _is_number(step.reward):
+        raise EnvironmentFailed(f"its reward for an action is no number: {step.reward!r:.80}")
+    return step
+
+
+def _checked(marks: object) -> Mapping[str, float]:
+    """An environment's marks; raises EnvironmentFailed where they are none."""
+    if not isinstance(marks, Mapping):
+        raise EnvironmentFailed(f"its marks are no numbers by name: {marks!r:.80}")
+    named = cast("Mapping[object, object]", marks)
+    for name, mark in named.items():
+        if not isinstance(name, str) or not _is_number(mark):
+            raise EnvironmentFailed(f"its mark {name!r:.80} is no number by a name: {mark!r:.80}")
+    return {plain(cast("str", name)): float(cast("float", mark)) for name, mark in named.items()}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    """Whether JSON has that number."""
+    try:
+        return isinstance(value, Real) and isfinite(value)
+    except OverflowError:
+        return False
 
 
 async def _leave_as_it_is() -> None:

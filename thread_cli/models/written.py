@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import MalformedOutput, ModelError
 from thread_cli.contracts.model import Completion, Piece, Usage
-from thread_cli.contracts.protocol import End
+from thread_cli.contracts.protocol import Act, Await, Child, End, Spawn
 from thread_cli.contracts.writer import Decided
 from thread_cli.protocols.streams import asked, poured
 from thread_cli.protocols.text import estimated_tokens
@@ -53,7 +53,8 @@ class Written:
         """The next turn of a thread.
 
         Raises:
-            ModelError: as the model does; or there is no model, and the writer has no course for the thread.
+            ModelError: as the model does; there is no model, and the writer has no course for the thread; or its course
+            fails, or writes what is neither a text nor a text with a move.
             MalformedOutput: what the thread has written so far is not what its course writes.
         """
         return await self._turn(request)
@@ -82,7 +83,7 @@ class Written:
             course = self._writer.course(turn)
             if course is None:
                 return None
-            followed = _Followed(course, turn.brief)
+            followed = _Followed(course, turn.brief, turn.inherits)
         try:
             decided = followed.reply(turn.exchanges)
         except MalformedOutput:
@@ -91,6 +92,10 @@ class Written:
             return Decided(_STRAYED, End())
         if not followed.over:
             self._followed[key] = followed
+        if not _is_sound(decided):
+            raise ModelError(
+                f"a course of {self._name} has written neither text nor text with a move: {decided!r:.120}"
+            )
         return decided
 
     def _completion(self, request: Request, decided: str | Decided) -> Completion:
@@ -116,7 +121,10 @@ class _Followed:
 
     course: Course
     brief: object
-    written: str | Decided | None = None
+    inherits: Turn | None
+    """The turn of its parent that it was told of when it began."""
+    begun: bool = False
+    written: str | Decided = ""
     """What it has yielded last."""
     heard: int = 0
     """Exchanges that it has been told of."""
@@ -126,17 +134,17 @@ class _Followed:
 
     def fits(self, turn: Turn) -> bool:
         """Whether it can go on to this turn."""
-        if turn.brief is not self.brief or self.heard > len(turn.exchanges):
+        if turn.brief is not self.brief or turn.inherits is not self.inherits or self.heard > len(turn.exchanges):
             return False
         return not self.heard or turn.exchanges[self.heard - 1] is self.last
 
     def reply(self, exchanges: Sequence[Exchange]) -> str | Decided:
         """What it writes after these exchanges; raises MalformedOutput where it has not written what they say."""
         try:
-            if self.written is None:
-                self.written = next(self.course)
+            if not self.begun:
+                self.written, self.begun = next(self.course), True
             for exchange in exchanges[self.heard :]:
-                if exchange.text != _text(self.written):
+                if not _is_sound(self.written) or exchange.text != _text(self.written):
                     break
                 self.heard, self.last = self.heard + 1, exchange
                 self.written = self.course.send(exchange.feedback)
@@ -151,3 +159,29 @@ class _Followed:
 
 def _text(written: str | Decided) -> str:
     return written if isinstance(written, str) else written.text
+
+
+def _is_sound(written: object) -> bool:
+    """Whether that is what a course may write: writers are anybody's code, which the engine does not look through."""
+    if not isinstance(written, Decided):
+        return isinstance(written, str)
+    match written:
+        case Decided(str(), End() | Act(str())):
+            return True
+        case Decided(str(), Await(handles, "all" | "any")):
+            return not isinstance(handles, str) and all(map(_is_text, handles))
+        case Decided(str(), Spawn(lines)):
+            return not isinstance(lines, str) and all(map(_is_child, lines))
+        case _:
+            return False
+
+
+def _is_child(line: object) -> bool:
+    if not isinstance(line, Child):
+        return isinstance(line, str)
+    texts = (line.line, line.context or "", line.opening or "", *(line.stop or ()))
+    return all(map(_is_text, texts)) and not isinstance(line.stop, str)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)

@@ -56,6 +56,14 @@ def _python(code: str) -> str:
     return code
 
 
+def _fence(fence: str) -> str:
+    if fence != fence.strip() or "\n" in fence or LISTEN in fence or fence.startswith((CLOSE, ">")):
+        raise ValueError(
+            f"{fence!r} cannot fence an action: no line begins with it, or such a line has another meaning"
+        )
+    return fence
+
+
 class ObservationRules(BaseModel):
     """How an observation becomes text of the thread."""
 
@@ -95,7 +103,7 @@ class Rules(BaseModel):
     psi: str = "printed"
     actions: Literal["environment", "code"] = "environment"
     """What an action is: something for the environment, or Python whose print is the observation (data analysis)."""
-    fence: str = ""
+    fence: Annotated[str, AfterValidator(_fence)] = ""
     """What an action of several lines stands between, such as three backticks: it is carried out as it is written."""
     blank_line: bool = True
     """Whether an empty line follows each feedback."""

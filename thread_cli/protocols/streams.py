@@ -37,20 +37,27 @@ async def completed(model: Model, request: Request, tell: Tell | None = None) ->
     has to end as well. A model that does not stream passes the cancellation on.
 
     Raises:
-        ModelError: as the model does; or its stream ended without a completion.
+        ModelError: as the model does; its stream ended without a completion, or what it answered is none.
     """
     if not _streams(type(model)):
-        return await model.complete(request)
+        return _sound(await model.complete(request))
     parts = cast("Streams", model).stream(request)
     try:
         async for part in parts:
             if isinstance(part, Completion):
-                return part
+                return _sound(part)
             if tell is not None:
                 tell(part)
     finally:
         await parts.aclose()
     raise ModelError("the model's stream ended without a completion")
+
+
+def _sound(written: object) -> Completion:
+    """A model's answer; raises ModelError where it is no completion of a text."""
+    if isinstance(written, Completion) and isinstance(written.text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return written
+    raise ModelError(f"what the model answered is no completion: {written!r:.80}")
 
 
 @cache

@@ -8,7 +8,7 @@ the second of which listens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
@@ -27,6 +27,17 @@ CLOSE: Final = "<="
 _SEPARATOR: Final = "\n\n\n\n\n\n"
 
 
+class _Fenced(NamedTuple):
+    """The end of a text in which an action is fenced."""
+
+    before: str
+    """What stands before the action."""
+    action: str | None
+    """The action; None where it is none."""
+    wrong: str = ""
+    """Why it is none."""
+
+
 class ThreadProtocol:
     """The format, with parameters for its dialects.
 
@@ -35,7 +46,8 @@ class ThreadProtocol:
         end: ω_end, the token after it.
         blank_line: whether an empty line follows each feedback; without it, one line may listen several times.
         comment: prefix of each line of an action's feedback of several lines, such as `# `.
-        fence: what the lines before and after an action of several lines begin with; nothing: there are none.
+        fence: what the lines before and after an action of several lines begin with; nothing: there are none. Pairs of
+            such lines in between belong to the action, where more than the fence stands on the first of each.
     """
 
     def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "", fence: str = "") -> None:
@@ -58,11 +70,11 @@ class ThreadProtocol:
             line = y.rstrip().rpartition("\n")[2]
         if not line.strip() or line.rstrip().endswith(CLOSE):
             raise MalformedOutput("a line listens without saying for what")
-        if self._closes(line):
-            _, fenced = self._fenced(y.rstrip())
-            if fenced is None:
-                raise MalformedOutput(f"a line of {self._fence} listens, and no line before it opens an action")
-            return Act(fenced, repaired, verbatim=True)
+        fenced = self._fenced(y.rstrip()) if self._fence else None
+        if fenced is not None and fenced.action is not None:
+            return Act(fenced.action, repaired, verbatim=True)
+        if fenced is not None and fenced.wrong:
+            raise MalformedOutput(fenced.wrong)
         if line.lstrip("# ").startswith(">"):
             return Act(line.lstrip("# ").lstrip("> ").strip(), repaired)
         return Spawn((line,), repaired)
@@ -71,18 +83,35 @@ class ThreadProtocol:
         head, _, line = text.rpartition("\n")
         if stop == "end" or (stop == "stop" and _ends(line)):
             return text
-        return self._fenced(text.rstrip())[0] if self._closes(text.rstrip().rpartition("\n")[2]) else head
+        fenced = self._fenced(text.rstrip()) if self._fence else None
+        return head if fenced is None else fenced.before
 
-    def _closes(self, line: str) -> bool:
-        return bool(self._fence) and line.strip() == self._fence
+    def _fenced(self, text: str) -> _Fenced | None:
+        """The fenced action that a text ends in; None where its last line stands in none, and is no line of a fence."""
+        *lines, last = text.split("\n")
+        # What the engine answered ends what can be fenced: a model's own lines hold no listen token.
+        since = next((at + 1 for at in range(len(lines) - 1, -1, -1) if self._answered(lines[at])), 0)
+        opened: list[int] = []
+        for at in range(since, len(lines)):
+            if opened and lines[at].rstrip() == self._fence:
+                opened.pop()
+            elif lines[at].startswith(self._fence):
+                opened.append(at)
+        before, fence = "\n".join(lines[: opened[0]] if opened else lines), self._fence
+        if last.strip() != fence:
+            if not opened and not last.startswith(fence):
+                return None
+            why = f"it cannot hold the token that listens, and a line of {fence} alone has to close it"
+            return _Fenced(before, None, f"an action that begins with a line of {fence} listens before its end: {why}")
+        if not opened:
+            return _Fenced(before, None, f"a line of {fence} listens, and no line before it opens an action")
+        if len(opened) > 1:
+            return _Fenced(before, None, f"a line of {fence} listens, and more lines open an action than close one")
+        return _Fenced(before, "\n".join(lines[opened[0] + 1 :]))
 
-    def _fenced(self, text: str) -> tuple[str, str | None]:
-        """What stands before the fenced action that a text ends with, and the action; None where none begins."""
-        lines = text.split("\n")[:-1]
-        for opening in range(len(lines) - 1, -1, -1):
-            if lines[opening].startswith(self._fence):
-                return "\n".join(lines[:opening]), "\n".join(lines[opening + 1 :])
-        return "\n".join(lines), None
+    def _answered(self, line: str) -> bool:
+        """Whether the engine has answered on that line."""
+        return LISTEN in line or line.removeprefix(self._comment).startswith(CLOSE)
 
     def join(self, results: Sequence[Result]) -> str:
         return self._feedback("\n".join(result.text for result in results), "")

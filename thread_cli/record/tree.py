@@ -17,6 +17,7 @@ from thread_cli.contracts.events import (
     Generated,
     Joined,
     Observed,
+    Spawned,
     ThreadEnded,
     ThreadStarted,
 )
@@ -60,6 +61,8 @@ class Branch:
     result: str | None = None
     how: Ending | None = None
     """None while it has not ended, and in logs of earlier versions."""
+    spawned: int = 0
+    """How many segments it had when it spawned the newest of its children."""
 
     @property
     def y(self) -> str:
@@ -106,7 +109,7 @@ def tree_of(events: Iterable[Event]) -> Tree:
 
 def _begin(tree: Tree, event: ThreadStarted) -> None:
     parent = None if event.parent is None else tree.threads[event.parent]
-    inherits = len(parent.segments) if parent is not None and event.inherits else None
+    inherits = parent.spawned if parent is not None and event.inherits else None
     branch = tree.threads[event.thread] = Branch(event.thread, parent, event.context, event.opening, inherits)
     if parent is not None:
         parent.children.append(branch)
@@ -121,6 +124,10 @@ def _take(branch: Branch, event: Event) -> None:
             for writer, length in parts:
                 branch.segments.append(Segment(event.text[at : at + length], writer))
                 at += length
+        case Spawned():
+            branch.spawned = len(branch.segments)
+            if not event.waits:
+                branch.segments.append(Segment(event.text, ""))
         case Observed() | Joined() | Corrected():
             branch.segments.append(Segment(event.text, ""))
         case ThreadEnded():
