@@ -35,7 +35,7 @@ class ThreadProtocol:
         end: ω_end, the token after it.
         blank_line: whether an empty line follows each feedback; without it, one line may listen several times.
         comment: prefix of each line of an action's feedback of several lines, such as `# `.
-        fence: what the lines before and after an action of several lines begin with; nothing: there are none.
+        fence: how the line before an action of several lines begins, and all of the line after it; empty: no fences.
     """
 
     def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "", fence: str = "") -> None:

@@ -13,7 +13,7 @@ enum operation { OTHER, NOTHING, MUL_MAT, ATTENTION, RMS_NORM, MUL, ADD, ROPE, S
 
 /* The threads that compute a graph together. */
 typedef struct {
-    int count;              /* of threads */
+    int count;              /* threads of the team */
     _Atomic int arrived;    /* threads that have come to the barrier of this phase */
     _Atomic unsigned phase; /* barriers passed so far */
     _Atomic int sleeping;   /* threads that wait for the next phase, and no longer spin */
@@ -29,7 +29,7 @@ typedef struct sight {
     bool looked;        /* `look` has listed the cells for this graph */
     int32_t *position; /* [known] of what each cell holds; -1 where that is not known */
     int known;
-    int tokens;        /* of the step */
+    int tokens;        /* tokens of the step */
     int *group;        /* [tokens] of each token; what the tokens of a group see lies in one list */
     int *from, *until; /* [tokens] places of the first cell that a token sees, and of the one after the last */
     int groups;        /* lists of cells that the step has */
@@ -49,7 +49,7 @@ typedef struct sight {
 typedef struct {
     const tensor *positions; /* i32 [tokens] */
     const tensor *factors;   /* f32 [pairs] by which angles are divided; NULL for none */
-    int32_t parameters[16];  /* of the operation, as ggml has them */
+    int32_t parameters[16];  /* the operation's, as ggml has them */
     float *values;           /* [tokens][2][pairs] all cosines of a token, then all sines */
     size_t size;             /* bytes of `values` */
 } turns;
@@ -77,7 +77,7 @@ typedef struct {
     state *state;
     team *team;
     _Atomic int *next;     /* the first piece of the operation's work that no thread has taken */
-    int index;             /* of the thread, below `team->count` */
+    int index;             /* the thread's index, below `team->count` */
     char *own;             /* the thread's own memory, aligned to 64 bytes */
     const tensor *rounded; /* whose activations `shared` holds, for `matmul` */
     rounding rounding;     /* and as what */

@@ -21,10 +21,10 @@ enum { PANELS = 2 /* that are best multiplied at once */, TALLEST = 4 /* where t
 typedef struct {
     int group;           /* blocks that share a scale; 0 for none: activations stay f32 */
     int part;            /* columns of a part of a block */
-    int center;          /* of the weights' levels */
+    int center;          /* center of the weights' levels */
     enum minima minima;  /* that the weights have */
-    int64_t columns;     /* of an activation */
-    int64_t groups;      /* of an activation */
+    int64_t columns;     /* columns of an activation */
+    int64_t groups;      /* groups of an activation */
     size_t scales, ratios, offsets, size; /* where these begin, and all that there is: in bytes, for one token */
 } rounding;
 
@@ -80,7 +80,7 @@ typedef struct {
     const rounding *rounding;
     int64_t first, blocks; /* the slice: blocks of 32 columns */
     float *sums;           /* [16 tokens][16 rows], to which products are added */
-    int count;             /* of the tokens that are wanted, the first ones */
+    int count;             /* the first tokens, which are wanted */
 } tile_work;
 
 /* Add the products of a slice to the sums, by AMX or, as PATH_AMX_EMULATED, by plain C. */
