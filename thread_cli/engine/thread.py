@@ -79,7 +79,7 @@ class Thread:
     """All that it has written and read."""
 
     def prompt(self) -> tuple[str, str]:
-        """Its prompt behind the few-shot prompt: c, and Y. If it inherits, c is an ancestor's and Y has inherited text."""
+        """Its prompt behind the few-shot prompt: c and Y. Where it inherits, they begin with its ancestors' text."""
         if self.inherited is None:
             return self._opened(), self.y
         thread, parts = self, [self.y]

@@ -2,8 +2,8 @@
 
 A thread writes prose, code and lines that listen: `line =>`. A line that begins with `>` (or `# >`) acts, any other
 spawns a child. The engine answers `=>feedback<=` on the same line; feedback of several lines stands on lines of its
-own. Where the prompt has a fence, an action may have several lines: they stand between two lines that begin with it,
-the second of which listens.
+own. Where the prompt has a fence, an action may have several lines: they stand between a line that begins with the
+fence and a line of the fence alone, which listens.
 """
 
 from __future__ import annotations
