@@ -45,14 +45,14 @@ def written_whole(target: Path, *, new: bool = False) -> Generator[Path]:
     except FileExistsError:
         raise
     except OSError as error:
-        # Not all that writes tells why it could not.
+        # Some libraries do not say why they could not write.
         if target.parent.exists() and shutil.disk_usage(target.parent).free < _HARDLY_ANY:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         if error.filename == str(part):
             error.filename, error.filename2 = str(target), None
         raise
     finally:
-        with suppress(OSError):  # where it cannot be removed, it could not be made, which is raised already
+        with suppress(OSError):  # a part that cannot be removed was never made, and that error is raised already
             part.unlink(missing_ok=True)
 
 

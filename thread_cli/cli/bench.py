@@ -146,7 +146,7 @@ def _list() -> None:
 
 
 def _elsewhere(executor: str, address: str | None) -> Callable[[Plan, int], Players] | None:
-    """What makes players on other machines; None for this process."""
+    """The function that makes players on other machines; None to play in this process."""
     match executor:
         case "local":
             if address is not None:
@@ -223,7 +223,7 @@ def _interrupts(runner: Runner) -> Generator[None]:
     try:
         yield
     finally:
-        if pressed:  # where Python itself comes to its end, it would hand the signal back to the system, which kills
+        if pressed:  # Python at its own end would hand the signal back to the system, which kills the process
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         else:
             signal.signal(signal.SIGINT, before)

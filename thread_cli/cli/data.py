@@ -1,4 +1,4 @@
-"""`thread data`: what recorded runs have to learn from, as a file of trajectories."""
+"""`thread data`: training data from recorded runs, as a file of trajectories."""
 
 from __future__ import annotations
 

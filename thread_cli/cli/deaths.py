@@ -1,4 +1,4 @@
-"""What is said, and put in order, when a signal has killed the process that a command ran in."""
+"""The line that is printed, and the state put in order, when a signal has killed the process of a command."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _EPISODE: Final = {
     Status.limited: ExitCode.undone,
     Status.cancelled: ExitCode.interrupted,
 }
-"""All others are failures of the infrastructure."""
+"""Every other status is a failure of the infrastructure."""
 _BENCH: Final = {
     Ending.complete: ExitCode.done,
     Ending.budget: ExitCode.undone,
@@ -30,22 +30,22 @@ _BENCH: Final = {
 
 
 def of_episode(status: Status) -> ExitCode:
-    """Of `thread run`, by how its episode ended."""
+    """The exit code of `thread run`, by how its episode ended."""
     return _EPISODE.get(status, ExitCode.infrastructure)
 
 
 def of_bench(ending: Ending, failed: int) -> ExitCode:
-    """Of `thread bench`, by how the run ended and how many of its episodes the infrastructure failed."""
+    """The exit code of `thread bench`, by how the run ended and how many episodes the infrastructure failed."""
     return ExitCode.infrastructure if ending is Ending.complete and failed else _BENCH[ending]
 
 
 def of_checks(failed: Sequence[str]) -> ExitCode:
-    """Of a conformance suite, by the checks that failed."""
+    """The exit code of a conformance suite, by the checks that failed."""
     return ExitCode.undone if failed else ExitCode.done
 
 
 def of_error(error: BaseException) -> int:
-    """Of a command that ended by an exception."""
+    """The exit code of a command that an exception ended."""
     match error:
         case UserError():
             return error.exit_code

@@ -32,7 +32,7 @@ async def interruptible(work: Coroutine[object, object, _T]) -> _T:
     received: list[int] = []
 
     def end(number: int) -> None:
-        # Once: who asks twice, as a system does that is shut down, must not break off what puts things in order.
+        # Once: a second signal, which a system sends that shuts down, must not interrupt the cleaning up.
         if not received:
             task.cancel()
         received.append(number)

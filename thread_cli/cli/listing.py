@@ -1,4 +1,4 @@
-"""Tables of what there is, and below them how to get what is missing."""
+"""Tables of installed things, and below them the commands that install missing ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`thread report`: what bench runs came to, and how they compare."""
+"""`thread report`: the results of bench runs, and how they compare."""
 
 from __future__ import annotations
 

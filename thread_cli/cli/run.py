@@ -133,7 +133,7 @@ def run(
 
 
 def _watched(settings: Config) -> tuple[Played | None, int]:
-    """Play under a display; returns what was played, and the exit code."""
+    """Play under a display; returns the played episode, and the exit code."""
     mode: Mode = settings.display
     shown = choose(mode, Console())
     folders: list[RunFolder] = []

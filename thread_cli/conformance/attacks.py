@@ -1,4 +1,4 @@
-"""Code that attacks, for the conformance suite of interpreters: what is outside of sessions, and sessions themselves.
+"""Code that attacks, for the conformance suite of interpreters: on things outside sessions, and on sessions.
 
 Each piece binds `harm` to a true value if it got access to something forbidden; the suite sees all other effects from
 outside. It may use these names for things that the suite exposes to attack: `SECRET`, a file, in `OUTSIDE`, a folder

@@ -1,4 +1,4 @@
-"""What the checks of backends ask."""
+"""The requests with which backends are checked."""
 
 from __future__ import annotations
 

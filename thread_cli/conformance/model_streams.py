@@ -1,4 +1,4 @@
-"""What a backend that streams must hold, as checks of the suite in `models.py`: the contract is what `Streams` says.
+"""Requirements on a backend that streams, as checks of the suite in `models.py`. The contract is that of `Streams`.
 
 A backend that does not stream is asked nothing; the checks say that they do not apply.
 """
@@ -35,7 +35,7 @@ _SPECIAL: Final = 8
 
 @dataclass
 class _Heard:
-    """All that a stream has told."""
+    """All pieces of a stream, and its completion."""
 
     parts: list[Piece | Completion] = field(default_factory=list[Piece | Completion])
     cancelled: bool = False
@@ -76,7 +76,7 @@ class _Heard:
 async def _read_stream(
     model: Model, request: Request, *, cut_after: int | None = None, left_after: int | None = None
 ) -> _Heard:
-    """All that a stream tells; after so many pieces it is cancelled, or nobody reads on.
+    """Read a stream to its end; after so many pieces it is cancelled, or left without reading on.
 
     Raises:
         NotApplicable: the model does not stream.
@@ -165,7 +165,7 @@ async def _at_once(model: Model, _longest: int | None) -> None:
 
 
 async def _leaves(model: Model, _longest: int | None) -> None:
-    await _read_stream(model, ASKED)  # what is started once, at the first call, may stay
+    await _read_stream(model, ASKED)  # tasks and files that the first call starts once and for all may stay
     before = asyncio.all_tasks()
     for count in (1, 2):
         await _read_stream(model, _ENDLESS, left_after=count)

@@ -1,4 +1,4 @@
-"""Code that attacks the session that runs it: that ends it, keeps it busy, fills it, or lies to whoever reads it.
+"""Code that attacks the session that runs it: it ends the session, keeps it busy, fills it, or sends lies from it.
 
 As in `attacks`, each piece may bind `harm` and use the names that the suite gives it.
 """

@@ -66,10 +66,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action, and who takes it."""
+    """An action, and the thread that takes it."""
 
     text: str
-    """Of several lines where the prompt fences it."""
+    """The action itself; it may have several lines where the prompt has a `fence`."""
     thread: str
     """Path of the thread that acts."""
     seconds: float | None = None
@@ -86,7 +86,7 @@ class Environment(Protocol):
     extra: ClassVar[str | None]
     """The extra of this distribution that installs them; None for an adapter of another distribution."""
     graded: ClassVar[bool]
-    """Whether episodes earn a reward, by actions or by `score`."""
+    """Whether episodes earn a reward, by actions, by `score` or by `marks`."""
     rules: ClassVar[Mapping[str, Any]]
     """Front matter for the plain-text prompt files written for this environment, which have none."""
 
@@ -140,12 +140,12 @@ class Scores(Protocol):
 
 @runtime_checkable
 class Marks(Protocol):
-    """An environment that marks the state that an episode has left it in, which may take time: tests are run, say."""
+    """An environment that marks the state in which an episode ended, for example by running tests."""
 
     async def marks(self, task: Task, answer: str) -> Mapping[str, float]:
-        """Marks by name, as those of `Scores`. They may take as long as the episode has time left.
+        """Marks by name, as `Scores.score` gives them. The call may take as long as the episode has time left.
 
-        `answer` is what the main thread returned; nothing where the environment itself ended the episode.
+        `answer` is the main thread's result; it is empty where the environment itself ended the episode.
 
         Raises:
             EnvironmentFailed: the environment broke.
@@ -197,7 +197,7 @@ class Apart(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """The process, which is also its group; None while there is none."""
+        """The process id, which is also the id of its process group; None while there is no process."""
         ...
 
 

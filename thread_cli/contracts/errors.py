@@ -71,22 +71,22 @@ class Ending(StrEnum):
     """How a thread ended."""
 
     returned = "returned"
-    """By itself."""
+    """The thread ended by itself."""
     failed = "failed"
-    """It could not go on."""
+    """The thread could not go on."""
     pruned = "pruned"
-    """A watcher ended it; its parent goes on."""
+    """A watcher ended the thread; its parent goes on."""
     stopped = "stopped"
-    """Whoever it worked for ended first: the episode, or the thread above it that was pruned."""
+    """The episode, or a thread above, ended first."""
 
 
 class ExitCode(IntEnum):
-    """How a command ended, as whoever started it sees; where a signal ended it, 128 and the signal's number."""
+    """The exit code of a command; where a signal ended the command, it is 128 plus the signal's number."""
 
     done = 0
     """The task is solved, or nothing judges it; every episode of a bench run has a result; all checks are passed."""
     undone = 1
-    """It is not."""
+    """The task is not solved; a budget of a bench run is used up; a check failed."""
     wrong_input = 2
     infrastructure = 4
     """Model, environment, interpreter or log failed, or the process was killed."""
@@ -100,7 +100,7 @@ class ThreadFailure(Exception):
 
     boundary: ClassVar[Boundary] = Boundary.engine
     fatal: ClassVar[bool] = False
-    """True where the whole episode cannot go on either."""
+    """True if the failure ends the whole episode."""
 
     def __init__(self, message: str, partial: str | None = None) -> None:
         super().__init__(message)
@@ -164,9 +164,9 @@ class LimitReached(ThreadFailure):
 
     Args:
         limit: its name, such as `calls`, `depth`, `max_tokens` or `context`.
-        used: how much was used of it, in the unit of the limit; None if unknown.
-        cap: how much may be used.
-        owner: whose limit it is: `episode`, the path of the thread that was given it, or `model`.
+        used: the amount used, in the unit of the limit; None if unknown.
+        cap: the amount that may be used.
+        owner: the owner of the limit: `episode`, the path of the thread that was given it, or `model`.
     """
 
     boundary = Boundary.limit

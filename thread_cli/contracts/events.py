@@ -96,7 +96,7 @@ class EpisodeStarted(_Event):
     at: str
     """Wall-clock time, ISO 8601, UTC."""
     policy: str = ""
-    """The version of the model that writes the threads, by the name that whoever runs it gives it."""
+    """Version of the model that writes the threads: the name that the user gives it, else the model's spec."""
 
 
 class ThreadStarted(_Event):
@@ -106,9 +106,9 @@ class ThreadStarted(_Event):
     depth: int
     context: str
     inherits: bool = False
-    """Whether its prompt continues its parent's text at the time of the spawn."""
+    """Whether the thread's prompt continues the text that its parent had when it spawned the thread."""
     opening: str | None = None
-    """The text before its Y, after inherited text; None: as its wire format opens a context."""
+    """The text between the inherited text and the thread's Y; None: as its wire format opens a context."""
 
 
 class Generating(_Event):
@@ -143,7 +143,7 @@ class Generated(_Event):
     cached_known: bool = True
     """Whether the model reported its cached tokens."""
     writer: str = ""
-    """Name of the code that wrote it beside the model; empty: the model, or who stands in for it."""
+    """Name of the writer that wrote the text beside a model; empty: a model, or a writer that stands in for one."""
     tokens: tuple[tuple[str, float], ...] = ()
     """The tokens of the text, each with the natural logarithm of its probability, where they were asked for."""
 
@@ -190,14 +190,15 @@ class Spawned(_Event):
 
 
 class Awaiting(_Event):
-    """The thread waits for children in the background: until `joined` says which, or until it ends after all of them.
+    """The thread waits for children in the background, until some of them join or until it ends after all of them.
 
-    A child that could not be born, and has a handle, is named like any other.
+    The `joined` event names the children that joined.
+    A child that could not be born has a handle too, and is named.
     """
 
     kind: Literal["awaiting"] = "awaiting"
     children: tuple[str, ...]
-    """Empty where it waits for any of all that it has not awaited yet."""
+    """Paths of these children; empty where the thread waits for any one of all that it has not awaited yet."""
     which: Which
 
 
@@ -274,7 +275,7 @@ class EpisodeEnded(_Event):
     reason: str = ""
     """Why a watcher ended the episode."""
     answer: str | None = None
-    """The answer that this watcher gave it; None where it gave none, or no watcher ended it."""
+    """The answer that this watcher gave the episode; None where it gave no answer, or no watcher ended the episode."""
 
 
 Event = Annotated[
@@ -304,7 +305,7 @@ _adapter: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def event_of(kind: type[Event], fields: dict[str, Any]) -> Event:
-    """The event of that kind with these fields, as `model_validate` makes it, but with no options to look through.
+    """The event of that kind with these fields, as `model_validate` makes it, but faster, without options.
 
     Raises:
         pydantic.ValidationError: a field is missing, unknown, or of another type.
@@ -313,7 +314,7 @@ def event_of(kind: type[Event], fields: dict[str, Any]) -> Event:
 
 
 def json_of(event: Event) -> bytes:
-    """The JSON of an event, in UTF-8, on one line: as `model_dump_json` makes it, with no options to look through."""
+    """The JSON of an event, in UTF-8, on one line: as `model_dump_json` makes it, but faster, without options."""
     return event.__pydantic_serializer__.to_json(event)
 
 

@@ -42,8 +42,8 @@ Message = tuple[str, str]
 class Conversation:
     """A prompt as a conversation, in two ways.
 
-    `examples` ends with the thread's context, to which its Y is the begun answer. `turns` holds Y too, each feedback in
-    it as a message of the user's, of whom the last message is.
+    `examples` ends with the thread's context; the thread's Y is the begun answer to it. `turns` holds Y too: each
+    feedback in Y is a message of the user, and the last message is the user's.
     """
 
     examples: tuple[Message, ...]
@@ -63,7 +63,7 @@ class Span:
     """The token numbers of a completion, if the model told them (`Completion.tokens`)."""
 
 
-@dataclass(slots=True)  # one that is frozen takes three times as long to make, and one is made for each call
+@dataclass(slots=True)  # a frozen class takes three times as long to make, and each call makes one
 class Request:
     """One call of a model.
 
@@ -95,7 +95,7 @@ class Request:
     until_circles: bool = False
     """Whether to stop, with `length`, as soon as the text goes round in circles (`circles.goes_round`)."""
     turn: Turn | None = field(default=None, repr=False)
-    """The structure of the thread that is to go on; None where nobody asks for a thread, as in `thread serve`."""
+    """The structure of the thread that is to go on; None where no thread asks, as in `thread serve`."""
 
     @property
     def prompt(self) -> str:
@@ -125,9 +125,9 @@ class Completion:
     reasoning: str = ""
     """The model's reasoning before the text; no part of it."""
     move: Move | None = None
-    """What the thread does now, where its writer decided it; None: the wire format reads it in the text."""
+    """The thread's move, where its writer decided the move; None: the wire format reads the move in the text."""
     writer: str = ""
-    """Name of the code that wrote the text beside a model; empty: the model, or who stands in for it."""
+    """Name of the writer that wrote the text beside a model; empty: a model, or a writer that stands in for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +166,9 @@ class Streams(Protocol):
     def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         """Continue the request's prompt: pieces, and at last the completion that `complete` would return.
 
-        Their texts, from the last piece that is `anew` on, join to the completion's. Where the task that iterates is
-        cancelled meanwhile, the stream ends all the same in a completion: of what was written until then, with stop
-        `cut` and its usage. Whoever iterates has to end then.
+        The texts of the pieces, from the last piece that is `anew` on, join to the completion's text. Where the task
+        that iterates is cancelled, the stream still ends in a completion, with the text written until then, its usage
+        and the stop `cut`. The task has to end then.
 
         Raises:
             ModelError: as `complete` does.
@@ -179,12 +179,12 @@ class Streams(Protocol):
 
 @runtime_checkable
 class Recorded(Protocol):
-    """A model that repeats a recorded episode, and knows what was decided by time in it."""
+    """A model that repeats a recorded episode, and knows the choices in it that depended on time."""
 
     policy: str
     """The recorded version of the model, if the recording tells it."""
     choices: Mapping[str, Sequence[str]]
-    """For each thread that waited for any one of several children, by path: the paths of those it came to, in order."""
+    """For each thread that awaited any one of several children, by path: the paths of the children joined, in order."""
 
 
 @runtime_checkable

@@ -52,7 +52,7 @@ class Orphans(StrEnum):
     """
 
     awaited = "awaited"
-    """The parent ends after them. Their results and names go nowhere."""
+    """The parent ends after them. Nobody reads their results or gets their names."""
     detached = "detached"
     """They go on below the nearest ancestor that is alive, and the rule holds for them again when that one returns.
     When the main thread returns, they are stopped."""
@@ -76,7 +76,7 @@ class Child(NamedTuple):
     protocol: Protocol | None = None
     """The wire format of the child and of all threads below it; None: its parent's."""
     brief: object = None
-    """What the writer that spawns it has to say to its writer, which reads it in `Turn.brief`; no part of any text."""
+    """An object from the parent's writer for the child's writer, which finds it in `Turn.brief`. No text has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +94,16 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Await:
-    """Wait for children in the background, those that were spawned by `Spawn(…, waits=False)`, and join their results.
+    """Wait for children in the background, which `Spawn(…, waits=False)` started, and join their results.
 
     The thread reads an error where a handle is unknown or was awaited already, or where there is nothing to await.
     """
 
     handles: tuple[str, ...] = ()
-    """Of the children; none: all that were not awaited yet. Results join in the order of spawning."""
+    """Handles of the children; empty: all that were not awaited yet. Results join in the order of spawning."""
     which: Which = "all"
-    """With `any`, one child is joined, and the others can still be awaited: the one that ended first; of several that
-    had ended by then, the one that was spawned first."""
+    """With `any`, one child is joined: the first to end or, of several that have ended already, the first one spawned.
+    The others can still be awaited."""
     repaired: bool = False
 
 
@@ -112,10 +112,10 @@ class Act:
     """Act on the environment. `{name}` in the line stands for the variable's value, unless it is `verbatim`."""
 
     line: str
-    """The action; of several lines where the wire format fences them."""
+    """The action; it may have several lines where the wire format has a fence."""
     repaired: bool = False
     verbatim: bool = False
-    """Whether braces are the action's own, as in a program."""
+    """Whether braces in the action stay as they are, as in a program."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,22 +15,22 @@ class Local:
     """The share that one call, or several, had in the steps of a model on this machine.
 
     A step is one batch through the model, shared by all calls under way. Its time is divided among them by their tokens
-    in it, so that the seconds of all calls add up to the seconds of the machine. Logs recorded before have some of the
-    fields by older names, which are read too.
+    in it, so that the seconds of all calls add up to the seconds of the machine. Logs of earlier versions
+    name some of the fields otherwise; these names are read too.
     """
 
     drafted: int = 0
     """Tokens drafted for it."""
     accepted: int = 0
-    """Drafted tokens that were drawn, so that they took no step of their own."""
+    """Accepted tokens: drafted tokens that were drawn, and so needed no step of their own."""
     steps: int = 0
     """Decode steps: steps in which a token was drawn for it."""
     batch_sizes: Annotated[int, Field(validation_alias=AliasChoices("batch_sizes", "company"))] = 0
     """Sum of the batch sizes of its decode steps; divided by `steps`, the mean batch size."""
     prefill_seconds: Annotated[float, Field(validation_alias=AliasChoices("prefill_seconds", "reading"))] = 0.0
-    """Seconds of its prompt tokens."""
+    """Seconds of prefill: the time of its prompt tokens in these steps."""
     decode_seconds: Annotated[float, Field(validation_alias=AliasChoices("decode_seconds", "writing"))] = 0.0
-    """Seconds of its generated and drafted tokens."""
+    """Seconds of decode: the time of its generated and drafted tokens in these steps."""
     prefill_floor: Annotated[float, Field(validation_alias=AliasChoices("prefill_floor", "least_reading"))] = 0.0
     """`prefill_seconds` at the speeds with an empty cache, measured when the model was loaded."""
     decode_floor: Annotated[float, Field(validation_alias=AliasChoices("decode_floor", "least_writing"))] = 0.0
@@ -44,10 +44,10 @@ class Local:
 class Usage:
     """Tokens of one call.
 
-    `prompt` counts all prompt tokens, `cached` those among them that a cache spared, `repeated` those that the backend
-    had to evaluate a second time, `generated` the new ones. `cost` is in US dollars, None if unknown. A `prompt` of 0
-    is one that the backend does not know; it is estimated then, in records as in limits. Where nothing was generated
-    either, no model was asked, as for the turns that a method takes itself.
+    `prompt` counts all prompt tokens, `cached` the prompt tokens that a cache spared, `repeated` the tokens that the
+    backend had to evaluate a second time, `generated` the new tokens. `cost` is in US dollars, None if unknown. Where
+    the backend does not know the number of prompt tokens, `prompt` is 0, and records and limits use an estimate. Where
+    `generated` is 0 as well, no model was asked: a method wrote the text itself.
     """
 
     prompt: int = 0
@@ -67,9 +67,9 @@ class Usage:
     """Whether the backend reports cached tokens; `cached` is 0 if it does not."""
 
     def and_earlier(self, earlier: Usage | None) -> Usage:
-        """The usage of a call together with that of the calls, or tries whose answers were lost, before it; if any.
+        """The sum of this usage and the usage of earlier calls, or of earlier tries whose answers were lost, if any.
 
-        Where this prompt is unknown, so is the sum.
+        Where this usage does not know its prompt, neither does the sum.
         """
         if earlier is None:
             return self

@@ -1,4 +1,4 @@
-"""What a writer is: code that decides what some threads write, in place of a model.
+"""The contract of a writer: code that decides what some threads write, in place of a model.
 
 It reads the structure of a thread, and never a prompt. `thread_cli.models.written.Written` makes a model of it.
 """
@@ -26,9 +26,9 @@ class Feedback(NamedTuple):
 
     kind: Literal["observed", "joined", "spawned", "corrected"]
     text: str
-    """What it reads, without what the wire format puts around it; several results stand on lines of their own."""
+    """The text that it reads, without the wire format's text around it; of several results, each has its own line."""
     results: tuple[Result, ...] = ()
-    """Of the children, in order, where results joined."""
+    """The results of the children, in order, where results joined."""
 
     @property
     def failed(self) -> bool:
@@ -37,12 +37,12 @@ class Feedback(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """What a thread wrote until it listened, without the stop string, and what it read then."""
+    """The text that a thread wrote until it listened, without the stop string, and the feedback that it read then."""
 
     text: str
     feedback: Feedback
     read: str = ""
-    """What was appended to its Y, with what the wire format puts around the feedback."""
+    """The text that was appended to Y: the feedback, with the wire format's text around it."""
     tokens: Sequence[int] | None = None
     """The token numbers of the text, if the model told them."""
 
@@ -51,22 +51,22 @@ class Turn(NamedTuple):
     """The thread that is to go on, as it stands."""
 
     thread: str
-    """Its path."""
+    """Path of the thread."""
     depth: int
     task: str
     """The main thread's context."""
     context: str
-    """The thread's own, as ϕ made it."""
+    """The context of the thread, as ϕ made it."""
     brief: object = None
-    """What the writer that spawned it had to say to its writer (`Child.brief`)."""
+    """The object that the parent's writer left for this thread's writer (`Child.brief`)."""
     exchanges: tuple[Exchange, ...] = ()
-    """All that it has written and read so far, in order."""
+    """All exchanges of the thread so far, in order."""
     inherits: Turn | None = None
-    """Its parent as it stood when it spawned this thread, if this thread's prompt goes on from there."""
+    """The parent as it stood when it spawned this thread, if this thread inherits the parent's text."""
     opening: str = ""
-    """The text between what it inherits and its own Y."""
+    """The text between the inherited text and the thread's own Y."""
     written: str = ""
-    """What a thread from which others inherit had written, and not read an answer to, when it spawned them."""
+    """In a turn that another one `inherits`: the text behind its last exchange, up to the spawn."""
     tokens: Sequence[int] | None = None
     """The token numbers of `written`, if the model told them."""
 

@@ -1,6 +1,6 @@
 """Children in the background: spawned without waiting, and awaited later by their handles, one, any or all.
 
-Which child an `any` comes to depends on time. It is recorded, and a model that repeats a recorded episode says it.
+Which child an `any` joins depends on time. It is recorded, and a model that repeats a recorded episode knows it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Background:
     Args:
         recorder: is told who waits for whom, and what was joined.
         family: the threads of the episode.
-        model: the episode's; one that repeats a recorded episode decides what an `any` comes to.
-        limits: of the episode.
+        model: the model of the episode; one that repeats a recorded episode decides which child an `any` joins.
+        limits: limits of the episode.
         abort: the episode ends as soon as a child fails, whether or not anybody awaits it.
     """
 
@@ -94,7 +94,7 @@ class Background:
         thread.stepped(step, join(self._recorder, thread, written, children, results, paths=paths))
 
     async def _first(self, thread: Thread, asked: dict[str, Thread | Result]) -> str:
-        """The handle of the child that ended first, or that did when the episode was recorded."""
+        """The handle of the child that ended first, now or, in a replay, when the episode was recorded."""
         recorded = next(self._choices.get(thread.path, iter(())), "").rpartition(".")[2]
         if recorded in asked:
             return recorded

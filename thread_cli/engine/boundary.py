@@ -10,7 +10,7 @@ __all__ = ["asked_to_stop", "blaming", "go_on"]
 
 
 class blaming:  # noqa: N801 - read as a statement, like the classes of contextlib
-    """Let whatever goes wrong inside be a failure of that kind, but for what is of a kind already.
+    """Wrap any exception in `failure`, unless it already is a ThreadFailure or UserError.
 
     Raises:
         ThreadFailure: `failure`, for any exception, and for a cancellation that did not come from outside.
@@ -32,8 +32,8 @@ class blaming:  # noqa: N801 - read as a statement, like the classes of contextl
 
 
 def go_on(*, stopping: bool | None = None) -> None:
-    """End a task that caught a cancellation and went on, if the cancellation was meant for it. `stopping` tells, where
-    the task itself does not know.
+    """End a task that caught a cancellation and went on, if the cancellation was meant for it. `stopping` says
+    so where the task itself cannot tell.
 
     Raises:
         asyncio.CancelledError: the task was to be cancelled.

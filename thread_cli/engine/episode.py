@@ -123,7 +123,7 @@ class Recorder:
         self.emit(Failed, thread, boundary=failure.boundary, failure=failure.kind, message=message, **spent, **reached)
 
     def end(self, root: Thread, episode: Episode, reason: str = "", answer: str | None = None) -> None:
-        """Emit the end of the episode; `reason` and `answer` are those of a watcher that ended it."""
+        """Emit the end of the episode; `reason` and `answer` come from the watcher that ended it, if one did."""
         self.emit(
             EpisodeEnded,
             root,
@@ -152,7 +152,7 @@ def judge(
 ) -> Episode:
     """The verdict over an episode that ended with an `answer`, by the environment (None), or by an `error`.
 
-    Where there are `marks`, the first is the reward, in place of the sum of those of actions.
+    Where there are `marks`, the first is the reward, in place of the sum of the rewards of actions.
     """
     graded = environment is not None and environment.graded
     reward = next(iter(marks.values()), reward)

@@ -1,8 +1,8 @@
 """The threads of one episode: how they are born, run and end.
 
 Every thread is an asyncio task of its own, and a parent waits for its children on futures. So depth costs no stack, and
-stopping an episode is cancelling its tasks one by one, whatever they wait for. Below a thread that has ended nothing is
-alive but children that were detached to the next one above.
+stopping an episode is cancelling its tasks one by one, whatever they wait for. Below a thread that has ended, only
+children that were detached to the next thread above are alive.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class Family:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._live: dict[str, Thread] = {}
         self._contexts: set[int] = set()
-        """Hashes of the contexts of all threads so far: whose is new, no ancestor has."""
+        """Hashes of the contexts of all threads so far: no ancestor has a context whose hash is not among them."""
         self._stopping = False
         self._clock = Clock()
         self.stopped_because = ""
         """Why a watcher ended the episode."""
         self.stopped_with: str | None = None
-        """The answer that it gave the episode, if it gave one."""
+        """The answer that this watcher gave the episode, if it gave one."""
         self.over: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
         """The main thread's result; None where the environment ended the episode; or the error that ended it."""
 
@@ -116,7 +116,7 @@ class Family:
         self._tasks[thread.path] = task
 
     async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | Result], list[Result]]:
-        """Children run to their ends: for each, the thread, or why it could not be born; and its result."""
+        """Run children to their ends. Returns each thread, or why it could not be born, and all results."""
         born, _ = self.spawn(parent, lines)
         return born, await self.results(parent, born)
 
@@ -128,11 +128,11 @@ class Family:
         *,
         announce: Callable[[Sequence[str]], str] | None = None,
     ) -> tuple[list[Thread | Result], str]:
-        """Children are born and begin: for each, the thread, or the account of why it could not be born.
+        """Start children. Returns each thread, or the account of why it could not be born.
 
-        `announce` is for children in the background: it makes of their handles the text that the parent reads at once,
-        behind what it has `written` until it listened; this text is returned too. Each of them has a place among its
-        siblings then, whether or not it was born.
+        `announce` is for children in the background: from their handles it makes the text that the parent reads at
+        once, after the text that it has `written` until it listened; the new text is returned too. Each such child has
+        a place among its siblings, whether or not it was born.
         """
         born: list[Thread | Result] = []
         handles: list[str] = []
@@ -179,7 +179,7 @@ class Family:
         if pruned is None or pruned.parent is None or pruned.how is not None:
             return False
         pruned.how, pruned.reason = Ending.pruned, plain(reason)
-        # It may be this very task that is running, in the middle of an event.
+        # The thread's own task may be running, in the middle of an event.
         asyncio.get_running_loop().call_soon(self._interrupt, pruned)
         return True
 
@@ -194,7 +194,7 @@ class Family:
     async def close(self, error: BaseException | None) -> BaseException | None:
         """Cancel whatever still runs, and record the end of every thread, the deepest first.
 
-        Returns the error that the episode ends with: that given, or a cancellation that came while waiting.
+        Returns the error that the episode ends with: `error`, or a cancellation that came while waiting.
         """
         self._stopping = True
         for task in [*self._tasks.values()]:
@@ -217,7 +217,7 @@ class Family:
         return error
 
     def _child(self, parent: Thread, wanted: Child, place: int, siblings: int) -> Thread | Result:
-        """A new child of its parent; the account of the failure where it must not be."""
+        """A new child of `parent`, or the account of why it could not be born."""
         try:
             if place >= self._limits.fan_out:
                 cap, message = self._limits.fan_out, f"at most {self._limits.fan_out} children may be spawned at once"
@@ -238,7 +238,7 @@ class Family:
         path = f"{parent.path}.{parent.children}"
         protocol, opening = wanted.protocol or parent.protocol, wanted.opening
         if wanted.inherits and opening is None:
-            opening = protocol.open(context)  # recorded, for those who put its prompt together again
+            opening = protocol.open(context)  # recorded, so that the log alone gives the thread's prompt
         levels = self._limits.depth - parent.depth
         child = Thread(
             path=path,
@@ -314,7 +314,7 @@ class Family:
         """Carry out the rule for the children that are alive when a thread returns."""
         above = self._above(thread)
         if self._orphans is Orphans.awaited:
-            # All that it has not awaited are told: which of them have ended by now is a matter of time.
+            # The event names all that the thread has not awaited: which of them have ended by now depends on time.
             left = [child for child in (thread.background or {}).values() if isinstance(child, Thread)]
             if left:
                 self._recorder.emit(Awaiting, thread, children=tuple(child.path for child in left), which="all")
@@ -333,7 +333,7 @@ class Family:
         return above
 
     async def _ended_from_outside(self, thread: Thread, how: Ending) -> Result:
-        """Stop all below a thread that was pruned or stopped; then what its parent reads."""
+        """Stop all below a thread that was pruned or stopped; returns the text that its parent reads."""
         await self._stop_below(thread)
         so_far = self._so_far(thread)
         why = f"{how}: {thread.reason}" if thread.reason else str(how)
@@ -347,7 +347,7 @@ class Family:
             self._interrupt(child)
         while tasks := [self._tasks[path] for path in thread.alive if path in self._tasks]:
             go_on(stopping=self._stopping)
-            with suppress(asyncio.CancelledError):  # it ends after what is below it, unless the episode ends
+            with suppress(asyncio.CancelledError):  # it ends after all threads below it, unless the episode ends
                 await asyncio.wait(tasks)
 
     def _interrupt(self, thread: Thread) -> None:
@@ -356,7 +356,7 @@ class Family:
             task.cancel()
 
     def _failed(self, thread: Thread, failure: ThreadFailure) -> Result:
-        """Record a failure, and make of it what the parent reads."""
+        """Record a failure, and make the text that the parent reads about it."""
         self._recorder.failed(thread, failure)
         so_far = f". So far: {failure.partial}" if failure.partial else ""
         return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, how=Ending.failed)

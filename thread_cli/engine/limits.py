@@ -65,7 +65,7 @@ class Budget:
         return child
 
     def charge(self, kind: str, amount: float) -> None:
-        """Note what was spent, here and above."""
+        """Note an amount that was spent, here and above."""
         budget: Budget | None = self
         while budget is not None:
             budget._spent[kind] += amount
@@ -109,7 +109,7 @@ class Budget:
                 self.demand(kind)
 
     def _tightest(self, kind: str) -> tuple[float, float, str]:
-        """Of the caps that apply, the one of which least is left: what is left, the cap itself, and whose it is."""
+        """The cap that leaves least, among all caps that apply: the amount left, the cap itself, and its owner."""
         tightest = _BOUNDLESS
         budget = self if kind in self._capped else None
         while budget is not None:
@@ -127,11 +127,11 @@ class Clock:
 
     def __init__(self) -> None:
         self._inside: dict[before, None] = {}
-        """As entered, so that of two deadlines at the same time always the same comes first."""
+        """Blocks in the order of entering, so that of two deadlines at the same time always the same comes first."""
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, block: before, at: float) -> None:
-        """Let a block's time be up then, unless it is left before."""
+        """Let the time of a block be up at the time `at`, unless the block is left before."""
         self._inside[block] = None
         if self._timer is None or at < self._timer.when():
             self._set(at)
@@ -167,14 +167,17 @@ class Deadline:
     at: float
     since: float
     clock: Clock
-    """What keeps it: one clock for all of an episode."""
+    """The clock that keeps the deadline; all deadlines of an episode share it."""
     owner: str = EPISODE
 
     @classmethod
     def of_child(
         cls, path: str, above: Deadline | None, limits: ChildLimits | None, levels: int, clock: Clock
     ) -> Deadline | None:
-        """The deadline of a new child, below which there may be `levels` less one more; `above` is its parent's."""
+        """The deadline of a new child. `above` is its parent's deadline.
+
+        `levels` is how many levels of threads may still come, from the child's own level on.
+        """
         now = asyncio.get_running_loop().time()
         own: list[float] = []
         if limits is not None:
@@ -189,7 +192,7 @@ class Deadline:
 
 
 class before:  # noqa: N801 - read as a statement, like the classes of contextlib
-    """Let what is awaited inside take no longer than until `deadline`; None is no deadline.
+    """Cancel the block at `deadline`; None is no deadline.
 
     Raises:
         LimitReached: the block took longer, and was cancelled.
@@ -214,7 +217,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
         if self._deadline is None:
             return
         self._deadline.clock.leave(self)
-        # A cancellation that somebody else asked for goes on, as does what was raised in spite of this one.
+        # A cancellation that somebody else asked for goes on, as does an exception raised in spite of this one.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise time_is_up(self._deadline) from None
 

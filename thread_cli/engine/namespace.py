@@ -39,7 +39,7 @@ class Namespace:
         """The engine's values, whatever values the thread's code has bound to these names."""
         self.values = Names(values, values.kept if isinstance(values, Names) else None)
         for name, value in self._engine_values.items():
-            if self.values.get(name, self) is not value:  # most often it is there already
+            if self.values.get(name, self) is not value:  # most often the value is there already
                 self._put(name, value)
         self._own: dict[str, None] = {}
         """Bound by the thread's own code, oldest binding first."""
@@ -53,7 +53,7 @@ class Namespace:
         """How often it had told its parent something when this thread began."""
 
     def child(self) -> Namespace:
-        """A child's namespace: a copy, of which nothing is the child's own yet."""
+        """A child's namespace: a copy, in which no name counts as the child's own yet."""
         return Namespace(self.values, self._engine_values, self._tellings)
 
     def bind(self, names: Mapping[str, Any], gone: Iterable[str] = ()) -> None:

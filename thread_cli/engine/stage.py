@@ -84,9 +84,10 @@ class Stage:
     async def marks(
         self, task: Task, answer: str | None, deadline: Deadline | None
     ) -> tuple[Mapping[str, float], BaseException | None]:
-        """Marks of an episode that ended with an answer, or without one, by its environment; none if that gives none.
+        """Marks of an episode, none if the environment gives none. `answer` is None where the environment ended it.
 
-        Beside them, why they could not be given: where the environment broke, the time was up, or this was cancelled.
+        Returned with them is the error for which they are missing: the environment broke, the time was up, or the call
+        was cancelled.
         """
         environment = self._environment
         try:

@@ -47,9 +47,9 @@ class Thread:
     task: str = ""
     """The text of the task."""
     brief: object = None
-    """What its parent's writer has to say to its own."""
+    """The object that its parent's writer left for its own writer."""
     exchanges: tuple[Exchange, ...] = ()
-    """What it has written and read so far."""
+    """Its exchanges so far."""
     above: Turn | None = None
     """Its parent when it spawned this thread, if it inherits the parent's text."""
     tokens: Sequence[int] | None = None
@@ -61,7 +61,7 @@ class Thread:
     begun: bool = False
     """Whether its task runs; before that, setting `how` is enough to end it."""
     alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
-    """Its children that have not ended, and those detached to it."""
+    """Its children that have not ended, and threads that were detached to it."""
     background: dict[str, Thread | Result | None] | None = None
     """Its children in the background by handle, in the order of spawning: the account of why, where one could not be
     born; None once it was awaited."""
@@ -79,7 +79,7 @@ class Thread:
     """All that it has written and read."""
 
     def prompt(self) -> tuple[str, str]:
-        """What it reads behind the few-shot prompt: c, and its Y, behind that of those from whom it inherits."""
+        """Its prompt behind the few-shot prompt: c and Y. Where it inherits, they begin with its ancestors' text."""
         if self.inherited is None:
             return self._opened(), self.y
         thread, parts = self, [self.y]
@@ -117,14 +117,14 @@ class Thread:
         return self.stop or self.protocol.stop
 
     def turn(self) -> Turn:
-        """Its structure, for who writes it."""
+        """Its structure, for its writer."""
         if self.above is None:
             return Turn(self.path, self.depth, self.task, self.context, self.brief, self.exchanges)
         opening = self._opened()
         return Turn(self.path, self.depth, self.task, self.context, self.brief, self.exchanges, self.above, opening)
 
     def inherited_turn(self) -> Turn:
-        """Its structure for a child that inherits its text: with what it has written and not read an answer to."""
+        """Its structure for a child that inherits its text: with the text after its last exchange."""
         answered = sum(len(exchange.text) + len(exchange.read) for exchange in self.exchanges)
         return self.turn()._replace(written=self.y[answered:], tokens=self.tokens)
 
@@ -146,7 +146,7 @@ class Thread:
         self._steps[key] = (outcome, times + 1 if before == outcome else 1)
 
     def ancestors_with(self, context: str) -> int:
-        """How many of this thread and its ancestors have `context` as theirs."""
+        """How many of this thread and its ancestors have the context `context`."""
         count, thread = 0, self
         while thread is not None:
             count += thread.context == context

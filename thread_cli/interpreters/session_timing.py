@@ -17,7 +17,7 @@ _MOMENT: Final = 2
 _LEAST: Final = 1e-6
 """Seconds that code ran for at least, however long it seems to have waited for a processor."""
 _GRACE: Final = 0.5
-"""Seconds that a session is given to say what it has begun to say."""
+"""Seconds that a session is given to finish an answer that it has begun."""
 _STARVED: Final = 20
 """How many times its time a session may take where others have the processors."""
 _TURN: Final = 0.05
@@ -25,10 +25,10 @@ _TURN: Final = 0.05
 
 
 async def exchange(session: Connection, data: bytes, seconds: float) -> tuple[dict[str, Any], Names, float]:
-    """Tell a session something: its answer, and for how many seconds it ran without waiting for a processor.
+    """Send `data` to a session. Returns its answer, and the seconds for which it ran, without waits for a processor.
 
     Raises:
-        TimeoutError: it does not answer within `seconds` of these.
+        TimeoutError: the session ran for `seconds` and has not answered.
     """
     began = monotonic()
     rest = session.begin(data)

@@ -39,7 +39,7 @@ class RecordedEnds:
             self._read(event)
         for thread, event in self._last.items():
             if isinstance(event, Generated):
-                # It was ended before it could make anything of that answer: perhaps in the middle of it.
+                # The thread was ended before it could use that answer, perhaps while the answer was being written.
                 self._steps[thread] -= 1
             self._calls[thread] -= isinstance(event, Generated)
         self._family: defaultdict[str, list[str]] = defaultdict(list)
@@ -60,7 +60,7 @@ class RecordedEnds:
         self._episode = episode
 
     def see(self, event: Event) -> None:
-        """Count an event, and end what has come to its recorded end."""
+        """Count an event, and end the threads, or the episode, that have come to their recorded ends."""
         if isinstance(event, ThreadEnded):
             self._gone.add(event.thread)
         elif not isinstance(event, _NO_STEPS):
@@ -93,23 +93,23 @@ class RecordedEnds:
             self._last[event.thread] = event
 
     def _from_outside(self, thread: str) -> bool:
-        """Whether a watcher ended a thread: it alone, a thread above it, or all of the episode."""
+        """Whether a watcher ended a thread by pruning it or a thread above it, or by stopping the episode."""
         how = self._ends[thread].how
         return how is Ending.pruned or (how is Ending.stopped and (self._stop is not None or self._root(thread) != ""))
 
     def _root(self, thread: str) -> str:
-        """The thread with which this one was ended: itself or the nearest pruned one above it; else nothing."""
+        """Path of the pruned thread with which this one ended: its own path, or the nearest above; empty if none."""
         ends = ((above, self._ends.get(above)) for above in _upwards(thread))
         return next((above for above, end in ends if end is not None and end.how is Ending.pruned), "")
 
     def _all_are_there(self, root: str) -> bool:
-        """Whether all threads at and below `root` (nothing: all of them) have come to where they were when it ended."""
+        """Whether all threads at and below `root` (empty: all threads) have come to where they were when it ended."""
         return all(self._is_there(thread, root) for thread in self._family[root])
 
     def _is_there(self, thread: str, root: str) -> bool:
         if thread in self._gone:  # the thread itself: below one that has ended, a detached one may go on
             return True
-        # What ends as the episode does has no result: nobody is there any more to read one.
+        # A thread that ends with the episode has no result: there is no parent left to read one.
         with_it = self._ends[thread].result is None if not root else self._root(thread) == root
         return with_it and self._from_outside(thread) and self._seen[thread] >= self._steps[thread]
 

@@ -55,8 +55,8 @@ class _Recording:
 class ReplayModel:
     """Answers each call of each thread as it was answered in the recorded events of one episode.
 
-    `policy` is the recorded version of the model. `choices` are the children that waits for any one of several came to,
-    by the path of the thread that waited. A call in which a thread was stopped takes as long as it did, and then is
+    `policy` is the recorded version of the model. `choices` are the children that were joined where a thread awaited
+    any one of several, by that thread's path. A call in which a thread was stopped takes as long as it did, and then is
     cut. Where watchers ended threads or the episode, the watcher `ends` does so again; in an episode that it watches,
     the call in which a thread was ended goes on until then.
     """
@@ -121,14 +121,14 @@ class ReplayModel:
         return answer
 
     async def _until_stopped(self, thread: str, answer: Completion | None) -> Completion:
-        """An answer; that to the call in which a thread was stopped once it is, or after as long as it took."""
+        """Give an answer; if the thread was stopped in this call, wait for the stop, or the recorded time."""
         if answer is not None and (answer.stop != "cut" or self._threads[thread].stopped is None):
             return answer
         seconds = self._threads[thread].stopped or 0.0
         if answer is None:
             await asyncio.sleep(seconds)
             return Completion("", "cut", Usage())
-        with suppress(asyncio.CancelledError):  # what was written until then is recorded, as it was
+        with suppress(asyncio.CancelledError):  # the text until then is recorded, as in the recorded run
             await asyncio.sleep(seconds)
         return answer
 

@@ -1,7 +1,7 @@
 """A model of which code writes threads: it follows a writer's courses, and leaves all other threads to a model.
 
-A course under way is kept between calls. Where it does not fit a request (the same one is asked again, say, or another
-episode's), the course is run again from its beginning: so the same request always gets the same answer.
+A course under way is kept between calls. Where it does not fit a request (the same request comes again, or one of
+another episode), the course is run again from its beginning: so the same request always gets the same answer.
 """
 
 from __future__ import annotations
@@ -122,14 +122,14 @@ class _Followed:
     course: Course
     brief: object
     inherits: Turn | None
-    """The turn of its parent that it was told of when it began."""
+    """The turn of the parent that the course was told of when it began."""
     begun: bool = False
     written: str | Decided = ""
-    """What it has yielded last."""
+    """The text, or the text with its move, that the course yielded last."""
     heard: int = 0
-    """Exchanges that it has been told of."""
+    """Number of exchanges whose feedback the course was sent."""
     last: Exchange | None = None
-    """The last of them."""
+    """The newest of these exchanges."""
     over: bool = False
 
     def fits(self, turn: Turn) -> bool:
@@ -139,7 +139,7 @@ class _Followed:
         return not self.heard or turn.exchanges[self.heard - 1] is self.last
 
     def reply(self, exchanges: Sequence[Exchange]) -> str | Decided:
-        """What it writes after these exchanges; raises MalformedOutput where it has not written what they say."""
+        """The course's text after these exchanges; raises MalformedOutput where they hold other texts than it wrote."""
         try:
             if not self.begun:
                 self.written, self.begun = next(self.course), True

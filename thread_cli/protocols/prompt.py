@@ -104,7 +104,7 @@ class Rules(BaseModel):
     actions: Literal["environment", "code"] = "environment"
     """What an action is: something for the environment, or Python whose print is the observation (data analysis)."""
     fence: Annotated[str, AfterValidator(_fence)] = ""
-    """What an action of several lines stands between, such as three backticks: it is carried out as it is written."""
+    """Text around an action of several lines, such as three backticks; the action is carried out as it is written."""
     blank_line: bool = True
     """Whether an empty line follows each feedback."""
     code_errors: Literal["show", "hide"] = "show"

@@ -1,4 +1,4 @@
-"""A prompt divided by origin: what is shared, how threads were opened, what a model wrote, what the engine appended."""
+"""A prompt divided by origin: the few-shot prompt, contexts, text of the model, and text that the engine appended."""
 
 from __future__ import annotations
 

@@ -67,9 +67,9 @@ def _streams(kind: type[Model]) -> bool:
 
 
 async def poured(call: Callable[[Tell], Coroutine[None, None, Completion]]) -> AsyncGenerator[Piece | Completion]:
-    """The stream of a call that tells its pieces, and that returns what was written where it is cancelled.
+    """Make a stream of a call that passes on its pieces, and that returns the text so far where it is cancelled.
 
-    What the call does not tell of its text is told at its end, so that the pieces join to the text all the same.
+    Text for which the call passed on no piece is passed on at its end, so that the pieces join to the whole text.
     """
     pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
     received = _Received()
@@ -96,12 +96,12 @@ async def poured(call: Callable[[Tell], Coroutine[None, None, Completion]]) -> A
 
 @dataclass(slots=True)
 class _Received:
-    """What the pieces of a stream have told so far."""
+    """The texts and tokens of a stream's pieces so far."""
 
     texts: list[str] = field(default_factory=list[str])
     thoughts: list[str] = field(default_factory=list[str])
     tokens: int = 0
-    """Of all pieces, what was lost included."""
+    """Tokens of all pieces, lost ones included."""
 
     def add(self, piece: Piece) -> Piece:
         if piece.anew:
@@ -112,7 +112,7 @@ class _Received:
         return piece
 
     def rest(self, completion: Completion) -> Piece | None:
-        """What is left to tell of a completion; None where all was told."""
+        """A last piece with the rest of a completion; None where the pieces have all of it."""
         text, thought = "".join(self.texts), "".join(self.thoughts)
         if (text, thought) == (completion.text, completion.reasoning):
             return None

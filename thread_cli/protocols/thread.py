@@ -2,8 +2,8 @@
 
 A thread writes prose, code and lines that listen: `line =>`. A line that begins with `>` (or `# >`) acts, any other
 spawns a child. The engine answers `=>feedback<=` on the same line; feedback of several lines stands on lines of its
-own. Where the prompt has a fence, an action may have several lines: they stand between two lines that begin with it,
-the second of which listens.
+own. Where the prompt has a fence, an action may have several lines: they stand between a line that begins with the
+fence and a line of the fence alone, which listens.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class ThreadProtocol:
         end: ω_end, the token after it.
         blank_line: whether an empty line follows each feedback; without it, one line may listen several times.
         comment: prefix of each line of an action's feedback of several lines, such as `# `.
-        fence: what the lines before and after an action of several lines begin with; nothing: there are none. Pairs of
-            such lines in between belong to the action, where more than the fence stands on the first of each.
+        fence: how the line before an action of several lines begins, and all of the line after it; empty: no fences.
+            Pairs of such lines in between belong to the action, where more than the fence stands on the first line of
+            each pair.
     """
 
     def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "", fence: str = "") -> None:

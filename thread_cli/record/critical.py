@@ -29,7 +29,7 @@ class CriticalPath:
         self._ends: dict[int, int] = {}
         """The clock at the end of each thread, by the number of that event."""
         self._awaited: dict[str, tuple[str, ...]] = {}
-        """For each thread that waits for children in the background, those."""
+        """For each thread that waits for children in the background: the paths of these children."""
 
     def add(self, event: Event) -> None:
         """Add the next event."""
@@ -43,7 +43,7 @@ class CriticalPath:
                 clocks[event.thread] += event.generated_tokens
                 self.tokens = max(self.tokens, clocks[event.thread])
             case "spawned":
-                # A child that is tried once more begins where the first try has ended.
+                # The second try of a child begins where the first one ended.
                 clocks[event.thread] = max(clocks[event.thread], self._ends.get(event.cause or 0, 0))
             case "awaiting":
                 self._awaited[event.thread] = event.children

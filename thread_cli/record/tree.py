@@ -38,9 +38,9 @@ class Segment:
 
     text: str
     writer: str
-    """Path of the thread that wrote it; empty where it was given: an observation, or what the wire format adds."""
+    """Path of the thread that wrote it; empty for an observation, and for text that the wire format adds."""
     stop: StopReason | None = None
-    """Why the generation ended that it is; None for what was not generated. The stop string begins what follows."""
+    """Why its generation ended; None for text that was not generated. The stop string begins the next segment."""
     tokens: tuple[tuple[str, float], ...] = ()
     """Its tokens, each with the natural logarithm of its probability, where they were recorded."""
 
@@ -66,13 +66,13 @@ class Branch:
 
     @property
     def y(self) -> str:
-        """All that it wrote and read."""
+        """All text that it wrote and read."""
         return "".join(segment.text for segment in self.segments)
 
 
 @dataclass(slots=True, eq=False)
 class Tree:
-    """An episode. What only its end tells is None until then."""
+    """An episode. Until it has ended, the fields that its end sets are None."""
 
     environment: str
     task: str

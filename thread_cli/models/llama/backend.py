@@ -1,4 +1,4 @@
-"""llama.cpp's C interface, typed: what the scheduler needs of it and no more. To be used from one thread only."""
+"""llama.cpp's C interface, typed: the functions that the scheduler needs. To be used from one thread only."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Backend:
                 llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model)
             )
             """True if sequences can only be copied and dropped as a whole."""
-            # Where sequences are only continued from their end, what their windows have left is not needed again.
+            # Where sequences are only continued from their end, cells behind their windows are not needed again.
             self._twins = int(llama.llama_model_n_swa(self._model)) > 0 and not self.recurrent
             self.sequences = min(sequences, (_IDS - 1) // 2) if self._twins else sequences
             """Most sequences that it holds; their ids are below this."""
@@ -155,7 +155,7 @@ class Backend:
         self._padding = Slice(self._spare, 0, array("i", [0]), 0)
 
     def describe(self) -> Description:
-        """What the model's file says of it."""
+        """Facts from the model's file."""
         template: Any = llama.llama_model_chat_template(self._model, None)
         names = [
             self.vocabulary.piece(token).decode("utf-8", "replace")
@@ -208,7 +208,7 @@ class Backend:
             llama.llama_memory_seq_cp(self._memory, source, twin, start, end)
 
     def clear(self, sequence: int, start: int) -> None:
-        """Remove what a sequence holds from position `start` on."""
+        """Remove the cells of a sequence from position `start` on."""
         for twin in self._ids(sequence):
             llama.llama_memory_seq_rm(self._memory, twin, start, -1)
 
@@ -243,8 +243,9 @@ class Backend:
     def _start_at_the_first_free_cell(self) -> None:
         """Let the next batch fill free cells in order from the first one, not from where the last batch ended.
 
-        Then it depends only on what is kept where it lies, and with that the rounding of what is computed from it; and
-        no more of the memory is looked at than need be. llama.cpp does so after a change of positions, here of none.
+        Then the places of its cells, and with them the rounding of attention over these cells, depend only on the cells
+        that are kept; and attention looks at no more of the memory than it needs. llama.cpp begins at the first free
+        cell after a change of positions; this asks for a change of none.
         """
         if self._shifts:
             llama.llama_memory_seq_add(self._memory, self._spare, 0, -1, 1)
@@ -330,7 +331,7 @@ def _flash_attention(wanted: str, kv_type: str, gpu_layers: int) -> int:
         )
     if wanted == "auto" and gpu_layers:
         return int(llama.LLAMA_FLASH_ATTN_TYPE_AUTO)
-    # Without it a CPU computes something for every cell that any sequence holds, and for each token of a step.
+    # Without it, a CPU computes a score for each token of a batch and each cell that any sequence holds.
     return int(llama.LLAMA_FLASH_ATTN_TYPE_DISABLED if wanted == "off" else llama.LLAMA_FLASH_ATTN_TYPE_ENABLED)
 
 
@@ -362,7 +363,7 @@ class _Batch:
             setattr(self.struct, name, ctypes.cast(values.ctypes.data, kind))
 
     def fill(self, slices: Sequence[Slice]) -> list[int]:
-        """Lay out the slices one after another; where each one ends."""
+        """Lay out the slices one after another; returns the place where each one ends."""
         ends: list[int] = []
         at = 0
         for part in slices:

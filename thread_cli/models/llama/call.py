@@ -33,7 +33,7 @@ _CHECKED: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a model's file says of it, and how many tokens a prompt and its continuation may have together."""
+    """Facts from a model's file, and the most tokens that a prompt and its continuation may have together."""
 
     template: str | None
     """The chat template, in Jinja."""

@@ -58,7 +58,7 @@ class Part:
 
     @property
     def logits(self) -> int:
-        """Of how many of the last tokens logits are needed: of the call's own last one, and of the drafted ones."""
+        """Number of last tokens whose logits are needed: the call's own last token, and the drafted tokens."""
         return 1 + self.drafted if self.draws else 0
 
 

@@ -29,7 +29,7 @@ class Reuse:
         self._work = work
 
     def extend(self, call: Call) -> StopReason | None:
-        """Append to a queued call all tokens that are noted to follow its own; why its text ends, if it does."""
+        """Append to a queued call all tokens that are noted to follow. Returns why its text ends, if it does."""
         if not call.reuses:
             return None
         for token in self._tree.known(call.tokens):

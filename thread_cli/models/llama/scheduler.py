@@ -164,7 +164,7 @@ class Scheduler:
         return [call for call in self._calls if not call.under_way]
 
     def _admit(self) -> None:
-        """Begin queued calls while there is room for them, and no call under way prepares what they could share."""
+        """Begin queued calls while there is room for them, and no call under way prepares tokens to share."""
         under_way = [call for call in self._calls if call.under_way]
         for call in self._queued():
             if not has_room(under_way, self._policy):
@@ -238,7 +238,7 @@ class Scheduler:
         ]
 
     def _advance(self, part: Part, local: Local, rows: list[NDArray[np.float32]]) -> None:
-        """Draw a token, and one more for each drafted token that was the one drawn; keep what was evaluated of them."""
+        """Draw a token, and one more for each accepted drafted token; keep the KV cells of the accepted ones."""
         call, sequence, drafted = part.call, part.call.sequence, part.draft
         if sequence is None:
             raise AssertionError

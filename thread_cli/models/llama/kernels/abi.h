@@ -1,4 +1,4 @@
-/* What of ggml's binary interface the kernels rely on, as it is in the releases that `kernels.py` names.
+/* The part of ggml's binary interface that the kernels rely on, as it is in the releases that `kernels.py` names.
  *
  * The functions are exported by libggml. The structures are ggml's own: those of `ggml_tensor` are public, those of
  * backends are not, and may change from release to release without a word. Numbers of operations are not relied on: they

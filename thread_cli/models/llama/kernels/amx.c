@@ -1,6 +1,6 @@
 /* Products by AMX: 16 tokens by 16 rows by a block of 32 columns (or half of it) with one instruction.
  *
- * What a tile holds after a block are whole numbers, the same that VNNI adds up; they are rounded and added in the same
+ * After a block, a tile holds whole numbers, the same as VNNI's; they are rounded and added in the same
  * order, so that results have the same bits. The instructions are written here, not taken from the compiler: GCC 12 takes
  * the configuration for 8 bytes long and leaves out the stores of the rest, and its loads do not say that they read memory.
  * The same code runs, for tests, on tiles that plain C computes. */

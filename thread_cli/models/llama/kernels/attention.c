@@ -3,8 +3,8 @@
  * A token attends to its cells in the order of their positions, in chunks of 64. Tokens that have a chunk in common, of
  * one sequence or of several with a common prefix, and all heads that share keys, are computed together, so that keys and
  * values are read and widened to 32 bits once. Each 256 cells are added up by themselves, and these sums in order at the
- * end. Chunks and these segments begin at fixed positions, also where a sliding window begins in the midst of one: what
- * comes out for a token is the same, bit for bit, whoever else is computed with it. */
+ * end. Chunks and these segments begin at fixed positions, also where a sliding window begins in the midst of one: the
+ * result for a token is the same, bit for bit, whatever other tokens are computed with it. */
 #include "kernels.h"
 
 #include <math.h>
@@ -28,7 +28,7 @@ bool attends(const tensor *t)
            k->ne[2] == v->ne[2] && q->ne[2] % k->ne[2] == 0 && q->nb[0] == 4;
 }
 
-/* Numbers (f32) of a partial result, all that is known of a head of a token after a segment: the largest score, the sum of the
+/* Numbers (f32) of a partial result, the state of a head of a token after a segment: the largest score, the sum of the
  * weights e^(score - largest), 14 unused, and the weighted sum of the values [width]. */
 static int partial_size(int width) { return 16 + width; }
 
@@ -205,8 +205,8 @@ typedef struct {
     const sight *sight; /* which cells its tokens see */
     part *part;
     scoring scoring;
-    int width;       /* of a head */
-    int heads;       /* that share keys and values */
+    int width;       /* width of a head */
+    int heads;       /* heads that share keys and values */
     int first, last; /* tokens under way */
     int segments;    /* the most that one of these sees */
 } work;

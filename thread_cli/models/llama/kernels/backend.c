@@ -3,7 +3,7 @@
  * A graph is computed by one team of threads from its first operation to its last, with a barrier after each.
  *
  * Nothing here ends the process. Where memory is short, a graph's computation returns STATUS_ALLOC_FAILED; where llama.cpp asks
- * for what no function of its interface could refuse, a fault is noted, `thread_kernels_fault` tells it, and all graphs from then
+ * for something that a function of its interface cannot refuse, a fault is noted, `thread_kernels_fault` tells it, and all graphs from then
  * on return STATUS_FAILED. */
 #include "kernels.h"
 
@@ -28,7 +28,7 @@ enum { PATIENCE = 600, ALIGNMENT = 64 };
 
 static enum operation kinds[OPERATIONS];
 
-/* Sleep until the phase is another one, and wake those who do. */
+/* Sleep until the phase is another one, and wake the threads that sleep. */
 static void sleep_while(team *team, unsigned phase)
 {
 #ifdef __linux__
@@ -66,7 +66,7 @@ void meet(team *team)
             return;
         PAUSE();
     }
-    /* Where others want the processor, it is better spent on whoever is late. */
+    /* Where other threads want the processor, the late ones should have it. */
     sleep_while(team, phase);
 }
 
@@ -89,13 +89,13 @@ void *grown(void *memory, size_t *size, size_t wanted)
 typedef struct {
     registry registry;   /* what ggml knows of it */
     device device;       /* the one that the registry has */
-    buffer_type weights; /* of the buffers that keep packed weights */
+    buffer_type weights; /* type of the buffers that keep packed weights */
     bool loading;        /* a model is being loaded, not a context made */
     bool whole;          /* the model's operations are done here, not attention alone */
-    bool refused;        /* one of them cannot be */
+    bool refused;        /* an operation cannot be done here */
     size_t packed;       /* bytes of the file whose weights are kept here */
-    enum path path;      /* what computes products */
-    const char *fault;   /* what was asked for that cannot be done, in words; NULL for nothing */
+    enum path path;      /* path that computes products */
+    const char *fault;   /* a request of llama.cpp that cannot be met, in words; NULL for none */
 } accelerator;
 
 static accelerator *of(device *device) { return device->context; }
@@ -470,8 +470,8 @@ registry *thread_kernels_open(int path)
     return &made->registry;
 }
 
-/* What comes next: a model is loaded, whose weights are kept here as far as they can be, or contexts are made, which have
- * the `whole` of their operations done here, or attention alone. */
+/* Say what llama.cpp does next: it loads a model, whose weights are kept here where they can be, or it makes contexts, which have
+ * all their operations done here (`whole`), or attention alone. */
 void thread_kernels_set(registry *registry, bool loading, bool whole)
 {
     accelerator *accelerator = registry->context;
@@ -486,7 +486,7 @@ bool thread_kernels_complete(registry *registry) { return !((accelerator *)regis
 /* How many bytes of the model's file are weights that are kept here. */
 size_t thread_kernels_packed(registry *registry) { return ((accelerator *)registry->context)->packed; }
 
-/* What llama.cpp has asked for that cannot be done, in words; NULL for nothing. Graphs fail then. */
+/* A request of llama.cpp that cannot be met, in words; NULL for none. Graphs fail after one. */
 const char *thread_kernels_fault(registry *registry) { return ((accelerator *)registry->context)->fault; }
 
 /* For tests and for the check at load: one product, by one of the paths, or by the reference (-1). Weights [rows][columns] are

@@ -1,14 +1,14 @@
-/* Whether what the kernels rely on is so: the structures of ggml, the formats, and what each path computes.
+/* Checks what the kernels rely on: the structures of ggml, the formats, and the results of each path.
  *
  * Run before they are used for the first time in a process. A small graph is computed by them and by ggml's own CPU backend;
- * what comes out has to agree, and each path has to give the bits of the plain C in `reference.c`. */
+ * the results have to agree, and each path has to give the bits of the plain C in `reference.c`. */
 #include "kernels.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What is relied on, where a glance at `abi.h` does not tell. */
+/* Assumptions about ggml that `abi.h` does not show at a glance. */
 _Static_assert(sizeof(void *) == 8, "structures are laid out for 64 bits");
 _Static_assert(offsetof(tensor, ne) == 16 && offsetof(tensor, nb) == 48, "dimensions");
 _Static_assert(offsetof(tensor, op) == 80 && offsetof(tensor, op_params) == 84, "operation");
@@ -148,7 +148,7 @@ static bool bits_agree(int path)
     return same;
 }
 
-/* The root of the mean square of differences over that of what is wanted. */
+/* The root mean square of the differences, divided by the root mean square of the expected numbers. */
 static double distance(const float *wanted, const float *found, int64_t count)
 {
     double difference = 0, size = 1e-30;
@@ -160,8 +160,8 @@ static double distance(const float *wanted, const float *found, int64_t count)
 }
 
 typedef struct {
-    context *weights, *others; /* of `matrix`, and of all other tensors */
-    buffer *buffers[2];        /* in which these lie */
+    context *weights, *others; /* contexts of `matrix`, and of all other tensors */
+    buffer *buffers[2];        /* buffers in which the tensors lie */
     tensor *matrix;            /* [OUT][WIDTH] in the format that is tried */
     tensor *input;             /* f32 [tokens][WIDTH] */
     tensor *factors;           /* f32 [OUT] */
@@ -305,7 +305,7 @@ static bool graphs_agree(int path)
     return same;
 }
 
-/* What is wrong with the kernels on this path, in words; NULL if nothing is. */
+/* The fault of the kernels on this path, in words; NULL if there is none. */
 const char *thread_kernels_check(int path)
 {
     told[0] = '\0';

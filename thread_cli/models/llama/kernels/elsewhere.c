@@ -1,5 +1,5 @@
 /* On processors whose instructions the kernels do not use: nothing is claimed, so that llama.cpp computes everything. What
- * remains is the plain C of `reference.c` and `formats.c`, and the check of what is relied on. */
+ * remains is the plain C of `reference.c` and `formats.c`, and the checks. */
 #include "kernels.h"
 
 #ifndef __x86_64__

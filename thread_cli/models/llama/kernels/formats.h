@@ -18,23 +18,23 @@ enum { ROWS = 16, BLOCK = 32, SUPER = 256 };
  * F16, BF16: a panel is its columns, 16 numbers each. */
 enum kind { NO_FORMAT, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, Q4_K, Q5_K, Q6_K, F16, BF16, KINDS };
 
-/* What is taken from the levels of a block but for a center: nothing; a minimum, f16, which is added, not taken, as files have
+/* The amount that is taken from the levels of a block, besides a center: nothing; a minimum, f16, which is added, not taken, as files have
  * it; or a whole number times the unit of the superblock. */
 enum minima { NO_MINIMA, OF_BLOCKS, OF_SUPERBLOCKS };
 
 typedef struct {
     const char *name; /* as ggml has it */
     int type;         /* its number there */
-    int columns;      /* of a block of the file */
-    int bytes;        /* of a block of the file */
+    int columns;      /* columns of a block of the file */
+    int bytes;        /* bytes of a block of the file */
     int kept;         /* bytes of a panel for as many columns, the scales of Q4_0 and its like left out */
-    int center;       /* what is taken from each level */
+    int center;       /* number that is taken from each level */
     int group;        /* blocks of 32 that share the scale of an activation */
     int part;         /* columns that share a scale: 32 or 16 */
     enum minima minima;
 } format;
 
-/* Where a superblock in memory has what; each begins at a multiple of 64. */
+/* Where the parts of a superblock lie in memory; each begins at a multiple of 64. */
 enum {
     K_SCALE = 0,                 /* f16, 16 rows */
     K_MINIMUM = 32,              /* f16, 16 rows (Q4_K, Q5_K) */

@@ -1,4 +1,4 @@
-/* What the files of this folder know of each other. */
+/* Declarations that the files of this folder share. */
 #ifndef THREAD_KERNELS_H
 #define THREAD_KERNELS_H
 
@@ -13,7 +13,7 @@ enum operation { OTHER, NOTHING, MUL_MAT, ATTENTION, RMS_NORM, MUL, ADD, ROPE, S
 
 /* The threads that compute a graph together. */
 typedef struct {
-    int count;              /* of threads */
+    int count;              /* threads of the team */
     _Atomic int arrived;    /* threads that have come to the barrier of this phase */
     _Atomic unsigned phase; /* barriers passed so far */
     _Atomic int sleeping;   /* threads that wait for the next phase, and no longer spin */
@@ -25,18 +25,18 @@ typedef struct {
  * token sees. Layers with a sliding window have a memory, a mask and a sight of their own. */
 typedef struct sight {
     const void *memory; /* keys of the first layer that has it */
-    const tensor *mask; /* of the graph under way; NULL if that does not use it */
+    const tensor *mask; /* mask of the graph under way; NULL if the graph does not use this memory */
     bool looked;        /* `look` has listed the cells for this graph */
-    int32_t *position; /* [known] of what each cell holds; -1 where that is not known */
+    int32_t *position; /* [known] position of each cell's token; -1 where unknown */
     int known;
-    int tokens;        /* of the step */
-    int *group;        /* [tokens] of each token; what the tokens of a group see lies in one list */
+    int tokens;        /* tokens of the step */
+    int *group;        /* [tokens] group of each token; the cells that a group sees lie in one list */
     int *from, *until; /* [tokens] places of the first cell that a token sees, and of the one after the last */
     int groups;        /* lists of cells that the step has */
     int32_t **cells; /* [groups] cells by place, from place `origin` on */
-    int *length;     /* [groups] of the list */
+    int *length;     /* [groups] length of the list */
     int *origin;     /* [groups] a multiple of SEGMENT */
-    int *head;       /* [groups] place of the first cell that is seen; what the list has before it only fills it up */
+    int *head;       /* [groups] place of the first cell that is seen; cells before it in the list are padding */
     int *capacity;   /* [groups] cells that the list has room for */
     int **same;      /* [groups][chunks of the list] the first group that has the same cells in the chunk */
     int *same_capacity; /* [groups] chunks that `same` has room for */
@@ -49,14 +49,14 @@ typedef struct sight {
 typedef struct {
     const tensor *positions; /* i32 [tokens] */
     const tensor *factors;   /* f32 [pairs] by which angles are divided; NULL for none */
-    int32_t parameters[16];  /* of the operation, as ggml has them */
+    int32_t parameters[16];  /* the operation's, as ggml has them */
     float *values;           /* [tokens][2][pairs] all cosines of a token, then all sines */
     size_t size;             /* bytes of `values` */
 } turns;
 
-/* What one context has: kept from one graph to the next. */
+/* The state of one context, kept from one graph to the next. */
 typedef struct {
-    int threads;        /* that compute a graph, at most */
+    int threads;        /* most threads that compute a graph */
     char *shared;       /* memory for the operation under way */
     size_t shared_size; /* its bytes */
     char *own;          /* [own_threads][own_size] bytes: memory for each thread */
@@ -68,7 +68,7 @@ typedef struct {
     int turn_count, turn_capacity;
     sight *sights; /* [sight_count] one for each KV memory */
     int sight_count;
-    enum path path; /* what computes products */
+    enum path path; /* path that computes products */
     bool short_of_memory; /* set by one thread while a graph is computed: all leave it at the next barrier */
 } state;
 
@@ -77,10 +77,10 @@ typedef struct {
     state *state;
     team *team;
     _Atomic int *next;     /* the first piece of the operation's work that no thread has taken */
-    int index;             /* of the thread, below `team->count` */
+    int index;             /* the thread's index, below `team->count` */
     char *own;             /* the thread's own memory, aligned to 64 bytes */
-    const tensor *rounded; /* whose activations `shared` holds, for `matmul` */
-    rounding rounding;     /* and as what */
+    const tensor *rounded; /* for `matmul`: the tensor whose activations `shared` holds */
+    rounding rounding;     /* how they are rounded */
 } part;
 
 /* Wait for all threads of the team: a barrier. */

@@ -1,16 +1,16 @@
-/* What the files that multiply know of each other: activations as they are rounded, and the work of one call. */
+/* Declarations that the files of products share: how activations are rounded, and the work of one call. */
 #ifndef THREAD_PRODUCT_H
 #define THREAD_PRODUCT_H
 
 #include "formats.h"
 
-/* What computes products: the same whole numbers, rounded in the same order, so that their results have the same bits. */
+/* How products are computed: by all paths with the same whole numbers, rounded in the same order, so that their results have the same bits. */
 enum path { PATH_VNNI, PATH_AMX, PATH_AMX_EMULATED };
 
 enum { PANELS = 2 /* that are best multiplied at once */, TALLEST = 4 /* where there are few tokens */, SIXTEEN = 16 /* tokens of a tile of AMX */ };
 
 /* How activations are rounded depends on the format of the weights. The activations of a few tokens lie together, so that
- * what is multiplied next lies next. Of `n` tokens that do, there are, one after another,
+ * numbers that are multiplied next lie next. Of `n` tokens that lie together, there are, one after another,
  * - for each block of 32 columns and each token: 32 numbers, signed, 8 bits, multiples of the scale of a group of blocks;
  * - for each group and each token: that scale (f32);
  * - for each group of several blocks and each token: by what a sum is multiplied where the group begins (f32), which is
@@ -21,11 +21,11 @@ enum { PANELS = 2 /* that are best multiplied at once */, TALLEST = 4 /* where t
 typedef struct {
     int group;           /* blocks that share a scale; 0 for none: activations stay f32 */
     int part;            /* columns of a part of a block */
-    int center;          /* of the weights' levels */
-    enum minima minima;  /* that the weights have */
-    int64_t columns;     /* of an activation */
-    int64_t groups;      /* of an activation */
-    size_t scales, ratios, offsets, size; /* where these begin, and all that there is: in bytes, for one token */
+    int center;          /* center of the weights' levels */
+    enum minima minima;  /* minima of the weights */
+    int64_t columns;     /* columns of an activation */
+    int64_t groups;      /* groups of an activation */
+    size_t scales, ratios, offsets, size; /* for one token, in bytes: where each part begins, and the size of all */
 } rounding;
 
 /* How activations of so many columns are rounded for weights of a format. */
@@ -76,11 +76,11 @@ void amx_end(void);
 typedef struct {
     const int8_t *levels;    /* [blocks][8][16][4] vectors of 16 rows by 4 columns */
     const float *scales;     /* [blocks][parts of a block][16] */
-    const char *activations; /* 16 that lie together */
+    const char *activations; /* of 16 tokens, which lie together */
     const rounding *rounding;
     int64_t first, blocks; /* the slice: blocks of 32 columns */
     float *sums;           /* [16 tokens][16 rows], to which products are added */
-    int count;             /* of the tokens that are wanted, the first ones */
+    int count;             /* the first tokens, which are wanted */
 } tile_work;
 
 /* Add the products of a slice to the sums, by AMX or, as PATH_AMX_EMULATED, by plain C. */

@@ -1,4 +1,4 @@
-/* What the kernels should give, a number at a time: to be read, and to be compared with, to the last bit. */
+/* The results that the kernels should give, a number at a time: to be read, and compared with, to the last bit. */
 #include "product.h"
 
 #include <math.h>

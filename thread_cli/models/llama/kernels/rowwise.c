@@ -1,4 +1,4 @@
-/* What is done to each row by itself: norms, sums and products, rotary positions, gates, and rows put in and taken out. */
+/* Operations on each row by itself: norms, sums and products, rotary embeddings, gates, and rows put in and taken out. */
 #include "kernels.h"
 
 #include <math.h>
@@ -82,7 +82,7 @@ void hyperbolic_tangent(part *part, const tensor *t)
     }
 }
 
-/* Whether `rope` computes a ROPE: pairs of neighbours (mode 0) or of halves (mode 2), without what YaRN adds. */
+/* Whether `rope` computes a ROPE: pairs of neighbours (mode 0) or of halves (mode 2), without YaRN's scaling. */
 bool turnable(const tensor *t)
 {
     const int mode = t->op_params[2];
@@ -153,8 +153,8 @@ void compute_turns(part *part)
     }
 }
 
-/* Rotary embedding: pair p of a head, (a, b), becomes (a cos - b sin, a sin + b cos) by angle p of its token; what is behind the
- * pairs stays. x and y f32 [tokens][heads][width]. */
+/* Rotary embedding: pair p of a head, (a, b), becomes (a cos - b sin, a sin + b cos) by angle p of its token; numbers behind
+ * the pairs stay. x and y f32 [tokens][heads][width]. */
 void rope(part *part, const tensor *t)
 {
     const int pairs = t->op_params[1] / 2;

@@ -1,8 +1,8 @@
 /* Which cells each token sees.
  *
  * The mask says so for all cells of the memory, in the order in which they lie there. Here they are listed in the order of
- * their positions, so that what attention adds up, and in which order, depends neither on where a sequence lies nor on
- * what else is held. Where positions are not known, the order is that of the memory. */
+ * their positions, so that the terms and the order of attention's sums depend neither on where a sequence lies nor on
+ * the other sequences that are held. Where positions are not known, the order is that of the memory. */
 #include "kernels.h"
 
 #include <stdlib.h>
@@ -37,8 +37,8 @@ static bool make_room(void *array, int *room, int wanted, size_t each)
     return true;
 }
 
-/* The sight of an operation of attention: that of its mask, or else of its layer's memory, or a new one. NULL where memory is
- * short; never for an operation that it has been asked for since the graph began. */
+/* The sight of an operation of attention: the sight of its mask, else of its layer's memory, else a new one. NULL where memory is
+ * short; never NULL for an operation whose sight was asked for since the graph began. */
 sight *sight_of(state *state, const tensor *attention)
 {
     const tensor *mask = attention->src[3];
@@ -55,8 +55,8 @@ sight *sight_of(state *state, const tensor *attention)
     return made;
 }
 
-/* Note which positions the tokens of a graph have that will lie in `places`, where that is known: positions i32 [tokens], places
- * i64 [tokens], below `cells`. False where memory is short. */
+/* Note the positions of a graph's tokens, which will lie in `places`, where both are known: positions i32 [tokens], places i64
+ * [tokens], below `cells`. False where memory is short. */
 bool locate(sight *sight, const tensor *places, const tensor *positions, int cells)
 {
     if (cells > sight->known) {
@@ -177,7 +177,7 @@ static bool compare(sight *sight)
                     if (sight->same[g][mine / CHUNK] == g)
                         sight->same[g][mine / CHUNK] = sight->same[other][theirs / CHUNK];
                 } else if (place >= head) {
-                    break; /* what has parted does not meet again */
+                    break; /* lists that have parted do not meet again */
                 }
             }
         }
@@ -185,8 +185,8 @@ static bool compare(sight *sight)
     return true;
 }
 
-/* Whether a token t, whose mask is `row`, sees what the one before it sees and the cell that comes next, and perhaps no longer the
- * first one; if so, put it into that one's group. A token that there is no memory for does not go on. */
+/* Whether token t, whose mask is `row`, sees the cells of the token before it and the next cell, and perhaps no longer the first
+ * cell; if so, put it into that token's group. Where memory is short, it does not join the group. */
 static bool goes_on(sight *sight, int t, const uint16_t *row, int cells)
 {
     const int g = sight->group[t - 1], end = sight->origin[g] + sight->length[g];

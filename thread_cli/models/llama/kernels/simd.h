@@ -13,7 +13,7 @@
 
 #define INLINE __attribute__((always_inline)) static inline
 
-/* e to the power of each; 0 for what is too small. */
+/* e to the power of each number; 0 where the result is too small. */
 INLINE __m512 exp_of(__m512 x)
 {
     x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f * 0.693147181f));

@@ -10,9 +10,9 @@
 #ifdef __x86_64__
 #include "simd.h"
 
-/* Most panels whose sums are in registers; tokens whose sums are, of two panels; tokens up to which levels are unpacked anew for
- * each, and up to which four panels are multiplied at once; blocks of a panel whose levels are unpacked at once, so that the
- * nearest cache holds those of two panels; and bytes ahead that packed levels are fetched from memory. */
+/* Most panels whose sums are in registers; tokens whose sums are in registers, of two panels; tokens up to which levels are
+ * unpacked anew for each, and up to which four panels are multiplied at once; blocks of a panel whose levels are unpacked at once,
+ * so that the nearest cache holds the levels of two panels; and bytes ahead that packed levels are fetched from memory. */
 enum { HEIGHT = TALLEST, TILE = 6, FEW = 8, TALL = 2, SLICE = 24, AHEAD = 4096 };
 
 /* ------------------------------------------------------------------------------------------------ activations */
@@ -72,7 +72,7 @@ typedef struct {
     const uint8_t *panel;  /* the packed panel, or the unpacked levels of the slice */
     const float *unpacked; /* the unpacked scales */
     size_t levels;         /* where the levels of a packed panel begin, if its format has blocks of 32 */
-    const uint8_t *end;    /* of a packed panel; what is multiplied after it lies `jump` bytes further */
+    const uint8_t *end;    /* end of a packed panel; the panel that is multiplied next lies `jump` bytes further */
     size_t jump;
 } source;
 
@@ -173,7 +173,7 @@ INLINE __m512 scales_of(const enum kind kind, const int part, const source *s, i
 /* Sums of a few panels and a few tokens. */
 typedef struct {
     source panels[HEIGHT];
-    const char *activations; /* of those that lie together, the first that is wanted */
+    const char *activations; /* the first activation that is wanted, of several that lie together */
     size_t stride;           /* of activations that are not rounded */
     int together, skipped; /* how many lie together, and how many of them come before (where minima are taken alone) */
     const rounding *rounding;
@@ -255,7 +255,7 @@ INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group
         }
 }
 
-/* Take from the results of a panel, f32 [count][16], what its minima come to; its superblocks are `unit` bytes apart. */
+/* Take the products of a panel's minima from its results, f32 [count][16]; its superblocks are `unit` bytes apart. */
 INLINE void take_minima(const sums_work *w, const int unit, const int count)
 {
     const rounding *r = w->rounding;
@@ -390,7 +390,7 @@ static add *const packed[KINDS] = {
     [IQ4_NL] = iq4_nl, [Q4_K] = q4_k, [Q5_K] = q5_k, [Q6_K] = q6_k,
 };
 
-/* What adds up slices of panels that are unpacked. */
+/* The function that adds up slices of unpacked panels. */
 static add *slices_of(const rounding *r)
 {
     static add *const known[] = {unpacked, unpacked_minima, unpacked_super, unpacked_halves};
