@@ -24,7 +24,7 @@ from thread_cli.models.retry import Retrying
 from thread_cli.supervision import signal_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
     from thread_cli.contracts.model import Model
@@ -140,21 +140,27 @@ async def python_server(machine: Machine, context: int) -> AsyncGenerator[Model]
 
 
 @asynccontextmanager
-async def llama_server(program: list[str], machine: Machine, context: int) -> AsyncGenerator[Model]:
-    """llama.cpp's own server: slots that share one KV memory, its prompt cache in RAM, the rest as it chooses."""
+async def llama_server(
+    program: list[str], machine: Machine, context: int, extra: Mapping[str, Any] | None = None
+) -> AsyncGenerator[Model]:
+    """llama.cpp's own server: slots that share one KV memory, its prompt cache in RAM, the rest as it chooses; `extra`
+    is sent with each request.
+    """
     port = _free_port()
     command = [*program, "--model", str(machine.model), "--ctx-size", str(context), "--port", str(port)]
     command += ["--threads", str(machine.threads), "--threads-batch", str(machine.threads)]
     command += ["--n-gpu-layers", str(machine.gpu_layers), "--parallel", str(SLOTS), "--kv-unified"]
-    async with _served(command, port, "/health") as one:
+    async with _served(command, port, "/health", extra) as one:
         yield one
 
 
 @asynccontextmanager
-async def _served(command: list[str], port: int, ready: str) -> AsyncGenerator[Model]:
+async def _served(
+    command: list[str], port: int, ready: str, extra: Mapping[str, Any] | None = None
+) -> AsyncGenerator[Model]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
     # llama.cpp's server closes connections that it has kept open for some calls: the next one has to be made again.
-    model = Retrying(OpenAIModel("local", f"http://127.0.0.1:{port}/v1", timeout=1800), wait_initial=0.01)
+    model = Retrying(OpenAIModel("local", f"http://127.0.0.1:{port}/v1", timeout=1800, extra=extra), wait_initial=0.01)
     try:
         await asyncio.to_thread(_wait_for, f"http://127.0.0.1:{port}{ready}", server)
         yield model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import zlib
 from itertools import islice
+from threading import local
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
@@ -22,6 +23,22 @@ _COLDEST = 1e-6
 """Below this temperature nothing but the most probable token has any weight left."""
 _FEW = 256
 """So many tokens nearly always hold the share of top-p: sorting them alone is fast."""
+
+
+class _Scratch(local):
+    """Memory for one draw at a time, kept for the next: to get some anew takes longer than to draw."""
+
+    def __init__(self) -> None:
+        self._rows: NDArray[np.float64] = np.empty((2, 0))
+
+    def of(self, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Two rows of `size` numbers."""
+        if self._rows.shape[1] != size:
+            self._rows = np.empty((2, size))
+        return self._rows[0], self._rows[1]
+
+
+_scratch = _Scratch()
 
 
 class Rules(Protocol):
@@ -101,12 +118,15 @@ class Sampler:
     def _draw(self, logits: NDArray[np.float32]) -> int:
         if self._temperature <= 0:
             return int(logits.argmax())
-        scaled = (logits.astype(np.float64) - logits.max()) / max(self._temperature, _COLDEST)
-        weights: NDArray[np.float64] = np.exp(scaled)
+        weights, mass = _scratch.of(len(logits))
+        weights[:] = logits
+        weights -= logits.max()
+        weights /= max(self._temperature, _COLDEST)
+        np.exp(weights, out=weights)
         if self._top_p < 1:
             weights = _nucleus(weights, self._top_p)
         # In the order of the vocabulary, in which two tokens that are almost equally likely never change places.
-        mass: NDArray[np.float64] = np.cumsum(weights)
+        np.cumsum(weights, out=mass)
         place = _place(mass, self._random.random() * mass[-1], "right")
         return place if place < len(mass) else int(weights.argmax())
 
