@@ -71,7 +71,7 @@ def _roots(drawn: random.Random) -> tuple[str, str, list[list[str]]]:
         f"Find all solutions of $x^2{middle} {'+' if constant > 0 else '-'} {abs(constant)} = 0$, separated by commas."
     )
     roots = f"{min(one, other)}, {max(one, other)}"
-    return text, roots, [[f"{linear} ** 2 - 4 * {constant}", str(linear**2 - 4 * constant)]]
+    return text, roots, [[f"({linear}) ** 2 - 4 * ({constant})", str(linear**2 - 4 * constant)]]
 
 
 def _bounds(drawn: random.Random) -> tuple[str, str, list[list[str]]]:

@@ -24,18 +24,23 @@ if TYPE_CHECKING:
 __all__ = ["Verifier"]
 
 _MEMORY: Final = 4 << 30
-"""Bytes of address space for the process."""
+"""Bytes."""
 _DIGITS: Final = 40
 _CLOSE: Final = 1e-25
 _POINTS: Final = 3
 
 
 class Verifier:
-    """Compares answers; made in the process that it is called in."""
+    """Compares answers; made in the process that it is called in.
 
-    def __init__(self) -> None:
+    Args:
+        memory: bytes of address space that the process is restricted to; None for no restriction.
+    """
+
+    def __init__(self, memory: int | None = _MEMORY) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY if hard < 0 else min(_MEMORY, hard), hard))
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory if hard < 0 else min(memory, hard), hard))
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
         warnings.simplefilter("ignore")
         import math_verify
