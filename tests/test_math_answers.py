@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from thread_envs.math.answers import answer_in, gold_in
 from thread_envs.math.expressions import Unreadable, read
@@ -158,3 +160,71 @@ def test_an_expression_is_read_to_its_end_or_not_at_all(text):
 def test_a_monstrous_answer_is_only_a_wrong_one(text, verifier):
     assert not verifier.same("1", text, False)
     assert answer_in(text) == text.strip() or len(answer_in(text)) < len(text)
+
+
+PIECES = [
+    r"1",
+    r"2",
+    r"1,234",
+    r"0.5",
+    r"+",
+    r"-",
+    r"*",
+    r"/",
+    r"^",
+    r"_",
+    r"{",
+    r"}",
+    r"(",
+    r")",
+    r"[",
+    r"]",
+    r"\{",
+    r"\}",
+    r"\frac",
+    r"\sqrt",
+    r"\pm",
+    r"\cup",
+    r"\infty",
+    r"\text{",
+    r"or",
+    r",",
+    r";",
+    r":",
+    r"=",
+    r"<",
+    r">",
+    r"\le",
+    r"\in",
+    r"x",
+    r"e",
+    r"i",
+    r"%",
+    r"\$",
+    r"$",
+    r"\boxed{",
+    r"####",
+    r"&",
+    r"\\",
+    r"|",
+    r"!",
+    r"cm",
+    r"e5",
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*PIECES, " ", "\n", "answer is", r"\begin{pmatrix}", r"\end{pmatrix}", "²", "½"]), max_size=25
+    )
+)
+def test_any_text_can_be_looked_through_and_read(pieces):
+    said = answer_in("".join(pieces))
+    assert isinstance(is_read(reading(said)), bool)
+    assert reading(said) == reading(said)
+
+
+def test_only_the_end_of_a_long_text_is_looked_through():
+    assert answer_in(r"\boxed{1}" + "so " * 5000 + "\n2") == "2"
+    assert reading("1" * 3000) == Text("1" * 3000)

@@ -10,6 +10,8 @@ from thread_envs.math.reading import is_read, reading
 
 __all__ = ["answer_in", "gold_in"]
 
+_LONGEST: Final = 8000
+"""Characters at the end of a text in which the answer is looked for."""
 _BOX: Final = re.compile(r"\\f?boxed\s*")
 _CALLED: Final = re.compile(
     r"\b(?:final\s+)?answers?\b(?:\s+to\s+(?:the|this)\s+(?:question|problem))?[*_\"']*\s*(?:is|=|:|are)[*_]*\s*:?|####",
@@ -40,6 +42,7 @@ def answer_in(text: str) -> str:
     It is the content of the last box. Without a box it is the rest of the sentence behind the last `answer is`,
     `answer:` or `####`; without those it is the last line. Of a line of prose it is the part that `_of_prose` says.
     """
+    text = text[-_LONGEST:]
     text = _DISPLAY.sub(lambda found: found[0].replace("\n", " "), _unescaped(text))
     box = _last_box(text)
     if box is not None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
-__all__ = ["CONSTANTS", "Expression", "Tree", "Unreadable", "divided", "number", "read"]
+__all__ = ["CONSTANTS", "LONGEST", "Expression", "Tree", "Unreadable", "divided", "number", "read"]
 
-_LONGEST: Final = 2000
+LONGEST: Final = 2000
+"""Characters of the longest answer that is read."""
 _DEEPEST: Final = 40
 _BITS: Final = 20_000
 """Size of the largest exact number that is computed here."""
@@ -80,7 +81,7 @@ def read(text: str) -> Expression:
     Raises:
         Unreadable: the text is longer, or something else.
     """
-    if len(text) > _LONGEST:
+    if len(text) > LONGEST:
         raise Unreadable("too long")
     reader = _Reader(_tokens(text))
     found = reader.sum()

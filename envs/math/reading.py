@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from thread_envs.math.cleaning import cleaned, close_of, is_wrapped, split
-from thread_envs.math.expressions import Expression, Unreadable, read
+from thread_envs.math.expressions import LONGEST, Expression, Unreadable, read
 from thread_envs.math.units import NO_UNIT, Unit, unit_behind
 
 __all__ = [
@@ -127,6 +127,8 @@ Reading: TypeAlias = Value | Text | Based | Ratio | Row | Listing | Union | Matr
 
 def reading(text: str) -> Reading:
     """What a text is as an answer; `Text` where it is nothing else."""
+    if len(text) > LONGEST:
+        return Text(text)
     plain, currency = cleaned(text)
     found = _any(_OPENINGS.sub("", plain), 0)
     if currency and isinstance(found, Value) and not found.unit.words:

@@ -6,6 +6,7 @@ signal, which works in the main thread only and does not interrupt a long multip
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import resource
@@ -40,7 +41,8 @@ class Verifier:
     def __init__(self, memory: int | None = _MEMORY) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         if memory is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (memory if hard < 0 else min(memory, hard), hard))
+            with contextlib.suppress(ValueError):  # macOS knows this limit, and takes none
+                resource.setrlimit(resource.RLIMIT_AS, (memory if hard < 0 else min(memory, hard), hard))
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
         warnings.simplefilter("ignore")
         import math_verify
