@@ -19,6 +19,7 @@ from thread_cli.contracts.errors import Ending, Status
 from thread_cli.display.layout import ASCII, UNICODE, CountRow, Glyphs, Row, ThreadRow, lay_out, top_first
 from thread_cli.display.state import Phase, ThreadState, TreeState
 from thread_cli.display.text import clean, clean_lines, compact, cut, duration
+from thread_cli.record.measures import acceleration, activated, self_parallelism, wall_speedup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,9 +191,25 @@ def render_footer(
         figures.append(("retries", f"{totals.retries:,}"))
     if totals.repairs:
         figures.append(("repairs", f"{totals.repairs:,}"))
+    figures += _parallel(totals, elapsed)
     if totals.local is not None and elapsed is not None:
         figures += _local(totals, totals.local)
     return lines + _pack([_figure(name, value) for name, value in figures], width, glyphs)
+
+
+def _parallel(totals: Totals, elapsed: float | None) -> list[tuple[str, str]]:
+    """What parallel threads gained (`record/measures.py`); nothing where no fork was parallel."""
+    if not activated(totals):
+        return []
+    figures = [("parallel forks", f"{totals.parallel_forks:,} of {totals.forks:,}")]
+    about = "~" if totals.estimated else ""
+    if (gained := self_parallelism(totals)) is not None:
+        figures.append(("self-parallelism", f"{about}{gained:.2f}x"))
+    if (saved := acceleration(totals)) is not None:
+        figures.append(("acceleration", f"{about}{saved:.1%}"))
+    if elapsed is not None and (faster := wall_speedup(totals)) is not None:
+        figures.append(("wall speed-up", f"{faster:.2f}x"))
+    return figures
 
 
 def _share_cached(totals: Totals) -> str:

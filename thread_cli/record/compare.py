@@ -17,6 +17,8 @@ __all__ = ["Difference", "first_difference"]
 _TIMES: Final = {"time", "at", "seconds", "waited", "local", "used", "cap"}
 _ADDED: Final = {"limit", "owner", "how", "reason", "answer", "tokens", "policy"}
 """What earlier versions did not record: compared where both have it."""
+_SUMS: Final = ("local", "forks", "parallel_forks", "model_seconds", "seconds", "token_latency")
+"""Totals that are times, or that earlier versions did not sum, or summed otherwise; their events are compared."""
 _ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
 
 
@@ -59,7 +61,8 @@ def _essence(event: Event | None, other: Event | None) -> dict[str, Any] | None:
     known = event.model_fields_set & (other.model_fields_set if other is not None else set())
     fields = event.model_dump(exclude=_TIMES | _ORDER | (_ADDED - known))
     if "totals" in fields:
-        del fields["totals"]["local"]
+        for name in _SUMS:
+            del fields["totals"][name]
     if "bound" in fields:
         fields["bound"] = sorted(fields["bound"])  # earlier versions recorded them in any order
     return fields

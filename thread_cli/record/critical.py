@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CriticalPath"]
 
-_KINDS: Final = frozenset(("thread_started", "generated", "spawned", "awaiting", "joined", "thread_ended"))
+_KINDS: Final = frozenset(("thread_started", "generated", "failed", "spawned", "awaiting", "joined", "thread_ended"))
 
 
 class CriticalPath:
@@ -39,7 +39,8 @@ class CriticalPath:
         match event.kind:
             case "thread_started":
                 clocks[event.thread] = clocks[event.parent] if event.parent is not None else 0
-            case "generated":
+            # The lost answers of a failed call were generated before anything that the thread does next.
+            case "generated" | "failed":
                 clocks[event.thread] += event.generated_tokens
                 self.tokens = max(self.tokens, clocks[event.thread])
             case "spawned":
