@@ -55,6 +55,11 @@ class Sums:
             }
         )
 
+    @property
+    def paid(self) -> float | None:
+        """US dollars of all calls so far, lost ones too; None if a price is unknown."""
+        return self._cost
+
     def add(self, event: Event) -> None:
         """Count one more event."""
         self._critical.add(event)
