@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thread_cli.bench import FailureClass
 from thread_cli.bench.formats import Table
 from thread_cli.bench.report import compare, summarise
-from thread_cli.display.text import clean, duration
+from thread_cli.display.text import clean, dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -210,8 +210,8 @@ def _spent(arms: Sequence[Arm]) -> Table:
                 _count(summary.depth.max),
                 (about if summary.critical_path.mean else "") + _figure(summary.critical_path.mean, ",.0f"),
                 *wall,
-                _dollars(summary.cost),
-                _dollars(summary.cost_per_success),
+                dollars(summary.cost),
+                dollars(summary.cost_per_success),
             )
         )
     note = (
@@ -382,12 +382,6 @@ def _rate(found: Rate) -> str:
     if found.success_rate is None:
         return _NOTHING
     return f"{_percent(found.success_rate)} ({found.successes}/{found.episodes}, {_interval(found.interval)})"
-
-
-def _dollars(cost: float | None) -> str:
-    if cost is None:
-        return "unknown"
-    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.4f}"
 
 
 def _forked(summaries: Iterable[Summary]) -> bool:

@@ -11,7 +11,7 @@ import unicodedata
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["clean", "clean_lines", "compact", "cut", "duration", "headline"]
+__all__ = ["clean", "clean_lines", "compact", "cut", "dollars", "duration", "headline"]
 
 _LINE_END = "⏎"
 _SEQUENCES = re.compile(
@@ -73,6 +73,13 @@ def compact(number: int) -> str:
         if number < 999.5 * size:
             return f"{number / size:.0f}{unit}"
     return "many"
+
+
+def dollars(cost: float | None) -> str:
+    """US dollars; `unknown` for None."""
+    if cost is None:
+        return "unknown"
+    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.4f}"
 
 
 def duration(seconds: float) -> str:
