@@ -19,20 +19,6 @@ from thread_cli.bench.tables import arms_of, tables
 from thread_cli.record import read_events
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium."""
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium is installed")
-    with driver.sync_playwright() as started:
-        # Chromium's own sandbox does not work for root, who has nothing to lose in a container.
-        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def look(browser, tmp_path) -> Iterator[Callable[..., Any]]:
     """The page of some runs, opened; anything that the browser complains of, or asks for elsewhere, fails the test."""
