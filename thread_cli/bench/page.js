@@ -136,6 +136,13 @@ function open(row, { message, threads }) {
   byId("tree").replaceChildren();
   if (threads.length) byId("tree").append(tree(threads));
   else byId("tree").append(element("p", "The event log of this episode is not in the run's folder."));
+  const lines = byId("timeline");
+  lines.open = false;
+  lines.hidden = !threads.some((thread) => thread.spans.length);
+  lines.ontoggle = () => { // drawn when it is first looked at
+    if (lines.open && lines.children.length === 1) lines.append(...timeline(threads));
+  };
+  for (const old of [...lines.children].slice(1)) old.remove();
   byId("tree").querySelector(".open")?.click();
   scrollTo(0, 0);
 }
@@ -187,6 +194,47 @@ function opener(thread) {
     read(thread);
   });
   return button;
+}
+
+// --- the timeline: what a thread does differs by the height of its bar, so that it reads without colours
+
+const BARS = { // first line and height, of 10
+  model: [0, 10, "model call"], action: [2, 6, "action"], waiting: [4.5, 1, "waiting"], other: [3.5, 3, "engine or Python"],
+};
+
+function drawing(width, bars) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  made.setAttribute("viewBox", `0 0 ${width} 10`);
+  made.setAttribute("preserveAspectRatio", "none");
+  for (const [doing, start, end] of bars) {
+    const bar = document.createElementNS(made.namespaceURI, "rect");
+    const [y, height] = BARS[doing];
+    for (const [name, value] of Object.entries({ x: start, y, width: end - start, height })) {
+      bar.setAttribute(name, value);
+    }
+    bar.classList.add(doing);
+    made.append(bar);
+  }
+  return made;
+}
+
+function timeline(threads) {
+  const end = threads.reduce((latest, thread) => Math.max(latest, thread.spans.at(-1)?.[2] ?? 0), 1e-3);
+  const head = element("div", undefined, "line", "axis");
+  head.append(element("span"), element("span"));
+  for (const part of [0, 1, 2, 3]) head.lastChild.append(element("span", `${number(part * end / 4000)} s`));
+  head.lastChild.append(element("span", `${number(end / 1000)} s`));
+  const lines = threads.map((thread) => {
+    const made = element("div", undefined, "line");
+    const name = element("button", `${thread.path} · ${title(thread)}`);
+    name.type = "button";
+    name.addEventListener("click", () => read(thread));
+    made.append(name, drawing(end, thread.spans));
+    return made;
+  });
+  const key = element("p", undefined, "key");
+  for (const [doing, [, , words]] of Object.entries(BARS)) key.append(drawing(10, [[doing, 0, 10]]), ` ${words} `);
+  return [head, ...lines, key];
 }
 
 function title(thread) {

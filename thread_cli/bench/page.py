@@ -24,6 +24,7 @@ from thread_cli.display.text import clean, clean_lines, cut, headline
 from thread_cli.display.transcript import part_of
 from thread_cli.files import written_whole
 from thread_cli.record import read_events
+from thread_cli.record.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from thread_cli.bench.formats import Table
     from thread_cli.bench.tables import Arm
     from thread_cli.contracts.events import Event
+    from thread_cli.record.timeline import Span
 
 __all__ = ["threads_of", "write_page"]
 
@@ -60,16 +62,21 @@ def write_page(path: Path, arms: Sequence[Arm], tables: Sequence[Table], *, time
 def threads_of(events: Iterable[Event], *, times: bool = True) -> list[dict[str, Any]]:
     """The threads of an episode in the order of the tree, each with its texts as the page shows them.
 
-    `parts` are the pieces of the thread's text in order, as pairs of `Hand` (the source) and text.
+    `parts` are the pieces of the thread's text in order, as pairs of `Hand` (the source) and text; `spans` triples of
+    what it did, from when, until when, in milliseconds since the episode began. Without times it has none.
     """
     threads: dict[str, dict[str, Any]] = {}
+    timeline = Timeline()
     for event in events:
+        timeline.add(event)
         if isinstance(event, ThreadStarted):
             threads[event.thread] = _started(event, threads.get(event.thread))
         elif event.thread in threads:
             _tell(threads[event.thread], event, times)
-    for thread in threads.values():
+    timeline.settle()
+    for path, thread in threads.items():
         thread.pop("began", None)
+        thread["spans"] = [_span(span) for span in timeline.lines[path].spans] if times else []
     return [threads[path] for path in sorted(threads, key=lambda path: [int(place) for place in path.split(".")])]
 
 
@@ -167,6 +174,10 @@ def _tell(thread: dict[str, Any], event: Event, times: bool) -> None:
             thread["seconds"] = round(event.time - thread.pop("began", event.time), 3) if times else None
         case _:
             pass
+
+
+def _span(span: Span) -> tuple[str, float, float]:
+    return span.doing.value, round(1e3 * span.start, 3), round(1e3 * span.end, 3)
 
 
 def _safe(text: str) -> str:
