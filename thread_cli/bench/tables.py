@@ -31,6 +31,7 @@ __all__ = [
     "as_csv",
     "as_json",
     "episodes_csv",
+    "forked",
     "tables",
     "title_of",
 ]
@@ -91,11 +92,15 @@ def tables(arms: Sequence[Arm]) -> list[Table]:
     return [table for table in made if table.rows]
 
 
+def forked(arms: Iterable[Arm]) -> bool:
+    """Whether any episode spawned in parallel. Where none did, a report has none of the measures of it."""
+    return _forked(arm.summary for arm in arms)
+
+
 def as_csv(arms: Iterable[Arm]) -> str:
     """One line for each arm. Columns of categories are as many as there are categories in all."""
     arms = list(arms)
-    forked = _forked(arm.summary for arm in arms)
-    return _csv([_flat({"run": arm.label} | _plain(arm.summary, parallel=forked)) for arm in arms])
+    return _csv([_flat({"run": arm.label} | _plain(arm.summary, parallel=forked(arms))) for arm in arms])
 
 
 def episodes_csv(arms: Iterable[Arm], *, times: bool = True) -> str:
@@ -104,8 +109,8 @@ def episodes_csv(arms: Iterable[Arm], *, times: bool = True) -> str:
     left_out: dict[str, Any] = {"text": True, "totals": set[str]()}
     if not times:
         left_out |= {"seconds": True, "finished": True, "totals": {"local", "model_seconds", "seconds"}}
-    if not _forked(arm.summary for arm in arms):
-        left_out["totals"] |= {"forks", "parallel_forks", "model_seconds", "seconds"}
+    if not forked(arms):
+        left_out["totals"] |= {"context_window", "forks", "parallel_forks", "model_seconds", "seconds"}
     return _csv(
         _flat({"run": arm.label} | result.model_dump(mode="json", exclude=left_out))
         for arm in arms
@@ -116,12 +121,12 @@ def episodes_csv(arms: Iterable[Arm], *, times: bool = True) -> str:
 def as_json(runs: Sequence[Run], *, times: bool = True) -> str:
     """A list with one object for each run; the variants of a run are in its `variants`."""
     summaries = [summarise(run, times=times) for run in runs]
-    forked = _forked(summaries)
+    parallel = _forked(summaries)
     objects = [
-        _plain(summary, parallel=forked)
+        _plain(summary, parallel=parallel)
         | {
             "variants": [
-                _plain(summarise(run.variant(name), variant=name, times=times), parallel=forked)
+                _plain(summarise(run.variant(name), variant=name, times=times), parallel=parallel)
                 for name in run.variants
             ]
         }
@@ -236,7 +241,7 @@ def _parallel(arms: Sequence[Arm]) -> Table:
             *((_figure(found.wall_speedup, ".2f"),) if timed else ()),
         )
         for arm in arms
-        if (found := arm.summary.parallel) is not None and _forked(arm.summary for arm in arms)
+        if (found := arm.summary.parallel) is not None and forked(arms)
     ]
     note = (
         "Activation: episodes that spawned several children at once, or one in the background. All else in the mean of "
@@ -385,7 +390,6 @@ def _rate(found: Rate) -> str:
 
 
 def _forked(summaries: Iterable[Summary]) -> bool:
-    """Whether any episode spawned in parallel. Where none did, a report has none of the measures of it."""
     return any(summary.parallel is not None and summary.parallel.activation_ratio for summary in summaries)
 
 

@@ -28,6 +28,7 @@ def measures(totals: Totals) -> dict[str, Any]:
         "parallel_forks": totals.parallel_forks,
         "total_tokens": totals.generated_tokens,
         "token_latency": totals.token_latency,
+        "context_window": totals.context_window,
         "self_parallelism": self_parallelism(totals),
         "acceleration": acceleration(totals),
         "model_seconds": totals.model_seconds,

@@ -44,7 +44,7 @@ __all__ = ["Phase", "ThreadState", "TreeState", "ended_as", "waits_for"]
 
 _NAMED = 8
 """How many threads are told by name."""
-_MEASURED = frozenset(("forks", "parallel_forks", "model_seconds", "seconds"))
+_MEASURED = frozenset(("context_window", "forks", "parallel_forks", "model_seconds", "seconds"))
 """Sums that earlier versions did not record."""
 
 

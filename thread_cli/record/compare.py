@@ -17,7 +17,7 @@ __all__ = ["Difference", "first_difference"]
 _TIMES: Final = {"time", "at", "seconds", "waited", "local", "used", "cap"}
 _ADDED: Final = {"limit", "owner", "how", "reason", "answer", "tokens", "policy"}
 """What earlier versions did not record: compared where both have it."""
-_SUMS: Final = ("local", "forks", "parallel_forks", "model_seconds", "seconds", "token_latency")
+_SUMS: Final = ("local", "context_window", "forks", "parallel_forks", "model_seconds", "seconds", "token_latency")
 """Totals that are times, or that earlier versions did not sum, or summed otherwise; their events are compared."""
 _ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
 

@@ -81,6 +81,7 @@ class Sums:
         sums["repeated_tokens"] += event.repeated_tokens
         sums["generated_tokens"] += event.generated_tokens
         sums["reasoning_tokens"] += event.reasoning_tokens
+        sums["context_window"] = max(sums["context_window"], event.prompt_tokens + event.generated_tokens)
         self._estimated = self._estimated or event.estimated
         self._cached_known = self._cached_known and event.cached_known
         if event.local is not None:
