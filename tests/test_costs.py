@@ -79,8 +79,8 @@ def test_lines_of_costs_fit_the_terminal(width: int) -> None:
 def test_each_thread_has_a_line_with_its_share() -> None:
     shown = drawn(made("0 [", *NESTED, prompt_tokens=100, cost=0.25, seconds=2.0), 120)
     rows = {line.split("do ")[1].split()[0]: line.split()[-9:] for line in shown if "do 0" in line}
-    assert rows["0"] == ["1", "110", "2.0s", "$0.2500", "4", "590", "9.0s", "$1.00", "100.0%"]
-    assert rows["0.1"] == ["0", "0", "1.0s", "$0.00", "2", "290", "5.0s", "$0.5000", "49.2%"]
+    assert rows["0"] == ["1", "110", "2.00s", "$0.2500", "4", "590", "9.00s", "$1.00", "100.0%"]
+    assert rows["0.1"] == ["0", "0", "1.00s", "$0.00", "2", "290", "5.00s", "$0.5000", "49.2%"]
     assert "$" not in "".join(drawn(made(*NESTED, cost=0.0), 80))  # nothing costs money
 
 

@@ -14,6 +14,9 @@ from pytest import approx
 from typer.testing import CliRunner
 
 from thread_cli.bench import Result
+from thread_cli.bench.page import _row
+from thread_cli.bench.report import read_run
+from thread_cli.bench.tables import arms_of
 from thread_cli.cli.app import app
 
 
@@ -71,3 +74,9 @@ def test_a_report_has_no_measures_where_nothing_forked_in_parallel(played) -> No
     assert "Parallel threads" not in CliRunner().invoke(app, ["report", run]).stdout
     for form in (["--json"], ["--csv"], ["--csv", "--episodes"]):
         assert "parallel" not in CliRunner().invoke(app, ["report", run, *form]).stdout
+
+
+def test_the_page_tells_the_acceleration_of_an_episode_that_forked_in_parallel(forked) -> None:
+    arms = arms_of([read_run(forked)])
+    told = [_row(arms[0], result, number)["parallel"] for number, result in enumerate(arms[0].run.results)]
+    assert sorted(set(told)) == ["", "55.6% acceleration"]

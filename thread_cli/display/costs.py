@@ -9,7 +9,7 @@ from rich.text import Text
 
 from thread_cli.display.layout import UNICODE, Glyphs, ThreadRow, lay_out
 from thread_cli.display.render import guide_cells, render_label, render_names
-from thread_cli.display.text import compact, dollars, duration
+from thread_cli.display.text import brief, compact, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ class _Columns:
         return (
             number(spent.calls).rjust(self.calls)
             + number(spent.tokens).rjust(self.tokens)
-            + duration(spent.seconds).rjust(self.time)
+            + brief(spent.seconds).rjust(self.time)
             + (dollars(spent.cost).rjust(self.cost) if self.cost else "")
         )
 

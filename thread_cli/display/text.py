@@ -11,7 +11,7 @@ import unicodedata
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["clean", "clean_lines", "compact", "cut", "dollars", "duration", "headline"]
+__all__ = ["brief", "clean", "clean_lines", "compact", "cut", "dollars", "duration", "headline"]
 
 _LINE_END = "⏎"
 _SEQUENCES = re.compile(
@@ -90,6 +90,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}m{rest:02d}s"
     return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def brief(seconds: float) -> str:
+    """A time in at most six characters, in milliseconds below one second: 12ms, 4.32s, 59.9s, 2m05s."""
+    if seconds < 0.9995:
+        return f"{max(seconds, 0.0) * 1e3:.0f}ms"
+    return f"{seconds:.2f}s" if seconds < 9.995 else duration(seconds)
 
 
 def _keep_blanks(line: str) -> str:

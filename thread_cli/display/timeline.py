@@ -12,7 +12,7 @@ from rich.text import Text
 
 from thread_cli.display.layout import ASCII, UNICODE, Glyphs, ThreadRow, lay_out
 from thread_cli.display.render import guide_cells, render_label, render_names
-from thread_cli.display.text import duration
+from thread_cli.display.text import brief
 from thread_cli.record.timeline import Doing
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def _axis(seconds: float, cells: int) -> str:
     axis = ""
     for tick in range(ticks):
         at = tick * cells // ticks
-        axis = axis.ljust(at) + "|" + duration(seconds * at / cells)
-    last = duration(seconds) + "|"
+        axis = axis.ljust(at) + "|" + brief(seconds * at / cells)
+    last = brief(seconds) + "|"
     if len(axis) + len(last) < cells:
         axis = axis.ljust(cells - len(last)) + last
     return axis[:cells]
