@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from thread_cli.protocols.prompt import Prompt, Rules
 from thread_envs.alfworld import Alfworld
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from thread_cli.contracts.events import Event
     from thread_cli.engine.episode import Episode
@@ -134,6 +135,22 @@ def play(variables: VariableInterpreter) -> Callable[..., Any]:
         return Played(await executor.run(Task("t", text)), events)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium. Its driver has an event loop in this thread, in which no other one can run meanwhile."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium is installed")
+    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card
+    with driver.sync_playwright() as started:
+        # Chromium's own sandbox does not work for root, who has nothing to lose in a container.
+        options += ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = started.chromium.launch(executable_path=found, args=options)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from steps import fork, made
 
-from thread_cli.contracts.events import parse_event
 from thread_cli.display import TreeState, render_thread, render_tree
 from thread_cli.record.critical import CriticalPath
-
-
-def made(*steps: str) -> list[Any]:
-    """Events of a short text each: `0 + 10` generates tokens, `0 & 0.0 0.1` joins, and so on, as the code says."""
-    events = []
-    for n, step in enumerate(steps):
-        thread, sign, *rest = step.split()
-        parent = thread.rpartition(".")[0] or None
-        common = {"episode": "e", "n": n, "thread": thread, "parent": parent, "cause": n - 1 if n else None, "time": n}
-        match sign:
-            case "(":
-                told = {"kind": "thread_started", "depth": thread.count("."), "context": f"do {thread}"}
-            case ")":
-                told = {"kind": "thread_ended", "result": "r", "failed": rest != [], "how": (rest or ["returned"])[0]}
-            case "+":
-                numbers = dict.fromkeys(("prompt_tokens", "cached_tokens", "repeated_tokens", "seconds", "waited"), 0)
-                told = {"kind": "generated", "text": "t", "stop": "end", "cost": None, "retries": 0, **numbers}
-                told["generated_tokens"] = int(rest[0])
-            case "<" | "<<":
-                later = {"waits": False, "text": "handles"} if sign == "<<" else {}
-                told = {"kind": "spawned", "children": rest, **later}
-            case "?" | "*":
-                told = {"kind": "awaiting", "children": rest, "which": "any" if sign == "?" else "all"}
-            case "&":
-                told = {"kind": "joined", "children": rest, "text": "j"}
-        events.append(parse_event(json.dumps(common | told)))
-    return events
 
 
 def length(events: list[Any]) -> int:
@@ -79,6 +51,28 @@ def test_a_thread_goes_on_no_earlier_than_those_it_waits_for(steps: tuple[str, .
 def test_a_thread_that_ends_after_its_children_ends_no_earlier_than_they(end: tuple[str, ...], tokens: int) -> None:
     begun = ("0 (", "0 + 50", "0 < 0.0", "0.0 (", "0.0 + 10", "0.0 << 0.0.0", "0.0.0 (", "0.0.0 + 300")
     assert length(made(*begun, *end, "0 & 0.0", "0 + 5", "0 )")) == tokens
+
+
+def test_a_fork_of_100_200_and_150_tokens_has_latency_200() -> None:
+    assert length(made("0 (", *fork("0", 100, 200, 150), "0 )")) == 200
+
+
+@pytest.mark.parametrize(
+    ("steps", "tokens"),
+    [
+        (("0 (", "0 + 10", *fork("0", 100, 200), "0 + 20", *fork("0", 50, 5, 40), "0 + 7", "0 )"), 10 + 200 + 20 + 50 + 7),
+        (("0 (", "0 < 0.0 0.1", "0.0 (", "0.1 (", "0.0 + 90", "0.1 + 10", *fork("0.1", 30, 60), "0.1 + 5", "0.1 )",
+          "0.0 )", "0 & 0.0 0.1", "0 + 1", "0 )"), max(90, 10 + 60 + 5) + 1),
+        (("0 (", "0 < 0.0 0.1", "0.0 (", "0.1 (", "0.0 + 90", "0.1 + 10", *fork("0.1", 30, 85), "0.1 + 5", "0.1 )",
+          "0.0 )", "0 & 0.0 0.1", "0 + 1", "0 )"), max(90, 10 + 85 + 5) + 1),
+        (("0 (", "0 + 10", "0 x 40", "0 + 5", "0 )"), 55),  # the lost answer of a call came before the next one
+        (("0 (", "0 < 0.0 0.1", "0.0 (", "0.1 (", "0.0 x 70", "0.0 ) failed", "0.1 + 30", "0.1 )", "0 & 0.0 0.1",
+          "0 + 1", "0 )"), 71),
+    ],
+    ids=["two blocks", "nested, shorter", "nested, longer", "a lost answer", "a child that failed"],
+)  # fmt: skip
+def test_the_longest_thread_of_each_block_is_on_the_path(steps: tuple[str, ...], tokens: int) -> None:
+    assert length(made(*steps)) == tokens
 
 
 # --- how it is shown

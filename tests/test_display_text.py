@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from thread_cli.display.text import clean, clean_lines, compact, cut, duration, headline
+from thread_cli.display.text import brief, clean, clean_lines, compact, cut, duration, headline
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,11 @@ def test_numbers_and_times_stay_short():
         "2m05s",
         "3h07m",
     ]
+
+
+def test_short_times_are_told_in_milliseconds():
+    times = [brief(seconds) for seconds in (0, 0.0124, 0.9994, 0.9996, 4.321, 9.996, 59.9, 125)]
+    assert times == ["0ms", "12ms", "999ms", "1.00s", "4.32s", "10.0s", "59.9s", "2m05s"]
 
 
 def test_a_context_is_named_by_its_last_line():

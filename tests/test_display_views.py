@@ -82,7 +82,7 @@ def test_a_view_leaves_the_tree_half_of_the_room():
     story = looked_at("\n".join(map(str, range(100))))
     for child in story.fork("0", [f"get item {place}" for place in range(30)]):
         story.act(child, "look", "nothing")
-    lines = frame(story, 80, 30)
+    lines = frame(story, 80, 31)
     assert sum("get item" in line for line in lines) >= 10
     assert "… 90 more lines" in lines
 

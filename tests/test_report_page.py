@@ -11,26 +11,13 @@ from typing import Any
 
 import pytest
 from reported import HOSTILE
+from steps import made
 
 from thread_cli.bench import FailureClass
-from thread_cli.bench.page import write_page
+from thread_cli.bench.page import threads_of, write_page
 from thread_cli.bench.report import read_run
 from thread_cli.bench.tables import arms_of, tables
 from thread_cli.record import read_events
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium."""
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium is installed")
-    with driver.sync_playwright() as started:
-        # Chromium's own sandbox does not work for root, who has nothing to lose in a container.
-        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -149,3 +136,39 @@ def test_a_page_of_five_thousand_episodes_opens_at_once(look, played, tmp_path) 
     page.click("#list tbody tr:nth-child(50) a")
     page.wait_for_selector("#tree .open")
     assert page.inner_text("#name").startswith("textcraft · 149")
+
+
+def test_the_page_draws_when_each_thread_did_what(look, played) -> None:
+    run = played("teacher")
+    page = look(run)
+    page.click("#list tbody tr:nth-child(2) a")
+    page.wait_for_selector("#tree .open")
+    assert page.locator("#timeline .line").count() == 0  # until it is looked at
+    page.click("#timeline summary")
+    page.wait_for_selector("#timeline .line rect")
+    result = read_run(run).results[1]
+    lines = page.locator("#timeline .line:not(.axis)")
+    assert lines.count() == result.totals.threads
+    assert 0 < lines.locator("rect.model").count() <= result.totals.calls
+    assert 0 < lines.locator("rect.action").count() <= result.totals.actions
+    tall, half = (lines.locator(f"rect.{kind}").first.bounding_box()["height"] for kind in ("model", "action"))
+    assert tall > half
+    page.click("#timeline .line button >> nth=1")
+    assert page.inner_text("#thread h2").startswith("0.0 ")
+    page.go_back()
+    page.click("#list tbody tr:nth-child(1) a")
+    page.wait_for_selector("#tree .open")
+    assert page.locator("#timeline .line").count() == 0
+
+
+def test_a_page_without_times_has_no_timeline(played) -> None:
+    run = read_run(played("teacher"))
+    events = read_events(run.log(run.results[0]))
+    assert all(thread["spans"] for thread in threads_of(events))
+    assert not any(thread["spans"] for thread in threads_of(events, times=False))
+
+
+def test_the_timeline_of_the_page_tells_stretches_of_time_in_parts_of_the_episode() -> None:
+    (main, child) = threads_of(made("0 (", "0 .", "0 + 5", "0 < 0.0", "0.0 (", "0.0 .", "0.0 + 1", "0.0 )", "0 )"))
+    assert main["spans"] == [0, 3, 250, 0, 250, 3, 250, 2, 1250]  # other, model, other, waiting
+    assert child["spans"] == [1000, 3, 250, 0, 250, 3, 250]

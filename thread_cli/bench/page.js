@@ -125,9 +125,9 @@ function tokens(of) {
   return (of.estimated ? "~" : "") + number(of.tokens);
 }
 
-function open(row, { message, threads }) {
+function open(row, { message, seconds, threads }) {
   const figures = [row.run, row.category, `${number(row.threads)} threads`, `${number(row.calls)} calls`,
-    `${row.depth} deep`, `${tokens(row)} tokens`];
+    `${row.depth} deep`, `${tokens(row)} tokens`, row.parallel];
   byId("name").textContent = [row.environment, row.task, row.text].filter(Boolean).join(" · ");
   byId("figures").replaceChildren(element("span", row.outcome, tone(row.outcome)),
     ` · ${figures.filter(Boolean).join(" · ")}`);
@@ -136,6 +136,13 @@ function open(row, { message, threads }) {
   byId("tree").replaceChildren();
   if (threads.length) byId("tree").append(tree(threads));
   else byId("tree").append(element("p", "The event log of this episode is not in the run's folder."));
+  const lines = byId("timeline");
+  lines.open = false;
+  lines.hidden = !threads.some((thread) => thread.spans.length);
+  lines.ontoggle = () => { // drawn when it is first looked at
+    if (lines.open && lines.children.length === 1) lines.append(...timeline(threads, seconds));
+  };
+  for (const old of [...lines.children].slice(1)) old.remove();
   byId("tree").querySelector(".open")?.click();
   scrollTo(0, 0);
 }
@@ -187,6 +194,48 @@ function opener(thread) {
     read(thread);
   });
   return button;
+}
+
+// --- the timeline: what a thread does differs by the height of its bar, so that it reads without colours
+
+const BARS = [ // top and height, of 10
+  ["model", 0, 10, "model call"], ["action", 2, 6, "action"], ["waiting", 4.5, 1, "waiting"],
+  ["other", 3.5, 3, "engine or Python"],
+];
+const PARTS = 2000; // of an episode's time
+
+function drawing(width, [start, ...spans]) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  made.setAttribute("viewBox", `0 0 ${width} 10`);
+  made.setAttribute("preserveAspectRatio", "none");
+  for (let at = 0; at < spans.length; at += 2) {
+    const [doing, y, height] = BARS[spans[at]];
+    const bar = document.createElementNS(made.namespaceURI, "rect");
+    for (const [name, value] of Object.entries({ x: start, y, width: spans[at + 1], height })) {
+      bar.setAttribute(name, value);
+    }
+    bar.classList.add(doing);
+    made.append(bar);
+    start += spans[at + 1];
+  }
+  return made;
+}
+
+function timeline(threads, seconds) {
+  const head = element("div", undefined, "line", "axis");
+  head.append(element("span"), element("span"));
+  for (const part of [0, 1, 2, 3, 4]) head.lastChild.append(element("span", `${number(part * seconds / 4)} s`));
+  const lines = threads.map((thread) => {
+    const made = element("div", undefined, "line");
+    const name = element("button", `${thread.path} · ${title(thread)}`);
+    name.type = "button";
+    name.addEventListener("click", () => read(thread));
+    made.append(name, drawing(PARTS, thread.spans));
+    return made;
+  });
+  const key = element("p", undefined, "key");
+  BARS.forEach(([, , , words], place) => key.append(drawing(10, [0, place, 10]), ` ${words} `));
+  return [head, ...lines, key];
 }
 
 function title(thread) {

@@ -24,6 +24,8 @@ from thread_cli.display.text import clean, clean_lines, cut, headline
 from thread_cli.display.transcript import part_of
 from thread_cli.files import written_whole
 from thread_cli.record import read_events
+from thread_cli.record.measures import acceleration, activated
+from thread_cli.record.timeline import Doing, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,10 +36,13 @@ if TYPE_CHECKING:
     from thread_cli.bench.formats import Table
     from thread_cli.bench.tables import Arm
     from thread_cli.contracts.events import Event
+    from thread_cli.record.timeline import Line
 
 __all__ = ["threads_of", "write_page"]
 
 _CHUNK: Final = 32  # episodes; they share their words, and one opens in a few milliseconds
+_PARTS: Final = 2_000  # of an episode's time, the finest that its timeline tells
+_DOINGS: Final = tuple(Doing)
 _TEXT: Final = 160  # terminal cells of a task's text in the list
 
 
@@ -60,16 +65,22 @@ def write_page(path: Path, arms: Sequence[Arm], tables: Sequence[Table], *, time
 def threads_of(events: Iterable[Event], *, times: bool = True) -> list[dict[str, Any]]:
     """The threads of an episode in the order of the tree, each with its texts as the page shows them.
 
-    `parts` are the pieces of the thread's text in order, as pairs of `Hand` (the source) and text.
+    `parts` are the pieces of the thread's text in order, as pairs of `Hand` (the source) and text. `spans` tell what it
+    did when: the time at which it began, then pairs of `Doing`'s place and a length of time, all in 2,000ths of the
+    episode. What is shorter than that is left out, since no screen shows it. Without times there are no spans.
     """
     threads: dict[str, dict[str, Any]] = {}
+    timeline = Timeline()
     for event in events:
+        timeline.add(event)
         if isinstance(event, ThreadStarted):
             threads[event.thread] = _started(event, threads.get(event.thread))
         elif event.thread in threads:
             _tell(threads[event.thread], event, times)
-    for thread in threads.values():
+    timeline.settle()
+    for path, thread in threads.items():
         thread.pop("began", None)
+        thread["spans"] = _spans(timeline.lines[path], timeline.seconds) if times else []
     return [threads[path] for path in sorted(threads, key=lambda path: [int(place) for place in path.split(".")])]
 
 
@@ -117,6 +128,7 @@ def _row(arm: Arm, result: Result, number: int) -> dict[str, Any]:
         "depth": totals.depth,
         "tokens": totals.prompt_tokens + totals.generated_tokens,
         "estimated": totals.estimated,
+        "parallel": f"{acceleration(totals) or 0:.1%} acceleration" if activated(totals) else "",
         "chunk": number // _CHUNK,
         "place": number % _CHUNK,
     }
@@ -125,7 +137,8 @@ def _row(arm: Arm, result: Result, number: int) -> dict[str, Any]:
 def _episode(arm: Arm, result: Result, times: bool) -> dict[str, Any]:
     log = arm.run.log(result)
     events = read_events(log) if log.is_file() else []
-    return {"message": _safe(result.message), "threads": threads_of(events, times=times)}
+    seconds = max((event.time for event in events), default=0.0) if times else 0.0
+    return {"message": _safe(result.message), "seconds": seconds, "threads": threads_of(events, times=times)}
 
 
 def _started(event: ThreadStarted, before: dict[str, Any] | None) -> dict[str, Any]:
@@ -167,6 +180,18 @@ def _tell(thread: dict[str, Any], event: Event, times: bool) -> None:
             thread["seconds"] = round(event.time - thread.pop("began", event.time), 3) if times else None
         case _:
             pass
+
+
+def _spans(line: Line, seconds: float) -> list[int]:
+    scale = _PARTS / seconds if seconds else 0.0
+    at = round(line.start * scale)
+    spans = [at]
+    for span in line.spans:
+        end = round(span.end * scale)
+        if end > at:
+            spans += (_DOINGS.index(span.doing), end - at)
+        at = end
+    return spans
 
 
 def _safe(text: str) -> str:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.journal import Journal
+from thread_cli.bench.parallel import Parallel, gained
 from thread_cli.bench.statistics import Difference, Interval, paired_bootstrap, standard_error, wilson
 from thread_cli.bench.suite import Published
 from thread_cli.contracts.errors import Status, UserError
@@ -152,6 +153,8 @@ class Summary(_Figures):
     """How many episodes went how deep."""
     critical_path: Mean
     """Token latency: generated tokens that had to be generated one after the other."""
+    parallel: Parallel | None
+    """None if no episode is left."""
     cost: float | None
     """US dollars; None where a price is unknown."""
     cost_per_success: float | None
@@ -220,6 +223,7 @@ def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
         depth=_mean([result.totals.depth for result in counted]),
         depths=dict(sorted(Counter(result.totals.depth for result in counted).items())),
         critical_path=_mean([result.totals.token_latency for result in counted]),
+        parallel=gained([result.totals for result in counted], times=times),
         cost=cost,
         cost_per_success=cost / overall.successes if cost is not None and overall.successes else None,
         failures={kind: sum(result.failure is kind for result in results) for kind in FailureClass},

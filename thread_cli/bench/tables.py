@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thread_cli.bench import FailureClass
 from thread_cli.bench.formats import Table
 from thread_cli.bench.report import compare, summarise
-from thread_cli.display.text import clean, duration
+from thread_cli.display.text import clean, dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,6 +31,7 @@ __all__ = [
     "as_csv",
     "as_json",
     "episodes_csv",
+    "forked",
     "tables",
     "title_of",
 ]
@@ -85,22 +86,31 @@ def _brief(model: str) -> str:
 
 def tables(arms: Sequence[Arm]) -> list[Table]:
     """The tables of a report."""
-    made = [_success(arms), _categories(arms), _spent(arms), _local(arms), _failures(arms)]
+    made = [_success(arms), _categories(arms), _spent(arms), _parallel(arms), _local(arms), _failures(arms)]
     if len(arms) > 1:
         made.append(_compared(arms))
     return [table for table in made if table.rows]
 
 
+def forked(arms: Iterable[Arm]) -> bool:
+    """Whether any episode spawned in parallel. Where none did, a report has none of the measures of it."""
+    return _forked(arm.summary for arm in arms)
+
+
 def as_csv(arms: Iterable[Arm]) -> str:
     """One line for each arm. Columns of categories are as many as there are categories in all."""
-    return _csv([_flat({"run": arm.label} | _plain(arm.summary)) for arm in arms])
+    arms = list(arms)
+    return _csv([_flat({"run": arm.label} | _plain(arm.summary, parallel=forked(arms))) for arm in arms])
 
 
 def episodes_csv(arms: Iterable[Arm], *, times: bool = True) -> str:
     """One line for each episode."""
-    left_out: dict[str, Any] = {"text": True}
+    arms = list(arms)
+    left_out: dict[str, Any] = {"text": True, "totals": set[str]()}
     if not times:
-        left_out |= {"seconds": True, "finished": True, "totals": {"local"}}
+        left_out |= {"seconds": True, "finished": True, "totals": {"local", "model_seconds", "seconds"}}
+    if not forked(arms):
+        left_out["totals"] |= {"context_window", "forks", "parallel_forks", "model_seconds", "seconds"}
     return _csv(
         _flat({"run": arm.label} | result.model_dump(mode="json", exclude=left_out))
         for arm in arms
@@ -110,10 +120,17 @@ def episodes_csv(arms: Iterable[Arm], *, times: bool = True) -> str:
 
 def as_json(runs: Sequence[Run], *, times: bool = True) -> str:
     """A list with one object for each run; the variants of a run are in its `variants`."""
+    summaries = [summarise(run, times=times) for run in runs]
+    parallel = _forked(summaries)
     objects = [
-        _plain(summarise(run, times=times))
-        | {"variants": [_plain(summarise(run.variant(name), variant=name, times=times)) for name in run.variants]}
-        for run in runs
+        _plain(summary, parallel=parallel)
+        | {
+            "variants": [
+                _plain(summarise(run.variant(name), variant=name, times=times), parallel=parallel)
+                for name in run.variants
+            ]
+        }
+        for run, summary in zip(runs, summaries, strict=True)
     ]
     text = json.dumps(objects, ensure_ascii=False, indent=2).replace("\x7f", r"\u007f") + "\n"
     return "".join(char if _harmless(char) else json.dumps(char)[1:-1] for char in text)
@@ -198,14 +215,46 @@ def _spent(arms: Sequence[Arm]) -> Table:
                 _count(summary.depth.max),
                 (about if summary.critical_path.mean else "") + _figure(summary.critical_path.mean, ",.0f"),
                 *wall,
-                _dollars(summary.cost),
-                _dollars(summary.cost_per_success),
+                dollars(summary.cost),
+                dollars(summary.cost_per_success),
             )
         )
     note = (
         "Tokens, wall time and cost of all episodes; calls, threads, depth and critical path in the mean of an episode."
     )
     return Table("Spent", headings, tuple(rows), (note,))
+
+
+def _parallel(arms: Sequence[Arm]) -> Table:
+    """What parallel threads gained; no rows where no arm has such threads."""
+    timed = any(arm.summary.parallel is not None and arm.summary.parallel.wall_speedup for arm in arms)
+    headings = ("", "activation %", "total tokens", "token latency", "self-parallelism", "acceleration %")
+    headings += ("wall speed-up",) if timed else ()
+    rows = [
+        (
+            arm.label,
+            _percent(found.activation_ratio),
+            _about(arm, f"{found.total_tokens:,.0f}"),
+            _about(arm, f"{found.token_latency:,.0f}"),
+            _about(arm, _figure(found.self_parallelism, ".2f")),
+            _about(arm, _percent(found.acceleration)),
+            *((_figure(found.wall_speedup, ".2f"),) if timed else ()),
+        )
+        for arm in arms
+        if (found := arm.summary.parallel) is not None and forked(arms)
+    ]
+    note = (
+        "Activation: episodes that spawned several children at once, or one in the background. All else in the mean of "
+        "an episode: total tokens (L_total) and token latency (L_longest) are generated tokens, self-parallelism is "
+        "L_total / L_longest, acceleration 1 \u2212 L_longest / L_total"
+        + (", wall speed-up the number of calls under way." if timed else ".")
+    )
+    return Table("Parallel threads", headings, tuple(rows), (note,))
+
+
+def _about(arm: Arm, figure: str) -> str:
+    """A figure that counts tokens, marked where some of the tokens are estimates."""
+    return f"~{figure}" if arm.summary.tokens.estimated and figure != _NOTHING else figure
 
 
 def _local(arms: Sequence[Arm]) -> Table:
@@ -340,14 +389,12 @@ def _rate(found: Rate) -> str:
     return f"{_percent(found.success_rate)} ({found.successes}/{found.episodes}, {_interval(found.interval)})"
 
 
-def _dollars(cost: float | None) -> str:
-    if cost is None:
-        return "unknown"
-    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.4f}"
+def _forked(summaries: Iterable[Summary]) -> bool:
+    return any(summary.parallel is not None and summary.parallel.activation_ratio for summary in summaries)
 
 
-def _plain(summary: Summary) -> dict[str, Any]:
-    return summary.model_dump(mode="json")
+def _plain(summary: Summary, *, parallel: bool) -> dict[str, Any]:
+    return summary.model_dump(mode="json", exclude=None if parallel else {"parallel"})
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from thread_cli.bench.curves import write_curves
 from thread_cli.bench.formats import as_latex, as_markdown, as_text, terminal_width
 from thread_cli.bench.page import write_page
 from thread_cli.bench.plots import write_plot
@@ -35,6 +36,10 @@ def report(
         bool, typer.Option("--episodes", help="With --csv: one line per episode.", rich_help_panel=_FORMATS)
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw a figure: FILE.png, .svg or .pdf.")] = None,
+    curves: Annotated[
+        Path | None,
+        typer.Option(help="Also draw success against context window, total tokens and latency: FILE.png, …"),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page with the tree of every episode.")] = None,
     times: Annotated[
         bool, typer.Option("--times/--no-times", help="Whether measured times are in it, which differ from run to run.")
@@ -60,6 +65,9 @@ def report(
     if plot is not None:
         write_plot(plot, arms)
         print(f"plot: {plot}", file=sys.stderr)
+    if curves is not None:
+        write_curves(curves, arms, times=times)
+        print(f"curves: {curves}", file=sys.stderr)
     if html is not None:
         size = write_page(html, arms, made, times=times)
         print(f"page: {html} ({size / 1e6:.1f} MB)", file=sys.stderr)

@@ -68,6 +68,16 @@ class Totals(BaseModel):
     """Depth of the deepest thread; the main thread has depth 0."""
     token_latency: int = 0
     """Generated tokens on the critical path: sequential ones plus the longest child of each fork, recursively."""
+    context_window: int = 0
+    """Prompt and generated tokens of the longest call. 0 in logs of earlier versions, like the next four fields."""
+    forks: int = 0
+    """Spawns that started at least one child."""
+    parallel_forks: int = 0
+    """Those of the forks that started several children at once, or at least one in the background."""
+    model_seconds: float = 0.0
+    """Seconds of all model calls that ended in a completion, without queueing and backing off."""
+    seconds: float = 0.0
+    """Wall time, from the first event to the newest."""
     cost: float | None = None
     local: Local | None = None
     """Work of models on this machine."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from thread_cli.display.base import Display, print_lines
+from thread_cli.display.costs import render_costs
+from thread_cli.display.figures import as_json
 from thread_cli.display.jsonl import JsonDisplay
 from thread_cli.display.plain import PlainDisplay
 from thread_cli.display.render import (
@@ -18,6 +20,8 @@ from thread_cli.display.render import (
 )
 from thread_cli.display.replay import replay
 from thread_cli.display.state import Phase, ThreadState, TreeState
+from thread_cli.display.timeline import render_timeline
+from thread_cli.display.trace import export_trace
 from thread_cli.display.transcript import render_thread
 from thread_cli.display.tree import TreeDisplay
 
@@ -34,13 +38,17 @@ __all__ = [
     "ThreadState",
     "TreeDisplay",
     "TreeState",
+    "as_json",
     "choose",
     "export_svg",
+    "export_trace",
     "glyphs_for",
     "print_lines",
+    "render_costs",
     "render_footer",
     "render_rule",
     "render_thread",
+    "render_timeline",
     "render_tree",
     "render_view",
     "replay",

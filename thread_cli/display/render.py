@@ -18,7 +18,8 @@ from rich.text import Text
 from thread_cli.contracts.errors import Ending, Status
 from thread_cli.display.layout import ASCII, UNICODE, CountRow, Glyphs, Row, ThreadRow, lay_out, top_first
 from thread_cli.display.state import Phase, ThreadState, TreeState
-from thread_cli.display.text import clean, clean_lines, compact, cut, duration
+from thread_cli.display.text import clean, clean_lines, compact, cut, dollars, duration
+from thread_cli.record.measures import acceleration, activated, self_parallelism, wall_speedup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,8 @@ __all__ = [
     "guide_cells",
     "render_footer",
     "render_header",
+    "render_label",
+    "render_names",
     "render_rows",
     "render_rule",
     "render_screen",
@@ -125,18 +128,33 @@ def render_rows(rows: Sequence[Row], width: int, now: float | None, glyphs: Glyp
 
 def render_header(state: TreeState, width: int, times: bool, glyphs: Glyphs = UNICODE) -> Text:
     """The environment, task and model, and headings of the columns."""
-    line = Text(no_wrap=True)
     columns = _columns(width, "tokens", "time" if times else None)
+    room = width - cell_len(columns)
+    line = render_names(state, room, glyphs)
+    return line.append(" " * (room - line.cell_len)).append(columns, "dim")
+
+
+def render_names(state: TreeState, width: int, glyphs: Glyphs = UNICODE) -> Text:
+    """The environment, task and category, in at most `width` - 1 cells."""
+    line = Text(no_wrap=True)
     task = f"task {state.task}" if state.task else ""
     names = [clean(name) for name in (state.environment, task, state.category) if name]
-    room = width - cell_len(columns)
     for place, name in enumerate(names or ["starting"]):
         separator = f" {glyphs.separator} " if place else ""
-        name = cut(name, max(room - cell_len(separator) - 1, 0), glyphs.ellipsis)  # noqa: PLW2901
+        name = cut(name, max(width - line.cell_len - cell_len(separator) - 1, 0), glyphs.ellipsis)  # noqa: PLW2901
         if name:
             line.append(separator, "dim").append(name, "bold" if place == 0 else "")
-            room -= cell_len(separator) + cell_len(name)
-    return line.append(" " * room).append(columns, "dim")
+    return line
+
+
+def render_label(row: ThreadRow, width: int, glyphs: Glyphs) -> Text:
+    """Guides, state and title of a thread, in at most `width` cells."""
+    thread = row.thread
+    line = Text(row.guides, "dim", no_wrap=True)
+    line.append(f"{glyphs.phases[thread.phase]} ", f"not dim {PHASE_STYLES[thread.phase]}")
+    line.append(_safe(thread.title or "(empty)", max(width - line.cell_len, 0), glyphs), "not dim")
+    line.truncate(width, overflow="crop")
+    return line
 
 
 def render_rule(width: int, glyphs: Glyphs = UNICODE) -> Text:
@@ -184,15 +202,31 @@ def render_footer(
         ("repeated", f"{totals.repeated_tokens:,}"),
         ("generated", f"{about}{totals.generated_tokens:,}"),
         ("critical path", f"{about}{totals.token_latency:,}"),
-        ("cost", "unknown" if totals.cost is None else _dollars(totals.cost)),
+        ("cost", dollars(totals.cost)),
     ]
     if totals.retries:
         figures.append(("retries", f"{totals.retries:,}"))
     if totals.repairs:
         figures.append(("repairs", f"{totals.repairs:,}"))
+    figures += _parallel(totals, elapsed)
     if totals.local is not None and elapsed is not None:
         figures += _local(totals, totals.local)
     return lines + _pack([_figure(name, value) for name, value in figures], width, glyphs)
+
+
+def _parallel(totals: Totals, elapsed: float | None) -> list[tuple[str, str]]:
+    """What parallel threads gained (`record/measures.py`); nothing where no fork was parallel."""
+    if not activated(totals):
+        return []
+    figures = [("parallel forks", f"{totals.parallel_forks:,} of {totals.forks:,}")]
+    about = "~" if totals.estimated else ""
+    if (gained := self_parallelism(totals)) is not None:
+        figures.append(("self-parallelism", f"{about}{gained:.2f}x"))
+    if (saved := acceleration(totals)) is not None:
+        figures.append(("acceleration", f"{about}{saved:.1%}"))
+    if elapsed is not None and (faster := wall_speedup(totals)) is not None:
+        figures.append(("wall speed-up", f"{faster:.2f}x"))
+    return figures
 
 
 def _share_cached(totals: Totals) -> str:
@@ -346,10 +380,6 @@ def _phase_count(state: TreeState, phase: Phase, glyphs: Glyphs) -> Text:
 
 def _figure(name: str, value: str) -> Text:
     return Text(f"{name} ", "dim").append(value, "not dim")
-
-
-def _dollars(cost: float) -> str:
-    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.4f}"
 
 
 def _pack(items: Sequence[Text], width: int, glyphs: Glyphs) -> list[Text]:

@@ -44,6 +44,8 @@ __all__ = ["Phase", "ThreadState", "TreeState", "ended_as", "waits_for"]
 
 _NAMED = 8
 """How many threads are told by name."""
+_MEASURED = frozenset(("context_window", "forks", "parallel_forks", "model_seconds", "seconds"))
+"""Sums that earlier versions did not record."""
 
 
 class Phase(StrEnum):
@@ -256,7 +258,9 @@ class TreeState:
             thread.ended = event.time
             self._enter(thread, Phase.failed if thread.failure is not None else Phase.stopped)
         self.status, self.reward, self.message = event.status, event.reward, event.message
-        self._recorded = event.totals
+        found = self._sums.totals()
+        missing = {name: getattr(found, name) for name in _MEASURED - event.totals.model_fields_set}
+        self._recorded = event.totals.model_copy(update=missing)
 
     def _enter(self, thread: ThreadState, phase: Phase) -> None:
         before = thread.phase

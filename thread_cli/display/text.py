@@ -11,7 +11,7 @@ import unicodedata
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["clean", "clean_lines", "compact", "cut", "duration", "headline"]
+__all__ = ["brief", "clean", "clean_lines", "compact", "cut", "dollars", "duration", "headline"]
 
 _LINE_END = "⏎"
 _SEQUENCES = re.compile(
@@ -75,6 +75,13 @@ def compact(number: int) -> str:
     return "many"
 
 
+def dollars(cost: float | None) -> str:
+    """US dollars; `unknown` for None."""
+    if cost is None:
+        return "unknown"
+    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.4f}"
+
+
 def duration(seconds: float) -> str:
     """A time in at most six characters: 0.4s, 59.9s, 2m05s, 3h07m."""
     if seconds < 59.95:
@@ -83,6 +90,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}m{rest:02d}s"
     return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def brief(seconds: float) -> str:
+    """A time in at most six characters, in milliseconds below one second: 12ms, 4.32s, 59.9s, 2m05s."""
+    if seconds < 0.9995:
+        return f"{max(seconds, 0.0) * 1e3:.0f}ms"
+    return f"{seconds:.2f}s" if seconds < 9.995 else duration(seconds)
 
 
 def _keep_blanks(line: str) -> str:

@@ -19,6 +19,8 @@ _ADDED: Final = frozenset(("limit", "owner", "how", "reason", "answer", "tokens"
 """Fields that earlier versions did not record, compared where both versions did. `policy` is among them, and later
 versions record it for each episode.
 """
+_SUMS: Final = ("local", "context_window", "forks", "parallel_forks", "model_seconds", "seconds", "token_latency")
+"""Totals that are times, or that earlier versions did not sum, or summed otherwise; their events are compared."""
 _ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
 
 
@@ -65,7 +67,8 @@ def _essence(event: Event | None, left_out: frozenset[str]) -> dict[str, Any] | 
         return None
     fields = event.model_dump(exclude=_TIMES | _ORDER | left_out)
     if "totals" in fields:
-        del fields["totals"]["local"]
+        for name in _SUMS:
+            del fields["totals"][name]
     if "bound" in fields:
         fields["bound"] = sorted(fields["bound"])  # earlier versions recorded them in any order
     return fields

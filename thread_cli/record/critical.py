@@ -15,7 +15,16 @@ from thread_cli.contracts.errors import Ending
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.contracts.events import Awaiting, Event, Generated, Joined, Spawned, ThreadEnded, ThreadStarted
+    from thread_cli.contracts.events import (
+        Awaiting,
+        Event,
+        Failed,
+        Generated,
+        Joined,
+        Spawned,
+        ThreadEnded,
+        ThreadStarted,
+    )
 
 __all__ = ["CriticalPath"]
 
@@ -33,6 +42,8 @@ class CriticalPath:
         self._moves: dict[str, Callable[[Any], None]] = {
             "thread_started": self._started,
             "generated": self._generated,
+            # The lost answers of a failed call were generated before anything that the thread does next.
+            "failed": self._generated,
             "spawned": self._spawned,
             "awaiting": self._awaits,
             "joined": self._joined,
@@ -48,7 +59,7 @@ class CriticalPath:
     def _started(self, event: ThreadStarted) -> None:
         self._clocks[event.thread] = self._clocks[event.parent] if event.parent is not None else 0
 
-    def _generated(self, event: Generated) -> None:
+    def _generated(self, event: Generated | Failed) -> None:
         clock = self._clocks[event.thread] = self._clocks[event.thread] + event.generated_tokens
         self.tokens = max(self.tokens, clock)
 

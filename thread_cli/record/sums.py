@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.contracts.events import Totals
 from thread_cli.contracts.model import Local
@@ -11,16 +11,20 @@ from thread_cli.record.critical import CriticalPath
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from thread_cli.contracts.events import Acted, Event, Failed, Generated, Repaired, ThreadStarted
+    from thread_cli.contracts.events import Acted, Event, Failed, Generated, Repaired, Spawned, ThreadStarted
 
 __all__ = ["Sums"]
+
+_APART: Final = {"cost", "local", "estimated", "cached_known", "model_seconds", "seconds"}
 
 
 class Sums:
     """Totals over the events of an episode so far."""
 
     def __init__(self) -> None:
-        self._sums = dict.fromkeys(Totals.model_fields.keys() - {"cost", "local", "estimated", "cached_known"}, 0)
+        self._sums = dict.fromkeys(Totals.model_fields.keys() - _APART, 0)
+        self._model_seconds = 0.0
+        self._newest: Event | None = None
         self._cost: float | None = 0.0
         self._local: Local | None = None
         self._estimated = False
@@ -29,6 +33,7 @@ class Sums:
         self._counts: dict[str, Callable[[Any], None]] = {
             "thread_started": self._started,
             "generated": self._generated,
+            "spawned": self._spawned,
             "failed": self._failed,
             "acted": self._acted,
             "repaired": self._repaired,
@@ -41,6 +46,8 @@ class Sums:
             self._sums
             | {
                 "token_latency": self._critical.tokens,
+                "model_seconds": round(self._model_seconds, 6),
+                "seconds": self._newest.time if self._newest is not None else 0.0,
                 "cost": cost,
                 "local": self._local,
                 "estimated": self._estimated,
@@ -48,9 +55,15 @@ class Sums:
             }
         )
 
+    @property
+    def paid(self) -> float | None:
+        """US dollars of all calls so far, lost ones too; None if a price is unknown."""
+        return self._cost
+
     def add(self, event: Event) -> None:
         """Count one more event."""
         self._critical.add(event)
+        self._newest = event
         count = self._counts.get(event.kind)
         if count is not None:
             count(event)
@@ -68,11 +81,18 @@ class Sums:
         sums["repeated_tokens"] += event.repeated_tokens
         sums["generated_tokens"] += event.generated_tokens
         sums["reasoning_tokens"] += event.reasoning_tokens
+        sums["context_window"] = max(sums["context_window"], event.prompt_tokens + event.generated_tokens)
         self._estimated = self._estimated or event.estimated
         self._cached_known = self._cached_known and event.cached_known
         if event.local is not None:
             self._local = (self._local or Local()) + event.local
+        self._model_seconds += max(0.0, event.seconds - event.waited)
         self._pay(event.cost)
+
+    def _spawned(self, event: Spawned) -> None:
+        if event.children:
+            self._sums["forks"] += 1
+            self._sums["parallel_forks"] += len(event.children) > 1 or not event.waits
 
     def _failed(self, event: Failed) -> None:
         if event.prompt_tokens or event.generated_tokens:
