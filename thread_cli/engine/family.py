@@ -301,7 +301,7 @@ class Family:
         self._recorder.emit(
             ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
         )
-        result = Result(result.text, result.failed, result.how, thread.y)
+        result = Result(result.text, result.failed, result.how, thread.y, closed=result.closed)
         above = self._above(thread)
         if above is None:
             self.finish(result)
