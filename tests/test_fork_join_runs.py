@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from benches import of, plan, report, results
-from forking import weaver_block
+from forking import WEAVER, weaver_block
 from processes import in_this_process
+from servers import Answer, Server, chat_event, error, usage_event
 
 from thread_cli.bench.playing import run
+from thread_cli.models.openai import OpenAIModel
+from thread_cli.models.openai_shapes import Shape
 from thread_cli.protocols.checking import npr_problems, weaver_problems
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder, read_events
@@ -130,3 +133,37 @@ def test_blocks_are_written_as_the_prompt_shows_them() -> None:
     for piece in ("</Outlines>\n<Thread>\n1:", "</Thread><Thread>\n2:", "</Thread>\n</Parallel>"):
         assert piece in example
         assert piece in block
+
+
+@pytest.mark.parametrize("continues", [True, False], ids=["begun answers", "begun answers closed"])
+async def test_a_server_that_knows_chat_alone_forks_and_joins_by_begun_answers(play, continues: bool) -> None:
+    text = f"So:\n{weaver_block(' a', ' b')}\n</think>\n5"
+
+    def served(seen: Any) -> Answer:
+        if not seen.path.endswith("/chat/completions"):
+            return error(404, "Not Found")
+        last = seen.body["messages"][-1]
+        begun = last["role"] == "assistant"
+        written = "Hello!"
+        if begun and last["content"].endswith("Wednes"):
+            written = "day, Thursday" if continues else "Monday"
+        elif continues or not begun:
+            _, _, y = last["content"].rpartition("<think>\n") if not begun else ("", "", last["content"])
+            at = max((n for n in range(len(text) + 1) if y.endswith(text[:n])), default=0)
+            branch = {"<Thread>\n1:": " a", "<Thread>\n2:": " b"}.get(y[-11:])
+            written = text[at:] if branch is None else f"{branch}</Thread>"
+            written = min((written.partition(stop)[0] for stop in seen.body.get("stop", ["\0"])), key=len)
+        counted = sum(7 + len(message["content"].split()) for message in seen.body["messages"])
+        told = usage_event(counted + (-4 if begun and continues else 3), 3)
+        if not seen.body["stream"]:
+            message = {"message": {"role": "assistant", "content": written}, "index": 0, "finish_reason": "stop"}
+            return Answer(body=json.dumps({**told, "choices": [message]}))
+        return Answer(events=[chat_event(written), chat_event("", "stop"), told])
+
+    with Server(served) as server:
+        model = OpenAIModel("m", server.url)
+        played = await play(model, rules=WEAVER)
+        await model.close()
+        assert model.learnt.shape is (Shape.continued if continues else Shape.within)
+    assert (played.y("0"), played.episode.answer) == (text, "5")
+    assert [event.stop for event in played.of("generated")] == ["stop"] * 4
