@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from thread_cli.assembly.checking import FormatCheck
 from thread_cli.contracts.errors import UserError
 from thread_cli.display import (
     VIEW_LINES,
@@ -26,14 +28,16 @@ from thread_cli.display import (
     render_tree,
     render_view,
 )
+from thread_cli.display.text import clean
 from thread_cli.record import RunFolder, read_events
 from thread_cli.record.costs import costs_of
 from thread_cli.record.timeline import Timeline
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from collections.abc import Sequence
 
     from thread_cli.contracts.events import Event
+    from thread_cli.display.layout import Glyphs
 
 __all__ = ["show"]
 
@@ -110,7 +114,7 @@ def _lines(events: list[Event], console: Console, *, cost: bool, timeline: bool,
         return [*shown, render_rule(width, glyphs), *render_footer(state, width, elapsed=state.time, glyphs=glyphs)]
     view = render_view(state, width, VIEW_LINES, glyphs)
     lines = [*render_tree(state, width, times=times, glyphs=glyphs), *view, *[render_rule(width, glyphs)] * bool(view)]
-    return [*lines, *render_footer(state, width, glyphs=glyphs)]
+    return [*lines, *render_footer(state, width, glyphs=glyphs), *_format(events, glyphs)]
 
 
 def _export(events: list[Event], run: Path, svg: Path | None, trace: Path | None, *, times: bool) -> None:
@@ -122,3 +126,13 @@ def _export(events: list[Event], run: Path, svg: Path | None, trace: Path | None
     except OSError as error:
         what = "picture" if svg is not None else "trace"
         raise UserError(f"the {what} cannot be written: {svg or trace}: {error.strerror}") from None
+
+
+def _format(events: Sequence[Event], glyphs: Glyphs) -> list[Text]:
+    """Whether the main thread's text keeps to its wire format, where that has a checker."""
+    check = FormatCheck(events)
+    problems = check.problems()
+    if problems is None:
+        return []
+    how = ("format correct", "green") if not problems else (f"format wrong: {', '.join(problems)}", "yellow")
+    return [Text.assemble(f"{clean(check.protocol)} {glyphs.separator} ", how)]

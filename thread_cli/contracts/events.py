@@ -114,6 +114,8 @@ class EpisodeStarted(_Event):
     """Wall-clock time, ISO 8601, UTC."""
     policy: str = ""
     """Version of the model that writes the threads: the name that the user gives it, else the model's spec."""
+    protocol: str = "thread"
+    """The wire format that the prompt is written in, with its options."""
 
 
 class ThreadStarted(_Event):
@@ -242,6 +244,8 @@ class Repaired(_Event):
     """The thread's text was not quite in the protocol, but its intent was plain, and was carried out."""
 
     kind: Literal["repaired"] = "repaired"
+    repair: str = ""
+    """Name of the repair, where the wire format knows several."""
 
 
 class Failed(_Event):

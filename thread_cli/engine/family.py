@@ -298,7 +298,7 @@ class Family:
         rare: dict[str, Any] = {"reason": thread.reason} if thread.reason else {}
         text, failed = result.text, result.failed
         self._recorder.emit(ThreadEnded, thread, result=text, failed=failed, how=result.how, **rare)
-        result = Result(result.text, result.failed, result.how, thread.y)
+        result = Result(result.text, result.failed, result.how, thread.y, closed=result.closed)
         above = self._above(thread)
         if above is None:
             self.finish(result)

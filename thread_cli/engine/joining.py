@@ -46,14 +46,15 @@ def join(
     results: Sequence[Result],
     *,
     paths: Sequence[str | None],
+    parts: str | Sequence[Segment],
 ) -> str:
     """Merge the names of children into those of their parent, and append their results to its Y; returns the text.
 
-    `written` is what the parent wrote until it listened. For each child there is the thread, or the account of why it
-    could not be born; its result; and its path, None where it has none.
+    `parts` are the text in which they join. `written` is what the parent wrote until it listened. For each child there
+    is the thread, or the account of why it could not be born; its result; and its path, None where it has none.
     """
     thread.names.join([child.names for child in children if not isinstance(child, Result)])
-    text, segments = joined(thread.protocol.join(results), paths)
+    text, segments = joined(parts, paths)
     thread.read(written, text, Feedback("joined", "\n".join([result.text for result in results]), tuple(results)))
     born = tuple([path for path in paths if path is not None])
     rare: dict[str, Any] = {"segments": segments} if segments else {}

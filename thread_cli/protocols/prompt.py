@@ -23,13 +23,17 @@ from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Orphans
 from thread_cli.protocols.code import parse
 from thread_cli.protocols.context import phi, psi
-from thread_cli.protocols.thread import CLOSE, LISTEN, ThreadProtocol
+from thread_cli.protocols.formats import FORMATS
+from thread_cli.protocols.thread import CLOSE, LISTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from importlib.resources.abc import Traversable
 
-__all__ = ["ObservationRules", "Prompt", "Rules", "installed", "load"]
+    from thread_cli.contracts.protocol import Protocol
+    from thread_cli.protocols.formats import Dialect, Format
+
+__all__ = ["ObservationRules", "Prompt", "Rules", "format_of", "installed", "load", "named"]
 
 _PACKAGE: Final = "thread_prompts"
 _GROUP: Final = "thread_cli.prompts"
@@ -62,6 +66,12 @@ def _fence(fence: str) -> str:
             f"{fence!r} cannot fence an action: no line begins with it, or such a line has another meaning"
         )
     return fence
+
+
+def _opening(text: str) -> str:
+    if text and text.count("{context}") != 1:
+        raise ValueError("it has to hold {context} once, where the task stands")
+    return text
 
 
 class ObservationRules(BaseModel):
@@ -97,6 +107,10 @@ class Rules(BaseModel):
     """The largest model, in parameters, for which this prompt is used where none is named, before those of category and
     default; 0 for none. Only models with files at hand (`llama:…`) are counted.
     """
+    protocol: str = "thread"
+    """The wire format that the prompt is written in, with its options: `thread`, `weaver`, `weaver:paper`."""
+    opening: Annotated[str, AfterValidator(_opening)] = ""
+    """Text between q and Y in a fork-join format, with `{context}` in it; empty: as the examples of our prompts are."""
     start: str = Field(default="#START#", min_length=1)
     end: str = Field(default="#END#", min_length=1)
     phi: str = "last_line"
@@ -118,6 +132,11 @@ class Rules(BaseModel):
     """What becomes of children that are alive when their parent returns: `awaited`, `detached` or `stopped`."""
     observation: ObservationRules = Field(default_factory=ObservationRules)
 
+    @property
+    def comment(self) -> str:
+        """Prefix of each line of an observation of several lines."""
+        return self.observation.comment
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -127,16 +146,37 @@ class Prompt:
     q: str
     rules: Rules
 
-    def protocol(self) -> ThreadProtocol:
+    def protocol(self) -> Protocol:
         """The wire format that the prompt is written in."""
-        rules = self.rules
-        return ThreadProtocol(
-            start=rules.start,
-            end=rules.end,
-            blank_line=rules.blank_line,
-            comment=rules.observation.comment,
-            fence=rules.fence,
+        return format_of(self.rules.protocol, self.rules)
+
+
+def format_of(spec: str, dialect: Dialect) -> Protocol:
+    """The wire format that `spec` names, with its options and the prompt's rules; raises as `named` does."""
+    found, options = named(spec)
+    return found.make(dialect, options)
+
+
+def named(spec: str) -> tuple[Format, dict[str, str]]:
+    """What `spec` names, and its options: values by word, empty for a word alone.
+
+    A spec is a name, with options after a colon where the format takes any: `weaver:paper`. An option is a word, or a
+    word with a value, `calls=3`; several are separated by commas.
+
+    Raises:
+        UserError: there is no format of that name, or it does not take these options.
+    """
+    name, _, written = spec.partition(":")
+    if name not in FORMATS:
+        raise UserError(f"no protocol is called {name!r}; there are {', '.join(FORMATS)}")
+    found = FORMATS[name]
+    parts = [part.strip().partition("=") for part in written.split(",") if part.strip()]
+    options = {word: value for word, _, value in parts}
+    if unknown := sorted(options.keys() - found.options.keys()):
+        raise UserError(
+            f"the protocol {name!r} takes no option {unknown[0]!r}; it takes {', '.join(found.options) or 'none'}"
         )
+    return found, options
 
 
 def load(
@@ -151,7 +191,8 @@ def load(
 ) -> Prompt:
     """The prompt that `spec` names: a file's path, the name of an installed prompt of the environment, or None for the
     environment's own: the model's, else that for models of so few `parameters` where these are known, else the
-    category's, else the default. `plain_rules` stand in for missing front matter; `override` wins over both.
+    category's, else the default. `plain_rules` stand in for missing front matter, in THREAD's format; `override` wins
+    over both.
 
     Raises:
         UserError: there is no such prompt, or it cannot be read.
@@ -159,15 +200,25 @@ def load(
     name, text = _read(spec, environment, category, model, parameters)
     front, body = _parts(name, text)
     plain = front is None
-    stated = {**_plain_rules(body), **(plain_rules or {})} if front is None else front
-    stated |= {key: value for key, value in (override or {}).items() if value is not None}
+    led = {key: value for key, value in (override or {}).items() if value is not None}
+    wanted = led.get("protocol") or (front or {}).get("protocol", "thread")
+    stated = dict(named(wanted)[0].rules) if isinstance(wanted, str) else {}
+    if front is not None:
+        stated |= front
+    elif not stated:
+        stated = {**_plain_rules(body), **(plain_rules or {})}
     try:
-        rules = Rules.model_validate(stated)
+        rules = Rules.model_validate(stated | led)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"prompt {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     phi(rules.phi)
     psi(rules.psi)
+    format_of(rules.protocol, rules)
+    if rules.opening and rules.protocol == "thread":
+        raise UserError(f"prompt {name}: an opening is of fork-join protocols, and not of 'thread'")
+    if rules.chat == "turns" and rules.protocol != "thread":
+        raise UserError(f"prompt {name}: conversations (chat = 'turns') are of the protocol 'thread' alone")
     return Prompt(name, (body if plain else _rendered(name, body, rules, environment, category)).rstrip("\n"), rules)
 
 

@@ -57,14 +57,7 @@ class Method:
 
     def protocol(self, prompt: Prompt) -> Protocol | None:
         """The wire format; None for the one that the prompt declares."""
-        rules = prompt.rules
-        return self.format(
-            start=rules.start,
-            end=rules.end,
-            blank_line=rules.blank_line,
-            comment=rules.observation.comment,
-            fence=rules.fence,
-        )
+        return self.format.of(prompt.rules, {})
 
     def limits(self, limits: Limits) -> Limits:
         """The limits of an episode, where the configuration's are `limits`.
@@ -83,6 +76,8 @@ class Method:
         return model
 
     def _require_fitting(self, config: Config) -> None:
+        if config.protocol:
+            raise UserError(f"the method {self.name} has its own protocol: leave out --protocol, or use thread")
         if config.phi or config.psi:
             raise UserError(f"the method {self.name} has its own ϕ and ψ: leave out --phi and --psi, or use thread")
         if config.model.named.innermost.text == "teacher":
