@@ -90,6 +90,10 @@ class Spawn:
     repaired: bool = False
     waits: bool = True
     """False: the thread goes on at once, and may await the children later. Its wire format has to have `Handles`."""
+    kept: int | None = None
+    """Characters of Y that stay when the results join: the text behind them is removed, and the joined text stands in
+    its place. None: all of it stays. Only for a thread that waits.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,8 @@ class Result(NamedTuple):
     """The child's whole Y."""
     handle: str = ""
     """The child's handle, where it ran in the background."""
+    line: str = ""
+    """The parent's line that spawned the child (`Child.line`)."""
 
 
 class Segment(NamedTuple):

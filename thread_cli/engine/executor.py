@@ -214,7 +214,7 @@ class Executor:
         if isinstance(move, Act):
             return self._act(thread, written, move)
         if isinstance(move, Spawn) and move.waits:
-            return self._spawn(thread, written, move.lines)
+            return self._spawn(thread, written, move)
         if self._background is None:
             abort = self._on_failure == "abort"
             self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
@@ -283,12 +283,12 @@ class Executor:
             logprobs=self._logprobs,
         )
 
-    async def _spawn(self, thread: Thread, written: str, lines: Sequence[str | Child]) -> None:
+    async def _spawn(self, thread: Thread, written: str, move: Spawn) -> None:
         """Start children, wait for all, and append what they return."""
-        step = thread.step(written, *map(thread.names.substitute, map(said, lines)), repeats=self._limits.repeats)
-        born, results = await self._fork(thread, lines)
+        step = thread.step(written, *map(thread.names.substitute, map(said, move.lines)), repeats=self._limits.repeats)
+        born, results = await self._fork(thread, move.lines)
         paths = [None if isinstance(child, Result) else child.path for child in born]
-        thread.stepped(step, join(self._recorder, thread, written, born, results, paths=paths))
+        thread.stepped(step, join(self._recorder, thread, written, born, results, paths=paths, kept=move.kept))
 
     async def _act(self, thread: Thread, written: str, move: Act) -> None:
         """Carry out an action, and append the observation."""
@@ -321,7 +321,7 @@ class Executor:
 
     def _phi(self, thread: Thread, line: str) -> str:
         """ϕ: the context of the child that a thread spawns with a line."""
-        return plain(self._phi_of(Spawning(line, thread.y, thread.task, thread.names, thread.stops[0])))
+        return plain(self._phi_of(Spawning(line, thread.y, thread.task, thread.names, thread.stops[0], thread.context)))
 
     def _so_far(self, thread: Thread) -> str:
         """ψ: what a thread returns, or would have returned so far."""
