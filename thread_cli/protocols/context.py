@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.protocols.apr import node_context, search_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,13 +34,16 @@ class Variables(Protocol):
 
 @dataclass(slots=True)
 class Spawning:
-    """A parent at the moment it spawns. `line` is the line that spawns, `y` all that the parent has written."""
+    """A parent at the moment it spawns. `line` is the line that spawns, `y` all that the parent has written, `context`
+    the parent's own context.
+    """
 
     line: str
     y: str
     task: str
     names: Variables
     listen: str
+    context: str = ""
 
 
 @dataclass(slots=True)
@@ -91,12 +95,14 @@ PHI: Final[dict[str, Callable[..., str]]] = {
     "last_line_after_comma": _last_line_after_comma,
     "whole_sequence": _whole_sequence,
     "line_and_task": _line_and_task,
+    "sub_search": node_context,
 }
 """Each ϕ by name: it makes a child's context from a `Spawning`; those with parameters take these as keywords."""
 PSI: Final[dict[str, Callable[..., str]]] = {
     "printed": _printed,
     "last_line": _ended_last_line,
     "whole_sequence": _ended_whole_sequence,
+    "sub_search": search_result,
 }
 """Each ψ by name: it makes the text for the parent from an `Ended`."""
 

@@ -1,0 +1,282 @@
+"""APR's wire format (adaptive parallel reasoning, arXiv 2504.15466), as its released runtime writes and reads it.
+
+A thread searches in prose, and spawns by a block that names nodes that it has generated:
+
+    <Calling Sub Searches>
+    <Start Sub Search 0 at level 1> Moving to Node #0,2
+    <End Calling Sub Searches>
+
+A child's context is its node, `Moving to Node #0,2`, and the node's state on the next line; it sees nothing else. The
+block is removed from the parent's text, and the results stand in its place, between `<Sub Searches>` and
+`<End Sub Searches>`. A child that has reached the goal repeats the path to it, and the parent reads that path alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from thread_cli.contracts.errors import MalformedOutput
+from thread_cli.contracts.protocol import Child, End, Result, Segment, Spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thread_cli.contracts.protocol import StopReason
+    from thread_cli.protocols.context import Ended, Spawning
+
+__all__ = ["AprProtocol", "format_correct", "goal_path", "node_context", "search_result"]
+
+_RESULTS: Final = "<Sub Searches>"
+_RESULTS_END: Final = "<End Sub Searches>"
+_CALLS: Final = "<Calling Sub Searches>"
+_CALLS_END: Final = "<End Calling Sub Searches>"
+_GOAL: Final = "Goal Reached"
+_BUDGET_STEP: Final = 512
+
+_NODE: Final = r"\d+(?:,\d+)*"
+_CALL_LINE: Final = rf"<Start Sub Search \d+ at level \d+> Moving to Node #{_NODE}\n"
+_CALL_BLOCK: Final = re.compile(rf"{_CALLS}\n(?:{_CALL_LINE})+{_CALLS_END}\s*\Z")
+_START: Final = re.compile(
+    r"^[^\n]{0,80}?\bStart[ \t]{1,4}Sub[ \t]{0,4}Search(?P<head>[^\n#]{0,80}?)"
+    r"Node[ \t]{0,4}#?[ \t]{0,4}(?P<node>\d+(?:[ \t]?,[ \t]?\d+)*)[ \t>.]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A line that starts a sub search, however it is misspelt."""
+_LINE: Final = re.compile(
+    rf"<Start Sub Search (?P<place>\d+) at level (?P<level>\d+)> Moving to Node #(?P<node>{_NODE})"
+)
+_LEVEL: Final = re.compile(r"level\s{0,4}(\d+)", re.IGNORECASE)
+_CLOSING: Final = re.compile(r"</?\s?(?:End )?(?:Calling )?Sub Searches>|</\s?Calling[^>\n]{0,40}>", re.IGNORECASE)
+_TAG: Final = re.compile(
+    r"</?(?:End )?(?:Calling )?Sub Searches>|<(?:Start|Goal Reached in|No Solution in|Failed) Sub Search"
+)
+_GENERATED: Final = re.compile(
+    rf"^Generated Node #(?P<node>{_NODE}): (?P<state>-?\d+:\[[^\]\n]*\]) Operation: (?P<operation>[^\n]*\S)",
+    re.MULTILINE,
+)
+_MOVED: Final = re.compile(
+    rf"Moving to Node #(?P<node>{_NODE})[ \t]*\n"
+    r"Current State: (?P<state>-?\d+:\[[^\]\n]*\]), Operations: \[(?P<done>[^\n]*)\]"
+)
+_RESULT_LINE: Final = re.compile(
+    r"<(?:(?:Goal Reached|No Solution) in|Failed) Sub Search (?P<place>\d+) at level (?P<level>\d+)"
+    rf"(?: at Node #{_NODE})?[:>]"
+)
+
+
+class AprProtocol:
+    """The format.
+
+    Args:
+        calls: the budget of sub searches that the main thread's text begins with, `Sub Call Budget: N `.
+        tokens: the budget that each child's text begins with, `Token Budget: N `, rounded up to a multiple of 512.
+        keeps_calls: the paper's behaviour: the block stays in the parent's text, and the results follow it.
+    """
+
+    stop: tuple[str, ...] = (_RESULTS, "\n\n\n")
+
+    def __init__(self, *, calls: int | None = None, tokens: int | None = None, keeps_calls: bool = False) -> None:
+        self._first = "" if calls is None else f"Sub Call Budget: {calls} "
+        self._keeps_calls = keeps_calls
+        self._below: AprProtocol | None = None
+        """The children's format, where they begin with other words than their parent."""
+        if calls is not None or tokens is not None:
+            self._below = AprProtocol(keeps_calls=keeps_calls)
+            self._below._first = "" if tokens is None else f"Token Budget: {-(-tokens // _BUDGET_STEP) * _BUDGET_STEP} "
+
+    def open(self, context: str) -> str:
+        return f"{self._first}{context}"
+
+    def read(self, y: str, stop: StopReason) -> Spawn | End:
+        since = _since(y)
+        block = _block(y[since:], listens=stop == "listen")
+        if block is None:
+            if stop == "listen" or (stop == "stop" and not _is_over(y)):
+                # The model wrote the engine's tag in place of its own: it goes on behind its own.
+                return Spawn((), repaired=True, kept=len(y))
+            return End()
+        if not block.nodes:
+            raise MalformedOutput("a block that calls sub searches names no node")
+        lines = [
+            f"<Start Sub Search {place} at level {block.level}> Moving to Node #{node}"
+            for place, node in enumerate(block.nodes)
+        ]
+        kept = len(y.rstrip("\n")) if self._keeps_calls else since + block.at
+        children = tuple(Child(line, protocol=self._below) for line in lines)
+        return Spawn(children, repaired=block.repaired, kept=kept)
+
+    def body(self, text: str, stop: StopReason) -> str:  # noqa: ARG002 - there is no code in this format
+        return ""
+
+    def join(self, results: Sequence[Result]) -> list[Segment]:
+        if not results:
+            return [Segment(_CALLS)]
+        # What children are told about stands behind a line break, unless it takes the place of their block.
+        begun = "" if results[0].line and not self._keeps_calls else "\n"
+        parts = [Segment(f"{begun}{_RESULTS}\n")]
+        for place, result in enumerate(results):
+            found = _LINE.fullmatch(result.line)
+            where = f"Sub Search {place} at level {found['level']} at Node #{found['node']}" if found else "Sub Search"
+            path = None if result.failed else goal_path(result.y)
+            if result.failed:
+                parts.append(Segment(f"<Failed {where}: {_one_line(result.text)}>\n"))
+            elif path is None:
+                parts.append(Segment(f"<No Solution in {where}>\n"))
+            else:
+                parts += [Segment(f"<{_GOAL} in {where}>\n"), Segment(path, place), Segment("\n")]
+        return [*parts, Segment(f"{_RESULTS_END}\n")]
+
+    def answer(self, observation: str) -> str:
+        return f"\n{observation}\n"
+
+
+class _Block(NamedTuple):
+    """The call of sub searches that a text ends with."""
+
+    at: int
+    """Where it begins."""
+    nodes: tuple[str, ...]
+    level: str
+    repaired: bool
+
+
+def _since(y: str) -> int:
+    """Where the text behind the newest results begins: calls before it have been carried out."""
+    begun = y.rfind(_RESULTS)
+    return 0 if begun < 0 else max(begun, y.find(_RESULTS_END, begun))
+
+
+def _block(text: str, *, listens: bool) -> _Block | None:
+    """The block that `text` ends with; None where it ends with something else.
+
+    What follows a block has to be tags, unless the thread listens: else the thread went on by itself.
+    """
+    called = text.rfind(_CALLS)
+    starts = [*_START.finditer(text, max(called, 0))]
+    if called < 0:
+        if not starts or not (listens or _only_tags(text[starts[-1].end() :])):
+            return None
+        at, end = starts[0].start(), len(text)
+    else:
+        closed = _CLOSING.search(text, called + len(_CALLS))
+        at, end = called, closed.start() if closed else len(text)
+        starts = [start for start in starts if start.start() < end]
+        rest = text[closed.end() :] if closed else text[starts[-1].end() if starts else called + len(_CALLS) :]
+        if not listens and not _only_tags(rest):
+            return None
+    levels = [found[1] for start in starts if (found := _LEVEL.search(start["head"]))]
+    nodes = tuple(re.sub(r"\s", "", start["node"]) for start in starts)
+    return _Block(at, nodes, levels[0] if levels else "1", repaired=not _is_call(text))
+
+
+def _only_tags(text: str) -> bool:
+    return all(line.lstrip().startswith("<") for line in text.splitlines() if line.strip())
+
+
+def _is_call(text: str) -> bool:
+    """Whether a text ends with a block as it should be, and has no tag before that."""
+    at = text.find(_CALLS)
+    return (
+        at >= 0
+        and (at == 0 or text[at - 1] == "\n")
+        and _CALL_BLOCK.match(text, at) is not None
+        and _are_numbered([*_LINE.finditer(text, at)])
+        and not _TAG.search(text[:at].removeprefix(_RESULTS_END))
+    )
+
+
+def _are_numbered(lines: Sequence[re.Match[str]]) -> bool:
+    """Whether lines are numbered from 0 without a gap, and all have the same level."""
+    return [line["place"] for line in lines] == [str(place) for place in range(len(lines))] and len(
+        {line["level"] for line in lines}
+    ) <= 1
+
+
+def _is_over(y: str) -> bool:
+    """Whether a text reads like the end of a search, for backends that cannot tell what ended it."""
+    last = y.rstrip().rpartition("\n")[2]
+    return last.endswith(_GOAL) or last.casefold().startswith("no solution found")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("<", "(").replace(">", ")").split())
+
+
+def goal_path(y: str) -> str | None:
+    """The path with which a search that has reached its goal ends: the text behind the last but one `Goal Reached`.
+
+    None for a search that has not said twice that it has reached its goal. Tags around results of the search's own sub
+    searches are not counted, and never part of the path.
+    """
+    lines = [line for line in y.split("\n") if not _TAG.search(line)]
+    text = "\n".join(lines)
+    last = text.rfind(_GOAL)
+    before = text.rfind(_GOAL, 0, max(last, 0))
+    return None if before < 0 else text[before + len(_GOAL) :].strip()
+
+
+def search_result(child: Ended) -> str:
+    """ψ: the path to the goal, or the last line of a search without one."""
+    path = goal_path(child.y)
+    return child.y.rstrip().rpartition("\n")[2] if path is None else path
+
+
+def node_context(parent: Spawning) -> str:
+    """ϕ: the node that a line moves to and its state, from what the parent has said of its nodes.
+
+    The line that generated the node tells its state. The released runtime believes a line `Current State` below a line
+    `Moving to Node`, where its generator of traces sometimes names another node.
+
+    Raises:
+        MalformedOutput: the parent has said nothing of such a node.
+    """
+    found = _LINE.search(parent.line)
+    node = found["node"] if found else parent.line
+    text = f"{parent.context}\n{parent.y}"
+    generated: dict[str, re.Match[str]] = {}
+    for match in _GENERATED.finditer(text):
+        generated.setdefault(match["node"], match)
+    moved = {match["node"]: match for match in _MOVED.finditer(text)}
+    operations: list[str] = []
+    at = node
+    while at in generated:
+        operations.append(repr(generated[at]["operation"]))
+        at = at.rpartition(",")[0]
+    if at not in moved and node in moved:
+        operations, at = [], node
+    if at not in moved:
+        raise MalformedOutput(f"no line generates Node #{node}")
+    state = generated[node]["state"] if operations else moved[at]["state"]
+    done = [moved[at]["done"]] if moved[at]["done"].strip() else []
+    return f"Moving to Node #{node}\nCurrent State: {state}, Operations: [{', '.join([*done, *reversed(operations)])}]"
+
+
+def format_correct(text: str) -> bool:
+    """Whether a thread's text is in the format: blocks of calls and of results are closed, numbered from 0 without a
+    gap, of one level, and hold nothing else; and no tag stands outside of them.
+
+    The released code has no such rule; these are the properties that all of its traces have.
+    """
+    lines = text.split("\n")
+    inside = ""
+    numbered: list[re.Match[str]] = []
+    for line in lines:
+        if line in {_CALLS, _RESULTS}:
+            if inside:
+                return False
+            inside, numbered = line, []
+        elif line in {_CALLS_END, _RESULTS_END}:
+            wanted = {_CALLS: _CALLS_END, _RESULTS: _RESULTS_END}.get(inside)
+            if line != wanted or not numbered or not _are_numbered(numbered):
+                return False
+            inside = ""
+        elif inside == _CALLS:
+            if not (match := _LINE.fullmatch(line)):
+                return False
+            numbered.append(match)
+        elif inside and (match := _RESULT_LINE.match(line)):
+            numbered.append(match)
+        elif _TAG.search(line):
+            return False
+    return not inside
