@@ -25,7 +25,19 @@ from thread_cli.models.embedded import BASE, EMBEDDED
 
 __all__ = ["Bearing", "Config", "ModelConfig", "ModelSpec", "PriceConfig", "at_home", "deciding", "resolve"]
 
-_TEXTS = {"environment", "task", "model", "model.spec", "prompt", "phi", "psi", "log", "display", "on_failure"}
+_TEXTS = {
+    "environment",
+    "task",
+    "model",
+    "model.spec",
+    "prompt",
+    "protocol",
+    "phi",
+    "psi",
+    "log",
+    "display",
+    "on_failure",
+}
 """Keys whose values are text, whatever else they look like."""
 
 
@@ -175,6 +187,8 @@ class Config(_Section):
     task: Annotated[str | None, Bearing.part] = None
     model: Annotated[ModelConfig, Bearing.part] = Field(default_factory=ModelConfig)
     prompt: Annotated[str | None, Bearing.part] = None
+    protocol: Annotated[str | None, Bearing.part] = None
+    """The wire format, where it is not the one that the prompt declares."""
     phi: Annotated[str | None, Bearing.part] = None
     psi: Annotated[str | None, Bearing.part] = None
     on_failure: Annotated[Literal["report", "retry", "abort"], Bearing.result] = "report"

@@ -160,7 +160,7 @@ def prompt_for(
         model="" if model.text == EMBEDDED and specialist() is None else model.text,
         parameters=None if config.prompt else parameters(model, tell),
         plain_rules=environment.rules,
-        override={"phi": config.phi, "psi": config.psi},
+        override={"protocol": config.protocol, "phi": config.phi, "psi": config.psi},
     )
 
 

@@ -46,6 +46,8 @@ _KEPT: Final = ("on_failure", "child_limits", "watch", "unsafe_python", "seed")
 """Settings that all episodes share."""
 _LATER: Final = {"extra", "max_reasoning_tokens", "setup", "chat"}
 """Settings that were added after keys."""
+_CHOSEN: Final = ("prompt", "protocol", "phi", "psi")
+"""Settings that the configuration, a variant or a part may give."""
 _NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model", "max_parameters"}
 """Fields that only decide where a prompt is used."""
 
@@ -96,7 +98,7 @@ class Plan(BaseModel):
     ) -> Self:
         """The plan of a suite under a configuration. What the user has set wins over the suite's parts and limits."""
         limits = Limits.model_validate(_given(suite.limits) | _given(config.limits))
-        own = {name: value for name in ("prompt", "phi", "psi") if (value := getattr(config, name)) is not None}
+        own = {name: value for name in _CHOSEN if (value := getattr(config, name)) is not None}
         parts = [part.model_copy(update={**own, "options": {**part.options, **config.options}}) for part in suite.parts]
         adapters = tuple(at_home(path).absolute() for path in config.model.adapters)
         model = config.model.model_copy(update={"spec": _anywhere(config.model.named), "adapters": adapters})
@@ -145,7 +147,7 @@ class Plan(BaseModel):
     def config_of(self, part: Part, variant: Variant | None = None) -> Config:
         """What a part is played with: the variant's settings go before the part's, and these before the plan's."""
         update: dict[str, Any] = {"environment": part.environment, "options": dict(part.options)}
-        for name in ("prompt", "phi", "psi"):
+        for name in _CHOSEN:
             update[name] = (variant and getattr(variant, name)) or getattr(part, name)
         return self.config.model_copy(update=update)
 
@@ -214,10 +216,16 @@ def key_of(
         "model": _keyed(plan),
         "prompt": prompt_hash(prompt, plan.keys),
         "method": method,
-        "variant": variant and variant.model_dump(mode="json"),
+        "variant": variant and _variant(variant),
         "epoch": epoch,
     }
     return _digest(decisive)[:_DIGITS]
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    """A variant's part of a key; earlier versions knew one wire format, which is left out."""
+    told = variant.model_dump(mode="json")
+    return told if told["protocol"] else {name: value for name, value in told.items() if name != "protocol"}
 
 
 def prompt_hash(prompt: Prompt, keys: int) -> str:
@@ -225,6 +233,8 @@ def prompt_hash(prompt: Prompt, keys: int) -> str:
     rules = prompt.rules.model_dump(mode="json", exclude=_NOT_OF_THE_PROMPT)
     if prompt.rules.orphans is Orphans.awaited:
         del rules["orphans"]  # earlier versions knew no others
+    if prompt.rules.protocol == "thread":
+        del rules["protocol"]  # nor did they know other formats
     # Of what no earlier version knew, only what is set is told: else keys are as they always were.
     for section, name in ((rules, "fence"), (rules["observation"], "longest")):
         if not section[name]:

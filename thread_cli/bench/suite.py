@@ -46,6 +46,7 @@ class Part(_Table):
     hash: str | None = None
     """`task_hash` of these tasks, or its beginning."""
     prompt: str | None = None
+    protocol: str | None = None
     phi: str | None = None
     psi: str | None = None
     options: Mapping[str, Any] = Field(default_factory=dict[str, Any])
@@ -71,6 +72,7 @@ class Variant(_Table):
     """One condition of an ablation. For a value of None the part's counts."""
 
     name: str = Field(min_length=1)
+    protocol: str | None = None
     phi: str | None = None
     psi: str | None = None
     prompt: str | None = None

@@ -42,6 +42,7 @@ from thread_cli.cli.options import (
     Override,
     Phi,
     Prompt,
+    Protocol,
     Psi,
     Sets,
     Temperature,
@@ -100,6 +101,7 @@ def bench(
         str | None, typer.Option(help="Of the Ray cluster. Default: a new one here.", rich_help_panel=_MANY)
     ] = None,
     prompt: Prompt = None,
+    protocol: Protocol = None,
     phi: Phi = None,
     psi: Psi = None,
     temperature: Temperature = None,
@@ -124,7 +126,8 @@ def bench(
         tell=tell,
     )
     if join is not None:
-        deciding = (suite, model, method_name, log, limit, seed, prompt, phi, psi, temperature, episode_time)
+        deciding = (suite, model, method_name, log, limit, seed, prompt, protocol, phi, psi, temperature)
+        deciding = (*deciding, episode_time)
         if any(setting is not None for setting in deciding) or shuffle or epochs > 1 or override or config:
             raise UserError("--join takes everything that decides a result from the run: leave the other settings out")
         raise typer.Exit(_watched(partial(playing.join, at_home(join)), chosen, settings.display))

@@ -17,6 +17,7 @@ from thread_cli.assembly.config import Config, resolve
 from thread_cli.assembly.models import KINDS
 from thread_cli.display import Mode
 from thread_cli.protocols.context import PHI, PSI
+from thread_cli.protocols.formats import FORMATS
 
 __all__ = [
     "ConfigFile",
@@ -27,6 +28,7 @@ __all__ = [
     "Override",
     "Phi",
     "Prompt",
+    "Protocol",
     "Psi",
     "Sets",
     "Temperature",
@@ -60,6 +62,14 @@ Model = Annotated[
 ]
 Prompt = Annotated[
     str | None, typer.Option("--prompt", "-p", help="A prompt's name (`thread prompts`) or file."), Sets("prompt")
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        help=f"The wire format: {', '.join(FORMATS)}; with options, `weaver:paper`. Default: the prompt's own.",
+        autocompletion=completes(lambda: FORMATS),
+    ),
+    Sets("protocol"),
 ]
 Phi = Annotated[str | None, typer.Option(help=f"ϕ, what a child is given: {', '.join(PHI)}."), Sets("phi")]
 Psi = Annotated[str | None, typer.Option(help=f"ψ, what its parent gets back: {', '.join(PSI)}."), Sets("psi")]

@@ -26,6 +26,7 @@ from thread_cli.cli.options import (
     Override,
     Phi,
     Prompt,
+    Protocol,
     Psi,
     Sets,
     Temperature,
@@ -61,6 +62,7 @@ def run(
     ] = None,
     model: Model = None,
     prompt: Prompt = None,
+    protocol: Protocol = None,
     phi: Phi = None,
     psi: Psi = None,
     depth: Annotated[

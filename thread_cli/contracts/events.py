@@ -226,6 +226,8 @@ class Repaired(_Event):
     """The thread's text was not quite in the protocol, but its intent was plain, and was carried out."""
 
     kind: Literal["repaired"] = "repaired"
+    repair: str = ""
+    """Name of the repair, where the wire format knows several."""
 
 
 class Removed(_Event):

@@ -14,7 +14,7 @@ from typing import Protocol as TypingProtocol
 from thread_cli.contracts.errors import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Child",
     "End",
     "Handles",
+    "Joining",
     "Move",
     "Orphans",
     "Protocol",
@@ -90,10 +91,11 @@ class Spawn:
     repaired: bool = False
     waits: bool = True
     """False: the thread goes on at once, and may await the children later. Its wire format has to have `Handles`."""
-    kept: int | None = None
-    """Characters of Y that stay when the results join: the text behind them is removed, and the joined text stands in
-    its place. None: all of it stays. Only for a thread that waits.
-    """
+    join: Callable[[Sequence[Result]], str | Sequence[Segment] | Joining] | None = None
+    """Joins the results of these children, for which the thread waits; None: as its wire format joins results. Without
+    children it is asked all the same, and the thread goes on with its text."""
+    repairs: tuple[str, ...] = ()
+    """Names of the repairs to the text, where there are several kinds; one event `repaired` each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,9 @@ class Act:
 class End:
     """The thread ends."""
 
+    closed: bool = True
+    """False: its text breaks off before the end that the wire format wants."""
+
 
 Move = Spawn | Await | Act | End
 """What a thread does once it listens or ends."""
@@ -144,8 +149,8 @@ class Result(NamedTuple):
     """The child's whole Y."""
     handle: str = ""
     """The child's handle, where it ran in the background."""
-    line: str = ""
-    """The parent's line that spawned the child (`Child.line`)."""
+    closed: bool = True
+    """False: the child's text breaks off before the end that its wire format wants (`End.closed`)."""
 
 
 class Segment(NamedTuple):
@@ -155,6 +160,20 @@ class Segment(NamedTuple):
 
     text: str
     child: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """The text in which results join, and what becomes of the thread that reads it."""
+
+    parts: str | Sequence[Segment]
+    ends: bool = False
+    """Whether the thread ends with this text."""
+    repairs: tuple[str, ...] = ()
+    """Names of the repairs to what the children have written; one event `repaired` each."""
+    kept: int | None = None
+    """Characters of the thread's Y that stay: those behind them are removed, and the text stands in their place. None:
+    all stay."""
 
 
 class Protocol(TypingProtocol):

@@ -46,7 +46,7 @@ class Exchange(NamedTuple):
     tokens: Sequence[int] | None = None
     """The token numbers of the text, if the model told them."""
     removed: int = 0
-    """Characters that were removed from the end of Y before `read` was appended (`Spawn.kept`)."""
+    """Characters that were removed from the end of Y before `read` was appended (`Joining.kept`)."""
 
 
 class Turn(NamedTuple):

@@ -90,8 +90,8 @@ class Background:
             refuse_failed(results)
         background.update(dict.fromkeys(chosen))
         results = [result._replace(handle=handle) for handle, result in zip(chosen, results, strict=True)]
-        paths = [f"{thread.path}.{handle}" for handle in chosen]
-        thread.stepped(step, join(self._recorder, thread, written, children, results, paths=paths))
+        paths, parts = [f"{thread.path}.{handle}" for handle in chosen], thread.protocol.join(results)
+        thread.stepped(step, join(self._recorder, thread, written, children, results, paths=paths, parts=parts))
 
     async def _first(self, thread: Thread, asked: dict[str, Thread | Result]) -> str:
         """The handle of the child that ended first, now or, in a replay, when the episode was recorded."""

@@ -32,7 +32,7 @@ from thread_cli.contracts.events import (
 from thread_cli.contracts.interpreter import Ends
 from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Recorded, Request
-from thread_cli.contracts.protocol import Act, End, Result, Spawn
+from thread_cli.contracts.protocol import Act, End, Joining, Result, Spawn
 from thread_cli.contracts.writer import Feedback
 from thread_cli.engine.background import Background
 from thread_cli.engine.boundary import blaming, go_on
@@ -201,16 +201,21 @@ class Executor:
             try:
                 move = written.move or thread.protocol.read(thread.y, written.stop)
                 if isinstance(move, End):
-                    return self._returned(thread)
+                    return self._returned(thread, closed=move.closed)
                 if move.repaired:
                     self._recorder.emit(Repaired, thread)
-                if not self._code_failed(thread, written.text, move):
-                    await self._carry_out(thread, written.text, move)
+                if self._code_failed(thread, written.text, move):
+                    continue
+                if await self._carry_out(thread, written.text, move):
+                    return self._returned(thread)
             except MalformedOutput as failure:
                 self._correct(thread, written.text, failure.message)
 
-    def _carry_out(self, thread: Thread, written: str, move: Spawn | Await | Act) -> Awaitable[None]:
-        """Act, spawn children and wait for them, or spawn and await children in the background."""
+    def _carry_out(self, thread: Thread, written: str, move: Spawn | Await | Act) -> Awaitable[bool | None]:
+        """Act, spawn children and wait for them, or spawn and await children in the background.
+
+        Returns whether the thread ends with that.
+        """
         if isinstance(move, Act):
             return self._act(thread, written, move)
         if isinstance(move, Spawn) and move.waits:
@@ -283,12 +288,24 @@ class Executor:
             logprobs=self._logprobs,
         )
 
-    async def _spawn(self, thread: Thread, written: str, move: Spawn) -> None:
-        """Start children, wait for all, and append what they return."""
-        step = thread.step(written, *map(thread.names.substitute, map(said, move.lines)), repeats=self._limits.repeats)
-        born, results = await self._fork(thread, move.lines)
+    async def _spawn(self, thread: Thread, written: str, move: Spawn) -> bool:
+        """Start children, wait for all, and append what they return; returns whether the thread ends with that."""
+        lines = move.lines
+        step = thread.step(written, *map(thread.names.substitute, map(said, lines)), repeats=self._limits.repeats)
+        self._repaired(thread, move.repairs)
+        born, results = await self._fork(thread, lines)
         paths = [None if isinstance(child, Result) else child.path for child in born]
-        thread.stepped(step, join(self._recorder, thread, written, born, results, paths=paths, kept=move.kept))
+        parts, ends, kept = (move.join or thread.protocol.join)(results), False, None
+        if isinstance(parts, Joining):
+            self._repaired(thread, parts.repairs)
+            parts, ends, kept = parts.parts, parts.ends, parts.kept
+        read = join(self._recorder, thread, written, born, results, paths=paths, parts=parts, kept=kept)
+        thread.stepped(step, read)
+        return ends
+
+    def _repaired(self, thread: Thread, repairs: Sequence[str]) -> None:
+        for repair in repairs:
+            self._recorder.emit(Repaired, thread, repair=repair)
 
     async def _act(self, thread: Thread, written: str, move: Act) -> None:
         """Carry out an action, and append the observation."""
@@ -327,16 +344,16 @@ class Executor:
         """ψ: what a thread returns, or would have returned so far."""
         return plain(self._psi_of(Ended(thread.y, thread.printed)))
 
-    def _returned(self, thread: Thread) -> Result:
-        """What a thread that ended returns."""
+    def _returned(self, thread: Thread, *, closed: bool = True) -> Result:
+        """What a thread that ended returns. One that inherits is read by its text: it need not return anything."""
         text = self._so_far(thread)
         if not text and thread.parent is None:
             # Published prompts for questions end with the answer in prose, not with a print.
             return Result(thread.y.rstrip().rpartition("\n")[2])
-        if not text:
+        if not text and thread.inherited is None:
             reason = f" ({thread.error})" if thread.error else ""
             raise ReturnedNothing(f"the thread ended without returning anything{reason}")
-        return Result(text)
+        return Result(text, closed=closed)
 
     # --- steps of a thread, in more detail
 

@@ -233,7 +233,7 @@ class Family:
             if known and parent.ancestors_with(context) >= self._limits.repeats:
                 raise EndlessSpawning("this thread's ancestors already work on exactly this")
         except ThreadFailure as failure:
-            return self._failed(parent, failure)._replace(line=wanted.line)
+            return self._failed(parent, failure)
         parent.budget.charge("threads", 1)
         path = f"{parent.path}.{parent.children}"
         protocol, opening = wanted.protocol or parent.protocol, wanted.opening
@@ -255,7 +255,6 @@ class Family:
             inherited=len(parent.y) if wanted.inherits else None,
             task=parent.task,
             brief=wanted.brief,
-            line=wanted.line,
             above=parent.inherited_turn() if wanted.inherits else None,
         )
         parent.children += 1
@@ -302,7 +301,7 @@ class Family:
         self._recorder.emit(
             ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
         )
-        result = Result(result.text, result.failed, result.how, thread.y, "", thread.line)
+        result = Result(result.text, result.failed, result.how, thread.y, closed=result.closed)
         above = self._above(thread)
         if above is None:
             self.finish(result)

@@ -46,15 +46,17 @@ def join(
     results: Sequence[Result],
     *,
     paths: Sequence[str | None],
+    parts: str | Sequence[Segment],
     kept: int | None = None,
 ) -> str:
     """Merge the names of children into those of their parent, and append their results to its Y; returns the text.
 
-    `written` is what the parent wrote until it listened. For each child there is the thread, or the account of why it
-    could not be born; its result; and its path, None where it has none. `kept` is as in `Spawn`.
+    `parts` are the text in which they join, `kept` is as in `Joining`. `written` is what the parent wrote until it
+    listened. For each child there is the thread, or the account of why it could not be born; its result; and its path,
+    None where it has none.
     """
     thread.names.join([child.names for child in children if not isinstance(child, Result)])
-    text, segments = joined(thread.protocol.join(results), paths)
+    text, segments = joined(parts, paths)
     removed = 0
     if kept is not None and kept < len(thread.y):
         removed = thread.remove(kept)

@@ -48,8 +48,6 @@ class Thread:
     """The text of the task."""
     brief: object = None
     """The object that its parent's writer left for its own writer."""
-    line: str = ""
-    """Its parent's line that spawned it."""
     exchanges: tuple[Exchange, ...] = ()
     """Its exchanges so far."""
     above: Turn | None = None

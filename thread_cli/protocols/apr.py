@@ -17,12 +17,12 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from thread_cli.contracts.errors import MalformedOutput
-from thread_cli.contracts.protocol import Child, End, Result, Segment, Spawn
+from thread_cli.contracts.protocol import Child, End, Joining, Segment, Spawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from thread_cli.contracts.protocol import StopReason
+    from thread_cli.contracts.protocol import Result, StopReason
     from thread_cli.protocols.context import Ended, Spawning
 
 __all__ = ["AprProtocol", "format_correct", "goal_path", "node_context", "search_result"]
@@ -94,41 +94,43 @@ class AprProtocol:
         if block is None:
             if stop == "listen" or (stop == "stop" and not _is_over(y)):
                 # The model wrote the engine's tag in place of its own: it goes on behind its own.
-                return Spawn((), repaired=True, kept=len(y))
+                return Spawn((), join=lambda _: _CALLS, repairs=("wrong tag",))
             return End()
         if not block.nodes:
             raise MalformedOutput("a block that calls sub searches names no node")
-        lines = [
-            f"<Start Sub Search {place} at level {block.level}> Moving to Node #{node}"
-            for place, node in enumerate(block.nodes)
-        ]
+        places = [f"{place} at level {block.level} at Node #{node}" for place, node in enumerate(block.nodes)]
+        children = tuple([Child(f"Moving to Node #{node}", protocol=self._below) for node in block.nodes])
         kept = len(y.rstrip("\n")) if self._keeps_calls else since + block.at
-        children = tuple(Child(line, protocol=self._below) for line in lines)
-        return Spawn(children, repaired=block.repaired, kept=kept)
+
+        def join(results: Sequence[Result]) -> Joining:
+            parts = _joined(results, places)
+            return Joining([Segment("\n"), *parts] if self._keeps_calls else parts, kept=kept)
+
+        return Spawn(children, join=join, repairs=block.repairs)
 
     def body(self, text: str, stop: StopReason) -> str:  # noqa: ARG002 - there is no code in this format
         return ""
 
     def join(self, results: Sequence[Result]) -> list[Segment]:
-        if not results:
-            return [Segment(_CALLS)]
-        # What children are told about stands behind a line break, unless it takes the place of their block.
-        begun = "" if results[0].line and not self._keeps_calls else "\n"
-        parts = [Segment(f"{begun}{_RESULTS}\n")]
-        for place, result in enumerate(results):
-            found = _LINE.fullmatch(result.line)
-            where = f"Sub Search {place} at level {found['level']} at Node #{found['node']}" if found else "Sub Search"
-            path = None if result.failed else goal_path(result.y)
-            if result.failed:
-                parts.append(Segment(f"<Failed {where}: {_one_line(result.text)}>\n"))
-            elif path is None:
-                parts.append(Segment(f"<No Solution in {where}>\n"))
-            else:
-                parts += [Segment(f"<{_GOAL} in {where}>\n"), Segment(path, place), Segment("\n")]
-        return [*parts, Segment(f"{_RESULTS_END}\n")]
+        """The text about results of no block, which an error of the engine is."""
+        return [Segment("\n"), *_joined(results, [""] * len(results))]
 
     def answer(self, observation: str) -> str:
         return f"\n{observation}\n"
+
+
+def _joined(results: Sequence[Result], places: Sequence[str]) -> list[Segment]:
+    parts = [Segment(f"{_RESULTS}\n")]
+    for index, (result, place) in enumerate(zip(results, places, strict=True)):
+        where = f"Sub Search {place}".rstrip()
+        path = None if result.failed else goal_path(result.y)
+        if result.failed or not place:
+            parts.append(Segment(f"<Failed {where}: {_one_line(result.text)}>\n"))
+        elif path is None:
+            parts.append(Segment(f"<No Solution in {where}>\n"))
+        else:
+            parts += [Segment(f"<{_GOAL} in {where}>\n"), Segment(path, index), Segment("\n")]
+    return [*parts, Segment(f"{_RESULTS_END}\n")]
 
 
 class _Block(NamedTuple):
@@ -138,7 +140,8 @@ class _Block(NamedTuple):
     """Where it begins."""
     nodes: tuple[str, ...]
     level: str
-    repaired: bool
+    repairs: tuple[str, ...]
+    """Names of its deviations from the format."""
 
 
 def _since(y: str) -> int:
@@ -157,17 +160,33 @@ def _block(text: str, *, listens: bool) -> _Block | None:
     if called < 0:
         if not starts or not (listens or _only_tags(text[starts[-1].end() :])):
             return None
-        at, end = starts[0].start(), len(text)
+        return _block_of(text, starts[0].start(), starts, "")
+    closed = _CLOSING.search(text, called + len(_CALLS))
+    if closed is not None:
+        starts = [start for start in starts if start.start() < closed.start()]
+        rest = text[closed.end() :]
     else:
-        closed = _CLOSING.search(text, called + len(_CALLS))
-        at, end = called, closed.start() if closed else len(text)
-        starts = [start for start in starts if start.start() < end]
-        rest = text[closed.end() :] if closed else text[starts[-1].end() if starts else called + len(_CALLS) :]
-        if not listens and not _only_tags(rest):
-            return None
+        rest = text[starts[-1].end() if starts else called + len(_CALLS) :]
+    if not listens and not _only_tags(rest):
+        return None
+    return _block_of(text, called, starts, closed[0] if closed else "")
+
+
+def _block_of(text: str, at: int, starts: Sequence[re.Match[str]], closing: str) -> _Block:
     levels = [found[1] for start in starts if (found := _LEVEL.search(start["head"]))]
-    nodes = tuple(re.sub(r"\s", "", start["node"]) for start in starts)
-    return _Block(at, nodes, levels[0] if levels else "1", repaired=not _is_call(text))
+    nodes = tuple([re.sub(r"\s", "", start["node"]) for start in starts])
+    lines = [line for start in starts if (line := _LINE.fullmatch(start[0].rstrip()))]
+    wrong = {
+        "unopened": not text.startswith(_CALLS, at),
+        "unclosed": not closing,
+        "wrong tag": closing not in {"", _CALLS_END},
+        "misspelt": len(lines) < len(starts),
+        "misnumbered": len(lines) == len(starts) and not _are_numbered(lines),
+    }
+    repairs = tuple([name for name, applies in wrong.items() if applies])
+    if not repairs and not _is_call(text):
+        repairs = ("stray text",)
+    return _Block(at, nodes, levels[0] if levels else "1", repairs)
 
 
 def _only_tags(text: str) -> bool:
@@ -231,8 +250,7 @@ def node_context(parent: Spawning) -> str:
     Raises:
         MalformedOutput: the parent has said nothing of such a node.
     """
-    found = _LINE.search(parent.line)
-    node = found["node"] if found else parent.line
+    node = parent.line.rpartition("#")[2].strip()
     text = f"{parent.context}\n{parent.y}"
     generated: dict[str, re.Match[str]] = {}
     for match in _GENERATED.finditer(text):

@@ -23,11 +23,14 @@ from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Orphans
 from thread_cli.protocols.code import parse
 from thread_cli.protocols.context import phi, psi
-from thread_cli.protocols.thread import CLOSE, LISTEN, ThreadProtocol
+from thread_cli.protocols.formats import format_of, named
+from thread_cli.protocols.thread import CLOSE, LISTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from importlib.resources.abc import Traversable
+
+    from thread_cli.contracts.protocol import Protocol
 
 __all__ = ["ObservationRules", "Prompt", "Rules", "installed", "load"]
 
@@ -97,6 +100,8 @@ class Rules(BaseModel):
     """The largest model, in parameters, for which this prompt is used where none is named, before those of category and
     default; 0 for none. Only models with files at hand (`llama:…`) are counted.
     """
+    protocol: str = "thread"
+    """The wire format that the prompt is written in, with its options: `thread`, `weaver`, `weaver:paper`."""
     start: str = Field(default="#START#", min_length=1)
     end: str = Field(default="#END#", min_length=1)
     phi: str = "last_line"
@@ -118,6 +123,11 @@ class Rules(BaseModel):
     """What becomes of children that are alive when their parent returns: `awaited`, `detached` or `stopped`."""
     observation: ObservationRules = Field(default_factory=ObservationRules)
 
+    @property
+    def comment(self) -> str:
+        """Prefix of each line of an observation of several lines."""
+        return self.observation.comment
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -127,16 +137,9 @@ class Prompt:
     q: str
     rules: Rules
 
-    def protocol(self) -> ThreadProtocol:
+    def protocol(self) -> Protocol:
         """The wire format that the prompt is written in."""
-        rules = self.rules
-        return ThreadProtocol(
-            start=rules.start,
-            end=rules.end,
-            blank_line=rules.blank_line,
-            comment=rules.observation.comment,
-            fence=rules.fence,
-        )
+        return format_of(self.rules.protocol, self.rules)
 
 
 def load(
@@ -151,7 +154,8 @@ def load(
 ) -> Prompt:
     """The prompt that `spec` names: a file's path, the name of an installed prompt of the environment, or None for the
     environment's own: the model's, else that for models of so few `parameters` where these are known, else the
-    category's, else the default. `plain_rules` stand in for missing front matter; `override` wins over both.
+    category's, else the default. `plain_rules` stand in for missing front matter, in THREAD's format; `override` wins
+    over both.
 
     Raises:
         UserError: there is no such prompt, or it cannot be read.
@@ -159,10 +163,15 @@ def load(
     name, text = _read(spec, environment, category, model, parameters)
     front, body = _parts(name, text)
     plain = front is None
-    stated = {**_plain_rules(body), **(plain_rules or {})} if front is None else front
-    stated |= {key: value for key, value in (override or {}).items() if value is not None}
+    led = {key: value for key, value in (override or {}).items() if value is not None}
+    wanted = led.get("protocol") or (front or {}).get("protocol", "thread")
+    stated = dict(named(wanted)[0].rules) if isinstance(wanted, str) else {}
+    if front is not None:
+        stated |= front
+    elif not stated:
+        stated = {**_plain_rules(body), **(plain_rules or {})}
     try:
-        rules = Rules.model_validate(stated)
+        rules = Rules.model_validate(stated | led)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"prompt {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

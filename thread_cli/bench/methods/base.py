@@ -83,6 +83,8 @@ class Method:
         return model
 
     def _require_fitting(self, config: Config) -> None:
+        if config.protocol:
+            raise UserError(f"the method {self.name} has its own protocol: leave out --protocol, or use thread")
         if config.phi or config.psi:
             raise UserError(f"the method {self.name} has its own ϕ and ψ: leave out --phi and --psi, or use thread")
         if config.model.named.innermost.text == "teacher":

@@ -1,0 +1,59 @@
+"""Wire formats are found by name, with the options that they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thread_cli.assembly.config import Config
+from thread_cli.bench.plan import prompt_hash
+from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.protocol import Act
+from thread_cli.protocols.formats import FORMATS, named
+from thread_cli.protocols.prompt import load
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> str:
+    file = tmp_path / "plain.txt"
+    file.write_text("Prompt:\nSay it.\n\n\nResponse:\n#START#\nprint('it')\n#END#", "utf-8")
+    return str(file)
+
+
+def test_a_prompt_that_names_no_protocol_is_written_in_threads(plain: str) -> None:
+    prompt = load(plain, "none")
+    assert prompt.rules.protocol == "thread"
+    assert prompt.protocol().read("> look ", "listen") == Act("look")
+
+
+def test_a_protocol_that_there_is_not_is_refused_in_one_line(plain: str) -> None:
+    with pytest.raises(UserError, match=r"^no protocol is called 'weave'; there are thread.*$"):
+        load(plain, "none", override={"protocol": "weave"})
+
+
+def test_an_option_that_a_protocol_does_not_take_is_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"^the protocol 'thread' takes no option 'paper'; it takes none$"):
+        named("thread:paper")
+
+
+def test_a_protocol_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.jinja"
+    file.write_text("+++\nprotocol = 3\n+++\nPrompt:", "utf-8")
+    with pytest.raises(UserError, match="protocol: Input should be a valid string"):
+        load(str(file), "none")
+
+
+def test_the_configuration_may_name_the_protocol() -> None:
+    assert Config.of(protocol="thread").protocol == "thread"
+
+
+def test_prompts_in_threads_format_keep_their_identity(plain: str) -> None:
+    prompt = load(plain, "none", plain_rules={"psi": "printed"})
+    assert prompt_hash(prompt, 3) == "928f02e5fee01aeb"
+
+
+def test_each_format_says_what_it_is_and_what_its_options_do() -> None:
+    for found in FORMATS.values():
+        assert found.description
+        assert all(found.options.values())
