@@ -272,23 +272,25 @@ def node_context(parent: Spawning) -> str:
 
 def format_correct(text: str) -> bool:
     """Whether a thread's text is in the format: blocks of calls and of results are closed, numbered from 0 without a
-    gap, of one level, and hold nothing else; and no tag stands outside of them.
+    gap, of one level, and hold nothing else; no tag stands outside of them; and a call is followed by its results, as
+    the paper's text is, or by nothing.
 
     The released code has no such rule; these are the properties that all of its traces have.
     """
-    lines = text.split("\n")
-    inside = ""
+    inside, called = "", False
     numbered: list[re.Match[str]] = []
-    for line in lines:
+    for line in text.split("\n"):
+        if called and line.strip() and line != _RESULTS:
+            return False
         if line in {_CALLS, _RESULTS}:
             if inside:
                 return False
-            inside, numbered = line, []
+            inside, called, numbered = line, False, []
         elif line in {_CALLS_END, _RESULTS_END}:
             wanted = {_CALLS: _CALLS_END, _RESULTS: _RESULTS_END}.get(inside)
             if line != wanted or not numbered or not _are_numbered(numbered):
                 return False
-            inside = ""
+            inside, called = "", line == _CALLS_END
         elif inside == _CALLS:
             if not (match := _LINE.fullmatch(line)):
                 return False
