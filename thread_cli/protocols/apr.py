@@ -32,6 +32,7 @@ _RESULTS_END: Final = "<End Sub Searches>"
 _CALLS: Final = "<Calling Sub Searches>"
 _CALLS_END: Final = "<End Calling Sub Searches>"
 _GOAL: Final = "Goal Reached"
+_APART: Final = "\n\n\n\n"
 _BUDGET_STEP: Final = 512
 
 _NODE: Final = r"\d+(?:,\d+)*"
@@ -72,18 +73,23 @@ class AprProtocol:
         calls: the budget of sub searches that the main thread's text begins with, `Sub Call Budget: N `.
         tokens: the budget that each child's text begins with, `Token Budget: N `, rounded up to a multiple of 512.
         keeps_calls: the paper's behaviour: the block stays in the parent's text, and the results follow it.
+        examples: whether a few-shot prompt stands before contexts, from which blank lines set them off.
     """
 
     stop: tuple[str, ...] = (_RESULTS, "\n\n\n")
 
-    def __init__(self, *, calls: int | None = None, tokens: int | None = None, keeps_calls: bool = False) -> None:
-        self._first = "" if calls is None else f"Sub Call Budget: {calls} "
+    def __init__(
+        self, *, calls: int | None = None, tokens: int | None = None, keeps_calls: bool = False, examples: bool = False
+    ) -> None:
+        apart = _APART if examples else ""
+        self._first = apart if calls is None else f"{apart}Sub Call Budget: {calls} "
         self._keeps_calls = keeps_calls
         self._below: AprProtocol | None = None
         """The children's format, where they begin with other words than their parent."""
         if calls is not None or tokens is not None:
-            self._below = AprProtocol(keeps_calls=keeps_calls)
-            self._below._first = "" if tokens is None else f"Token Budget: {-(-tokens // _BUDGET_STEP) * _BUDGET_STEP} "
+            self._below = AprProtocol(keeps_calls=keeps_calls, examples=examples)
+            if tokens is not None:
+                self._below._first = f"{apart}Token Budget: {-(-tokens // _BUDGET_STEP) * _BUDGET_STEP} "
 
     def open(self, context: str) -> str:
         return f"{self._first}{context}"

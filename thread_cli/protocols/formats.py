@@ -62,7 +62,10 @@ def _thread(dialect: Dialect, options: Mapping[str, str]) -> WireFormat:  # noqa
 
 def _apr(dialect: Dialect, options: Mapping[str, str]) -> WireFormat:  # noqa: ARG001 - it has no dialects
     return AprProtocol(
-        calls=_number("calls", options), tokens=_number("tokens", options), keeps_calls="paper" in options
+        calls=_number("calls", options),
+        tokens=_number("tokens", options),
+        keeps_calls="paper" in options,
+        examples="examples" in options,
     )
 
 
@@ -83,6 +86,7 @@ FORMATS: Final[dict[str, Format]] = {
         {
             "paper": "the block that spawns stays in the parent's text",
             "calls": "the main thread begins with this budget of sub searches",
+            "examples": "blank lines set contexts off from the few-shot prompt",
             "tokens": "each child begins with this budget of tokens, rounded up to a multiple of 512",
         },
         {"phi": "sub_search", "psi": "sub_search"},
