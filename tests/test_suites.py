@@ -38,12 +38,14 @@ SIZES = {
     "webshop-generated": 100,
     "datacommons-140": 140,
     "icu-160": 160,
+    "countdown-1000": 1000,
+    "countdown-generated": 200,
     "smoke": 10,
     "ablation-phi-psi": 50,
     "ablation-examples": 50,
     "overhead-simple": 84,
 }
-NEED_DATA = {"alfworld-train", "alfworld-unseen", "alfworld-seen", "webshop-100", "webshop-small"}
+NEED_DATA = {"alfworld-train", "alfworld-unseen", "alfworld-seen", "webshop-100", "webshop-small", "countdown-1000"}
 HASHES_UNKNOWN = {"alfworld-unseen", "webshop-100"}
 
 
@@ -75,6 +77,8 @@ def test_suites_over_official_data_have_exactly_their_tasks(task_data, tmp_path)
     assert len(seen) == 140
     ((_, _, small),) = tasks(SUITES["webshop-small"], data=str(task_data / "webshop"))
     assert len(small) == 100
+    ((_, _, countdown),) = tasks(SUITES["countdown-1000"], data=str(task_data / "countdown"))
+    assert len(countdown) == 1000
 
 
 @pytest.mark.parametrize("name", sorted(NEED_DATA))
@@ -127,7 +131,8 @@ def test_adapts_released_run_agrees_by_depth_with_its_total():
 def test_the_ablation_of_phi_and_psi_is_the_whole_grid():
     variants = SUITES["ablation-phi-psi"].variants
     assert len(variants) == 24
-    assert {(v.phi, v.psi, v.variables) for v in variants} == set(itertools.product(PHI, PSI, (True, False)))
+    general = ({*PHI} - {"sub_search"}, {*PSI} - {"sub_search"})  # APR's own make no sense in another format
+    assert {(v.phi, v.psi, v.variables) for v in variants} == set(itertools.product(*general, (True, False)))
     assert all((variant.prompt == "spelled") is not variant.variables for variant in variants)
 
 

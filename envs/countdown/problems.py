@@ -111,8 +111,8 @@ def _file(path: Path, split: str) -> Path:
         raise UserError(f"`countdown`: there is no {str(path)!r}; `data` names APR's folder of problems, or a file")
     found = sorted(path.glob(f"{split}*.json"))
     if len(found) != 1:
-        what = f"{len(found)} files {split}*.json" if found else f"no file {split}*.json"
-        raise UserError(f"`countdown`: there is {what} in {str(path)!r}; `data` may also name one file")
+        what = f"{len(found)} files {split}*.json are" if found else f"no file {split}*.json is"
+        raise UserError(f"`countdown`: {what} in {str(path)!r}; `data` may also name one file")
     return found[0]
 
 
