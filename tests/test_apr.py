@@ -16,7 +16,6 @@ from thread_cli.contracts.protocol import End, Joining, Result, Spawn
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.apr import AprProtocol, format_correct, goal_path, node_context
-from thread_cli.protocols.context import Spawning
 from thread_cli.protocols.formats import named
 from thread_cli.protocols.prompt import load
 from thread_cli.record import first_difference
@@ -49,7 +48,7 @@ def joined(move: Spawn, *results: Result) -> str:
 
 
 def contexts(move: Spawn, y: str, context: str = START) -> list[str]:
-    return [node_context(Spawning(child.line, y, "", None, "", context)) for child in move.lines]  # type: ignore[arg-type]
+    return [node_context(child.line, f"{context}\n{y}") for child in move.lines]
 
 
 # --- recorded traces
@@ -314,7 +313,7 @@ def test_any_text_ends_spawns_or_is_refused(y: str, stop: Any, keeps_calls: bool
     assert not (move.repairs and correct and move.lines)
     for child in move.lines:
         try:
-            assert node_context(Spawning(child.line, y, "", None, "", START)).startswith(child.line)
+            assert node_context(child.line, f"{START}\n{y}").startswith(child.line)
         except MalformedOutput:
             continue
     if move.lines:

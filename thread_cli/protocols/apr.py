@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from thread_cli.contracts.protocol import Result, StopReason
-    from thread_cli.protocols.context import Ended, Spawning
 
 __all__ = ["AprProtocol", "format_correct", "goal_path", "node_context", "search_result"]
 
@@ -241,14 +240,14 @@ def goal_path(y: str) -> str | None:
     return None if before < 0 else text[before + len(_GOAL) :].strip()
 
 
-def search_result(child: Ended) -> str:
+def search_result(y: str) -> str:
     """ψ: the path to the goal, or the last line of a search without one."""
-    path = goal_path(child.y)
-    return child.y.rstrip().rpartition("\n")[2] if path is None else path
+    path = goal_path(y)
+    return y.rstrip().rpartition("\n")[2] if path is None else path
 
 
-def node_context(parent: Spawning) -> str:
-    """ϕ: the node that a line moves to and its state, from what the parent has said of its nodes.
+def node_context(line: str, text: str) -> str:
+    """ϕ: the node that a line moves to and its state, from the parent's text, its own context included.
 
     The line that generated the node tells its state. The released runtime believes a line `Current State` below a line
     `Moving to Node`, where its generator of traces sometimes names another node.
@@ -256,8 +255,7 @@ def node_context(parent: Spawning) -> str:
     Raises:
         MalformedOutput: the parent has said nothing of such a node.
     """
-    node = parent.line.rpartition("#")[2].strip()
-    text = f"{parent.context}\n{parent.y}"
+    node = line.rpartition("#")[2].strip()
     generated: dict[str, re.Match[str]] = {}
     for match in _GENERATED.finditer(text):
         generated.setdefault(match["node"], match)

@@ -75,6 +75,11 @@ def _line_and_task(parent: Spawning) -> str:
     return f"{parent.task}\n{_last_line(parent)}"
 
 
+def _node(parent: Spawning) -> str:
+    """The node that the line names, and its state (APR)."""
+    return node_context(parent.line, f"{parent.context}\n{parent.y}")
+
+
 def _printed(child: Ended) -> str:
     """The output of the child's last `print`; a printed `{name}` stays a name (the paper's)."""
     return (child.printed or "").strip()
@@ -90,19 +95,24 @@ def _ended_whole_sequence(child: Ended) -> str:
     return child.y.strip()
 
 
+def _search_result(child: Ended) -> str:
+    """The path to the goal, or the last line of a search without one (APR)."""
+    return search_result(child.y)
+
+
 PHI: Final[dict[str, Callable[..., str]]] = {
     "last_line": _last_line,
     "last_line_after_comma": _last_line_after_comma,
     "whole_sequence": _whole_sequence,
     "line_and_task": _line_and_task,
-    "sub_search": node_context,
+    "sub_search": _node,
 }
 """Each ϕ by name: it makes a child's context from a `Spawning`; those with parameters take these as keywords."""
 PSI: Final[dict[str, Callable[..., str]]] = {
     "printed": _printed,
     "last_line": _ended_last_line,
     "whole_sequence": _ended_whole_sequence,
-    "sub_search": search_result,
+    "sub_search": _search_result,
 }
 """Each ψ by name: it makes the text for the parent from an `Ended`."""
 
