@@ -15,7 +15,7 @@ from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import End, Joining, Result, Spawn
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import ScriptedModel
-from thread_cli.protocols.apr import AprProtocol, format_correct, goal_path, node_context
+from thread_cli.protocols.apr import AprProtocol, apr_problems, goal_path, node_context
 from thread_cli.protocols.formats import named
 from thread_cli.protocols.prompt import load
 from thread_cli.record import first_difference
@@ -59,7 +59,7 @@ def test_recorded_traces_parse_join_and_render_to_the_same_text(task_data) -> No
     for name, trace in traces(task_data / "countdown"):
         context, texts = context_of(trace), trace["main_calls"]
         for number, text in enumerate(texts):
-            assert format_correct(text), name
+            assert not apr_problems(text), name
             y = text.removeprefix(context)
             if number == len(texts) - 1:
                 assert AprProtocol().read(y, "end") == End(), name
@@ -233,7 +233,7 @@ def test_a_block_whose_intent_is_plain_is_repaired(case: str) -> None:
     move = spawned(y)
     assert contexts(move, y)[:2] == list(CHILDREN)[: len(move.lines)]
     assert move.repairs == (("unclosed",) if repairs is None else repairs)
-    assert not format_correct(y)
+    assert apr_problems(y)
     assert f"{GENERATED}{CALL}".startswith(y[: move.join([Result("")] * len(move.lines)).kept].removesuffix(CALL))
 
 
@@ -302,7 +302,7 @@ def malformed(draw: Any) -> str:
 @given(malformed(), st.sampled_from(["end", "listen", "stop"]), st.booleans())
 def test_any_text_ends_spawns_or_is_refused(y: str, stop: Any, keeps_calls: bool) -> None:
     protocol = AprProtocol(keeps_calls=keeps_calls)
-    correct = format_correct(y)
+    correct = not apr_problems(y)
     try:
         move = protocol.read(y, stop)
     except MalformedOutput:

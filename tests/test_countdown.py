@@ -18,7 +18,7 @@ from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.models.scripted import ScriptedModel
-from thread_cli.protocols.apr import format_correct
+from thread_cli.protocols.apr import apr_problems
 from thread_cli.protocols.prompt import Prompt, load
 from thread_envs.countdown import Countdown
 from thread_envs.countdown.checking import is_solution
@@ -219,7 +219,7 @@ async def test_the_teacher_solves_problems_by_threads_on_a_shorter_critical_path
             assert is_solution(task.data["numbers"], task.data["target"], played.answer)
             assert played.totals.repairs == 0
             assert (played.totals.threads == 1) is sequential
-            assert all(format_correct(event.text) for event in events if event.kind == "generated")
+            assert all(not apr_problems(event.text) for event in events if event.kind == "generated")
             latency[sequential] += played.totals.token_latency
     assert latency[True] > 1.2 * latency[False]
 
@@ -299,7 +299,7 @@ def test_the_prompts_examples_are_in_the_format() -> None:
     first, *rest = prompt.q.split("\n\n\n\n")[1:]
     assert first.startswith("Moving to Node #0\n")
     assert first.endswith("<End Calling Sub Searches>")
-    assert all(format_correct(example) for example in (first, *rest))
+    assert all(not apr_problems(example) for example in (first, *rest))
     assert prompt.protocol().open("c") == "\n\n\n\nc"
 
 

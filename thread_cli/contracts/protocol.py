@@ -168,7 +168,7 @@ class Joining:
 
     parts: str | Sequence[Segment]
     ends: bool = False
-    """Whether the thread ends with this text."""
+    """Whether the thread ends with this text, which is not the end that its own parent's format wants."""
     repairs: tuple[str, ...] = ()
     """Names of the repairs to what the children have written; one event `repaired` each."""
     kept: int | None = None

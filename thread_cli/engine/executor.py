@@ -207,7 +207,7 @@ class Executor:
                 if self._code_failed(thread, written.text, move):
                     continue
                 if await self._carry_out(thread, written.text, move):
-                    return self._returned(thread)
+                    return self._returned(thread, closed=False)
             except MalformedOutput as failure:
                 self._correct(thread, written.text, failure.message)
 

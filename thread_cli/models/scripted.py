@@ -1,9 +1,9 @@
 """A model that answers from a script: for tests, demonstrations and trying out prompts.
 
 A plain-text script is a list of answers, divided by lines `---`, given in the order in which the model is called. A
-TOML script answers by thread: each `[[thread]]` table has a `text`, all that such a thread writes, in which every `=>`
-ends an answer; it selects threads by `path` (a pattern such as `0.*`) or `context` (a regular expression searched in
-the thread's context) or neither. The first table that fits answers for the thread.
+TOML script answers by thread: each `[[thread]]` table has a `text`, all that such a thread writes, in which every stop
+string, such as `=>`, ends an answer; it selects threads by `path` (a pattern such as `0.*`) or `context` (a regular
+expression searched in the thread's context) or neither. The first table that fits answers for the thread.
 """
 
 from __future__ import annotations
@@ -132,8 +132,9 @@ class _Cast:
             heard.append(len(request.y))
         for role in self._roles:
             if role.fits(request):
-                lines = re.split(f"(?<={re.escape(request.stop[0])})", role.text)
-                return lines[len(heard) - 1] if len(heard) <= len(lines) else ""
+                ends = [stop.end() for stop in re.finditer("|".join(map(re.escape, request.stop)), role.text)]
+                begin, end = ([0, *ends, None] + [None] * len(heard))[len(heard) - 1 : len(heard) + 1]
+                return "" if begin is None else role.text[begin:end]
         raise ModelError(f"the script has no role for thread {request.thread}: {request.c.strip()[-60:]!r}")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.protocol import Result, StopReason
 
-__all__ = ["AprProtocol", "format_correct", "goal_path", "node_context", "search_result"]
+__all__ = ["AprProtocol", "apr_problems", "goal_path", "node_context", "search_result"]
 
 _RESULTS: Final = "<Sub Searches>"
 _RESULTS_END: Final = "<End Sub Searches>"
@@ -274,33 +274,41 @@ def node_context(line: str, text: str) -> str:
     return f"Moving to Node #{node}\nCurrent State: {state}, Operations: [{', '.join([*done, *reversed(operations)])}]"
 
 
-def format_correct(text: str) -> bool:
-    """Whether a thread's text is in the format: blocks of calls and of results are closed, numbered from 0 without a
-    gap, of one level, and hold nothing else; no tag stands outside of them; and a call is followed by its results, as
-    the paper's text is, or by nothing.
+def apr_problems(text: str) -> tuple[str, ...]:
+    """What is wrong with the tags of a thread's text, each in a word or two; nothing: it is right.
 
-    The released code has no such rule; these are the properties that all of its traces have.
+    Right are blocks of calls and of results that are closed, numbered from 0 without a gap, of one level, and hold
+    nothing else. A call is followed by its results, as in the paper's text, or by nothing, and no other tag stands
+    anywhere. The released code has no such rule; these are the properties that all of its traces have.
     """
+    problems: list[str] = []
     inside, called = "", False
     numbered: list[re.Match[str]] = []
     for line in text.split("\n"):
         if called and line.strip() and line != _RESULTS:
-            return False
+            problems.append("text behind a call")
+            called = False
         if line in {_CALLS, _RESULTS}:
-            if inside:
-                return False
+            problems += ["unclosed"] if inside else []
             inside, called, numbered = line, False, []
         elif line in {_CALLS_END, _RESULTS_END}:
-            wanted = {_CALLS: _CALLS_END, _RESULTS: _RESULTS_END}.get(inside)
-            if line != wanted or not numbered or not _are_numbered(numbered):
-                return False
+            problems += _closing_problems(inside, line, numbered)
             inside, called = "", line == _CALLS_END
+        elif inside and (match := (_LINE.fullmatch if inside == _CALLS else _RESULT_LINE.match)(line)):
+            numbered.append(match)
         elif inside == _CALLS:
-            if not (match := _LINE.fullmatch(line)):
-                return False
-            numbered.append(match)
-        elif inside and (match := _RESULT_LINE.match(line)):
-            numbered.append(match)
+            problems.append("text in a call")
         elif _TAG.search(line):
-            return False
-    return not inside
+            problems.append("a tag outside a block")
+    return tuple(dict.fromkeys([*problems, *(["unclosed"] if inside else [])]))
+
+
+def _closing_problems(inside: str, closing: str, numbered: Sequence[re.Match[str]]) -> list[str]:
+    if not inside:
+        return ["unopened"]
+    wrong = {
+        "wrong tag": closing != {_CALLS: _CALLS_END, _RESULTS: _RESULTS_END}[inside],
+        "empty": not numbered,
+        "misnumbered": not _are_numbered(numbered),
+    }
+    return [name for name, applies in wrong.items() if applies]

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["PHI", "PSI", "Ended", "Spawning", "Variables", "phi", "psi"]
 
 
+_TAGS: Final = re.compile(r"\A(?:\s*</?[A-Za-z]+>)+|(?:</?[A-Za-z]+>\s*)+\Z")
+"""Tags at the ends of a line."""
+
+
 class Variables(Protocol):
     """The variables of a thread."""
 
@@ -90,6 +94,15 @@ def _ended_last_line(child: Ended) -> str:
     return child.y.rstrip().rpartition("\n")[2]
 
 
+def _ended_answer(child: Ended, after: str = "</think>") -> str:
+    """The text after the last tag that ends thinking, else the last line without the tags around it, if it is more."""
+    thought, found, answer = child.y.rpartition(after)
+    if found and answer.strip():
+        return answer.strip()
+    lines = reversed((thought if found else child.y).split("\n"))
+    return next((line for tagged in lines if (line := _TAGS.sub("", tagged).strip())), "")
+
+
 def _ended_whole_sequence(child: Ended) -> str:
     """The child's whole Y."""
     return child.y.strip()
@@ -111,6 +124,7 @@ PHI: Final[dict[str, Callable[..., str]]] = {
 PSI: Final[dict[str, Callable[..., str]]] = {
     "printed": _printed,
     "last_line": _ended_last_line,
+    "answer": _ended_answer,
     "whole_sequence": _ended_whole_sequence,
     "sub_search": _search_result,
 }

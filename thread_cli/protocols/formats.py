@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.protocols.apr import AprProtocol
+from thread_cli.protocols import npr, weaver
+from thread_cli.protocols.apr import AprProtocol, apr_problems
+from thread_cli.protocols.checking import npr_problems, weaver_problems
 from thread_cli.protocols.thread import ThreadProtocol
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class Format:
     """The options that it takes, each with a line that says what it does."""
     rules: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Front matter that holds where a prompt in this format says nothing else, such as its ψ."""
+    problems: Callable[[str], tuple[str, ...]] | None = None
+    """What is wrong with a main thread's Y, in a few words each; None where only the engine checks the format."""
 
 
 def _thread(dialect: Dialect, options: Mapping[str, str]) -> WireFormat:  # noqa: ARG001 - it has none
@@ -78,6 +82,14 @@ def _number(option: str, options: Mapping[str, str]) -> int | None:
     return int(value)
 
 
+def _weaver(dialect: Dialect, options: Mapping[str, str]) -> WireFormat:
+    return weaver.weaver(options, start=dialect.start, end=dialect.end)
+
+
+def _npr(dialect: Dialect, options: Mapping[str, str]) -> WireFormat:
+    return npr.npr(options, start=dialect.start, end=dialect.end)
+
+
 FORMATS: Final[dict[str, Format]] = {
     "thread": Format("THREAD: a line that ends in => acts, or spawns a thread and waits for it", _thread),
     "apr": Format(
@@ -90,6 +102,21 @@ FORMATS: Final[dict[str, Format]] = {
             "tokens": "each child begins with this budget of tokens, rounded up to a multiple of 512",
         },
         {"phi": "sub_search", "psi": "sub_search"},
+        apr_problems,
+    ),
+    "weaver": Format(
+        "ThreadWeaver: outlines, and a thread for each that goes on from all text so far",
+        _weaver,
+        weaver.OPTIONS,
+        {"start": "<think>", "psi": "answer"},
+        weaver_problems,
+    ),
+    "npr": Format(
+        "NPR: a guideline of plans, a step for each that goes on from all text so far, and a takeaway",
+        _npr,
+        npr.OPTIONS,
+        {"psi": "answer:after=</takeaway>"},
+        npr_problems,
     ),
 }
 """Each wire format by name."""

@@ -177,6 +177,7 @@ def load(
         raise UserError(f"prompt {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     phi(rules.phi)
     psi(rules.psi)
+    format_of(rules.protocol, rules)
     return Prompt(name, (body if plain else _rendered(name, body, rules, environment, category)).rstrip("\n"), rules)
 
 

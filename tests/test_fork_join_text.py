@@ -1,0 +1,194 @@
+"""Texts in fork-join formats are checked by the released rules; wrong ones crash nothing, right ones stay as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from random import Random
+from typing import Any
+
+import pytest
+from forking import NPR, WEAVER, npr_block, recited, weaver_block
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from thread_cli.contracts.environment import Task
+from thread_cli.contracts.limits import Limits
+from thread_cli.engine.executor import Executor
+from thread_cli.interpreters.variables import VariableInterpreter
+from thread_cli.models.scripted import ScriptedModel
+from thread_cli.protocols.checking import npr_problems, weaver_problems
+from thread_cli.protocols.prompt import Prompt, Rules
+
+TWO, STEPS = weaver_block(" a", " b"), npr_block(" a", " b")
+CONCLUDED = TWO.replace("\n</Parallel>", "\n<Conclusion>\nboth</Conclusion>\n</Parallel>")
+WIDE = weaver_block(*[" x"] * 51)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("nothing is forked", ()),
+        (f"So:\n{TWO}\nand {TWO}\n</think>\n5", ()),
+        (CONCLUDED, ()),
+        (weaver_block(*[" x"] * 50), ()),
+        (WIDE, ("too many threads",)),
+        (TWO.replace("</Thread><", "</Thread>\n<"), ("blanks between threads",)),
+        (TWO.replace("2: b", "3: b"), ("numbers are not 1 to n",)),
+        (TWO.replace("2: part", "3: part").replace("2: b", "3: b"), ("numbers are not 1 to n",)),
+        (TWO.replace("1: a", "a"), ("no number",)),
+        (TWO.replace("1: a", "1: "), ("an empty body",)),
+        (TWO.replace("<Thread>\n2: b</Thread>", ""), ("as many threads as items are wanted",)),
+        (TWO.replace("1: a", "1: <Outline>"), ("a tag in a body",)),
+        (weaver_block(f" {TWO}", " b"), ("nested blocks",)),
+        (TWO.replace("</Outlines>\n", "</Outlines>\nso "), ("text between threads",)),
+        (TWO.replace("</Parallel>", ""), ("an open tag",)),
+        (TWO.replace("<Parallel>", ""), ("a closing tag alone", "a tag outside a block")),
+        (f"{TWO}<Thread>3: c</Thread>", ("a tag outside a block",)),
+        ("<Parallel>\n<Thread>1: a</Thread></Parallel>", ("no list of outlines",)),
+        ("<Parallel><Outlines></Outlines></Parallel>", ("an empty list",)),
+        (CONCLUDED.replace("both", " "), ("an empty body",)),
+        (CONCLUDED.replace("</Conclusion>", "</Conclusion><Conclusion>x</Conclusion>"), ("several conclusions",)),
+    ],
+)
+def test_a_text_is_right_by_the_released_checkers_rules_or_says_what_is_wrong(
+    text: str, wrong: tuple[str, ...]
+) -> None:
+    found = weaver_problems(text)
+    assert set(wrong) <= set(found)
+    assert bool(found) == bool(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (f"{STEPS}\nand\n{STEPS}\n5", ()),
+        (STEPS.replace("<takeaway>\nall of it</takeaway>", ""), ("no conclusion",)),
+        (npr_block(*[" x"] * 6), ("too many threads",)),
+        (STEPS.replace("\n<step>\n2: b</step>", ""), ("as many threads as items are wanted",)),
+        (STEPS.replace("2: b", "1: b"), ("numbers are not 1 to n",)),
+        ("<step>1: a</step>", ("a tag outside a block",)),
+        (STEPS.replace("all of it", STEPS), ("a tag in a body",)),
+        (STEPS[:-30], ("no conclusion",)),
+    ],
+)
+def test_nprs_rules_are_the_same_in_its_own_tags(text: str, wrong: tuple[str, ...]) -> None:
+    found = npr_problems(text)
+    assert set(wrong) <= set(found)
+    assert bool(found) == bool(wrong)
+
+
+WORDS = st.text(st.sampled_from("ab 1:.\n"), min_size=1, max_size=12).map(lambda text: f" x{text}")
+BODIES = st.lists(WORDS, min_size=1, max_size=5)
+TAGS = ["Parallel", "Outlines", "Outline", "Thread", "Conclusion", "guideline", "plan", "step", "takeaway", "think"]
+PIECES = [f"<{slash}{tag}>" for tag in TAGS for slash in ("", "/")] + ["1:", "2:", "x", "\n", " 1.2 :"]
+
+
+def broken(block: Any) -> st.SearchStrategy[str]:
+    """Texts with blocks in which something was cut off, swapped, renumbered, nested, repeated or put in."""
+    return st.integers(0, 2**32).map(lambda seed: break_up(block, Random(seed)))
+
+
+def break_up(block: Any, chance: Random) -> str:
+    text = "\n".join(block(*some(chance)) for _ in range(chance.randint(1, 3)))
+    for _ in range(chance.randint(1, 4)):
+        tags = [tag.span() for tag in re.finditer(r"</?\w+>|\d+:", text)]
+        at = chance.randint(0, len(text))
+        match chance.choice(["cut", "swap", "drop", "number", "nest", "insert", "repeat", "wide"]):
+            case "cut":
+                text = text[:at]
+            case "swap" if len(tags) > 1:
+                (a, b), (c, d) = sorted(chance.sample(tags, 2))
+                text = text[:a] + text[c:d] + text[b:c] + text[a:b] + text[d:]
+            case "drop" if tags:
+                begin, end = chance.choice(tags)
+                text = text[:begin] + text[end:]
+            case "number":
+                text = re.sub(r"\d+", lambda _: str(chance.randint(0, 60)), text, count=2)
+            case "nest":
+                text = text[:at] + block(*some(chance)) + text[at:]
+            case "insert":
+                text = text[:at] + chance.choice(PIECES) + text[at:]
+            case "repeat":
+                text = text[at:] + text[:at]
+            case "wide":
+                text = text[:at] + block(*[" w"] * 50) + text[at:]
+            case _:
+                pass
+    return text
+
+
+def some(chance: Random) -> list[str]:
+    """What the threads of a block write."""
+    return [" " + "".join(chance.choices("ab 1:.\n", k=chance.randint(1, 12))) for _ in range(chance.randint(1, 5))]
+
+
+def played_by(rules: dict[str, Any], script: Any) -> tuple[Any, str]:
+    """An episode, in a loop of its own as hypothesis is not asynchronous, and the main thread's Y."""
+    events: list[Any] = []
+
+    async def run() -> Any:
+        variables = VariableInterpreter()
+        prompt = Prompt("test", "Q", Rules(**rules))
+        limits = Limits(depth=3, threads=100, calls=60)
+        executor = Executor(
+            model=ScriptedModel(script), prompt=prompt, interpreter=variables, sinks=[events.append], limits=limits
+        )
+        async with asyncio.timeout(20):
+            episode = await executor.run(Task("t", "Do it."))
+        await variables.close()
+        return episode
+
+    episode = asyncio.run(run())
+    kinds = {"generated", "joined", "corrected"}
+    return episode, "".join(event.text for event in events if event.thread == "0" and event.kind in kinds)
+
+
+FEW = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(FEW, max_examples=2_000)
+FORMATS = [("weaver", WEAVER, weaver_block, weaver_problems), ("npr", NPR, npr_block, npr_problems)]
+
+
+@pytest.mark.parametrize(("name", "rules", "block", "problems"), FORMATS)
+def test_two_thousand_broken_texts_are_each_classed(name: str, rules: Any, block: Any, problems: Any) -> None:
+    classes: set[str] = set()
+
+    @MANY
+    @given(broken(block))
+    def check(text: str) -> None:
+        found = problems(text)
+        assert len(set(found)) == len(found)
+        assert all(0 < len(problem) < 60 for problem in found)
+        classes.update(found)
+
+    check()
+    assert len(classes) >= 10
+
+
+@pytest.mark.parametrize(("name", "rules", "block", "problems"), FORMATS)
+@pytest.mark.parametrize("options", ["", ":paper"])
+def test_models_that_write_broken_texts_are_played_to_an_end(name, rules, block, problems, options: str) -> None:
+    @FEW
+    @given(broken(block), broken(block))
+    def check(text: str, below: str) -> None:
+        def script(request: Any) -> str:
+            return (text if request.thread == "0" else below)[len(request.y) % 97 :]
+
+        episode, y = played_by({**rules, "protocol": f"{name}{options}"}, script)
+        assert episode.status.value in {"answered", "failed", "model_error", "limited"}, episode
+        assert isinstance(problems(y), tuple)
+
+    check()
+
+
+@pytest.mark.parametrize(("name", "rules", "block", "problems"), FORMATS)
+def test_right_texts_are_right_and_come_out_of_an_episode_as_they_are(name, rules, block, problems) -> None:
+    @FEW
+    @given(st.lists(BODIES, min_size=1, max_size=3), st.booleans())
+    def check(blocks: list[list[str]], two: bool) -> None:
+        text = "".join(f"{n}.\n{block(*bodies)}\n" for n, bodies in enumerate(blocks)) + "</think>\n5" * two
+        assert problems(text) == ()
+        _, y = played_by(rules, recited(text, "Thread" if name == "weaver" else "step"))
+        assert y == text
+
+    check()
