@@ -40,6 +40,7 @@ SIZES = {
     "icu-160": 160,
     "countdown-1000": 1000,
     "countdown-generated": 200,
+    "multiplication-200": 200,
     "smoke": 10,
     "ablation-phi-psi": 50,
     "ablation-examples": 50,
