@@ -9,6 +9,7 @@ from apr_traces import CALL, CHILDREN, GENERATED, START, Recorded, context_of, t
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from thread_cli.assembly.checking import FormatCheck
 from thread_cli.contracts.errors import MalformedOutput, UserError
 from thread_cli.contracts.limits import Limits
 from thread_cli.contracts.model import Request
@@ -16,8 +17,7 @@ from thread_cli.contracts.protocol import End, Joining, Result, Spawn
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import ScriptedModel
 from thread_cli.protocols.apr import AprProtocol, apr_problems, goal_path, node_context
-from thread_cli.protocols.formats import named
-from thread_cli.protocols.prompt import load
+from thread_cli.protocols.prompt import load, named
 from thread_cli.record import first_difference
 from thread_cli.record.tree import tree_of
 
@@ -112,6 +112,18 @@ async def test_a_child_sees_its_string_alone_and_the_parent_resumes_without_its_
     again = await play(ReplayModel(played.events), START, protocol=AprProtocol(), rules=RULES)
     assert first_difference(played.events, again.events) is None
     assert played.y("0.0") == "\na secret search" + NOTHING
+
+
+@pytest.mark.parametrize(
+    ("call", "problems"), [(CALL.rstrip(), ()), (CALL.replace("<End Calling Sub Searches>\n", ""), ("unclosed",))]
+)
+async def test_calls_are_checked_though_they_are_removed(play, call: str, problems: tuple[str, ...]) -> None:
+    def script(request: Request) -> str:
+        return GENERATED + call if request.thread == "0" and not request.y else NOTHING
+
+    played = await play(script, START, rules={"protocol": "apr", **RULES})
+    assert FormatCheck(played.events).problems() == problems
+    assert "<Calling" not in played.y("0")
 
 
 async def test_the_papers_parent_keeps_the_block_that_spawned(play) -> None:
@@ -298,7 +310,8 @@ def malformed(draw: Any) -> str:
     return text
 
 
-@settings(max_examples=2000, deadline=1000, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.timeout(600)
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(malformed(), st.sampled_from(["end", "listen", "stop"]), st.booleans())
 def test_any_text_ends_spawns_or_is_refused(y: str, stop: Any, keeps_calls: bool) -> None:
     protocol = AprProtocol(keeps_calls=keeps_calls)
@@ -353,5 +366,5 @@ def test_a_prompt_may_name_the_format_and_its_options(tmp_path) -> None:
 @pytest.mark.parametrize("spec", ["apr:calls", "apr:calls=0", "apr:tokens=-1", "apr:tokens=x"])
 def test_a_budget_that_is_no_number_is_refused_in_one_line(spec: str) -> None:
     found, options = named(spec)
-    with pytest.raises(UserError, match=r"^the option '(calls|tokens)' of a protocol is a number from 1 on"):
+    with pytest.raises(UserError, match=r"^the option '(calls|tokens)' of the protocol 'apr' is a number from 1 on"):
         found.make(None, options)

@@ -16,8 +16,7 @@ from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.retry import Retrying
 from thread_cli.models.scripted import Role, ScriptedModel
-from thread_cli.protocols.formats import format_of
-from thread_cli.protocols.prompt import Rules
+from thread_cli.protocols.prompt import Rules, format_of
 from thread_cli.record import first_difference
 
 FORK = f"I split it.\n<Parallel>\n{outlines('add', 'count')}</Outlines>"

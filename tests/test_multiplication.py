@@ -46,7 +46,9 @@ def test_a_task_is_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("name", ["test-200", "train-1000", "dev-0", "test", "test-01", "3 * 4"])
 def test_a_task_that_there_is_not_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=r"`multiplication` has no task '.*'; ids are test-0 to test-199 and train-0 to"):
+    with pytest.raises(
+        UserError, match=r"`multiplication` has no task '.*'; ids are test-0 to test-199 and train-0 to"
+    ):
         Multiplication().find(name)
     with pytest.raises(UserError, match="has no split"):
         Multiplication().tasks("dev")

@@ -226,3 +226,14 @@ def test_reasoning_is_switched_by_an_extra_field_counted_apart_and_part_of_the_t
     assert with_it["reasoning_tokens"] >= 30 * (with_it["calls"] - 1)
     assert with_it["generated_tokens"] - with_it["reasoning_tokens"] <= 10 * with_it["calls"]
     assert with_it["calls"] < without["calls"]
+
+
+@pytest.mark.parametrize(
+    ("opened", "text", "reasoning"), [("", "so 6", "I think"), ("<think>\n", "I think</think>\n\nso 6", "")]
+)
+def test_a_tag_that_the_prompt_itself_opens_is_closed_in_the_text(opened, text, reasoning):
+    thoughts = Thoughts(f"Prompt:\nadd\n\n\nResponse:\n{opened}")
+    for piece in ("I th", "ink</thi", "nk>\n\nso", " 6"):
+        thoughts.add(piece)
+    thoughts.finish()
+    assert (thoughts.text, thoughts.reasoning) == (text, reasoning)

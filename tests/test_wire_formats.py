@@ -10,8 +10,8 @@ from thread_cli.assembly.config import Config
 from thread_cli.bench.plan import prompt_hash
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Act
-from thread_cli.protocols.formats import FORMATS, named
-from thread_cli.protocols.prompt import load
+from thread_cli.protocols.formats import FORMATS
+from thread_cli.protocols.prompt import load, named
 
 
 @pytest.fixture

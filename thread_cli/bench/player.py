@@ -12,9 +12,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from thread_cli.assembly.checking import FormatCheck
 from thread_cli.assembly.models import model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.assembly.watchers import of_replay, open_watcher
@@ -63,6 +64,8 @@ class Attempt:
     """Threads that watchers pruned."""
     stopped: bool = False
     """Whether a watcher ended the episode."""
+    format_problems: tuple[str, ...] | None = None
+    """What is wrong with the main thread's text; None where its wire format has no checker."""
 
     def result(self, plan: Plan, item: Item, attempts: int) -> Result:
         """The result of the episode, if this is the attempt that counts."""
@@ -86,6 +89,8 @@ class Attempt:
             totals=self.totals,
             pruned=self.pruned,
             stopped=self.stopped,
+            format_correct=None if self.format_problems is None else not self.format_problems,
+            format_problems=self.format_problems or (),
             attempts=attempts,
             seconds=round(self.seconds, 3),
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -149,21 +154,22 @@ class Player:
 
     async def play(self, item: Item, log: Path, spent: Spent) -> Attempt:
         """Play an episode; see `Players`."""
-        ended, signs = _Ended(), Signs()
+        ended, signs, checked = _Ended(), Signs(), FormatCheck()
         wall_time = self._plan.config.limits.wall_time
         began = time.monotonic()
         error: Exception | None = None
         written = EpisodeLog(log)
         try:
             async with asyncio.timeout(None if wall_time is None else wall_time + _GRACE):
-                await self._episode(item, [written, signs, ended, _Meter(spent)])
+                await self._episode(item, [written, signs, ended, checked, _Meter(spent)])
         except UserError:
             raise
         except Exception as caught:  # noqa: BLE001 - a fault of the infrastructure, whatever it is
             error = caught
         finally:
             written.close()
-        return ended.attempt(error, signs, time.monotonic() - began)
+        attempt = ended.attempt(error, signs, time.monotonic() - began)
+        return replace(attempt, format_problems=checked.problems())
 
     async def aclose(self) -> None:
         """Close all that was opened. May be called twice."""

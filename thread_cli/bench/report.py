@@ -116,6 +116,18 @@ class LocalWork(_Figures):
     decode_share: float | None = None
 
 
+class Format(_Figures):
+    """Which of the main threads' texts keep to their wire format, where that has a checker."""
+
+    checked: int
+    correct: int
+    share: float
+    repairs: int
+    """Repairs of the engine to all that threads wrote."""
+    problems: dict[str, int]
+    """In how many texts something is wrong, by what it is, the most frequent first."""
+
+
 class Summary(_Figures):
     """The figures of a run, or of one variant of it."""
 
@@ -163,6 +175,8 @@ class Summary(_Figures):
     """Threads that watchers pruned."""
     stopped_episodes: int
     """Episodes that watchers ended."""
+    format: Format | None
+    """None where nothing checks the wire format."""
     seconds: float | None
     """Sum of the wall times of all episodes; None where times are left out."""
     published: tuple[Published, ...]
@@ -227,6 +241,7 @@ def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
         retried_episodes=sum(result.attempts - 1 for result in results),
         pruned_threads=sum(result.pruned for result in results),
         stopped_episodes=sum(result.stopped for result in results),
+        format=_format(counted),
         seconds=math.fsum(result.seconds for result in results) if times else None,
         published=run.suite.published,
     )
@@ -359,6 +374,21 @@ def _local(results: Sequence[Result]) -> LocalWork | None:
         decode_speed=tokens.generated / local.decode_seconds if local.decode_seconds else None,
         prefill_share=local.prefill_floor / local.prefill_seconds if local.prefill_floor else None,
         decode_share=local.decode_floor / local.decode_seconds if local.decode_floor else None,
+    )
+
+
+def _format(counted: Sequence[Result]) -> Format | None:
+    checked = [result for result in counted if result.format_correct is not None]
+    if not checked:
+        return None
+    correct = sum(result.format_correct is True for result in checked)
+    problems = Counter(problem for result in checked for problem in result.format_problems)
+    return Format(
+        checked=len(checked),
+        correct=correct,
+        share=correct / len(checked),
+        repairs=sum(result.totals.repairs for result in checked),
+        problems=dict(sorted(problems.items(), key=lambda each: (-each[1], each[0]))),
     )
 
 

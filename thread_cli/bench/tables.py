@@ -85,7 +85,7 @@ def _brief(model: str) -> str:
 
 def tables(arms: Sequence[Arm]) -> list[Table]:
     """The tables of a report."""
-    made = [_success(arms), _categories(arms), _spent(arms), _local(arms), _failures(arms)]
+    made = [_success(arms), _categories(arms), _spent(arms), _local(arms), _format(arms), _failures(arms)]
     if len(arms) > 1:
         made.append(_compared(arms))
     return [table for table in made if table.rows]
@@ -243,6 +243,24 @@ def _local(arms: Sequence[Arm]) -> Table:
         "The ceiling is the speed with an empty cache, measured when the model was loaded."
     )
     return Table("On this machine", headings, tuple(rows), (note,))
+
+
+def _format(arms: Sequence[Arm]) -> Table:
+    """How well models keep to wire formats that have a checker."""
+    headings = ("", "checked", "correct", "format correct %", "repairs", "most frequent problem")
+    rows = [
+        (
+            arm.label,
+            _count(found.checked),
+            _count(found.correct),
+            _percent(found.share),
+            _count(found.repairs),
+            next((f"{problem} ({number:,})" for problem, number in found.problems.items()), _NOTHING),
+        )
+        for arm in arms
+        if (found := arm.summary.format) is not None
+    ]
+    return Table("Wire format", headings, tuple(rows), ("By the rules of the format's released checker.",))
 
 
 def _failures(arms: Sequence[Arm]) -> Table:

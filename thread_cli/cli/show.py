@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from thread_cli.assembly.checking import FormatCheck
 from thread_cli.contracts.errors import UserError
 from thread_cli.display import (
     VIEW_LINES,
@@ -21,7 +23,14 @@ from thread_cli.display import (
     render_tree,
     render_view,
 )
+from thread_cli.display.text import clean
 from thread_cli.record import RunFolder, read_events
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thread_cli.contracts.events import Event
+    from thread_cli.display.layout import Glyphs
 
 __all__ = ["show"]
 
@@ -52,4 +61,14 @@ def show(
     width = console.width if console.is_terminal else 120
     view = render_view(state, width, VIEW_LINES, glyphs)
     lines = [*render_tree(state, width, times=times, glyphs=glyphs), *view, *[render_rule(width, glyphs)] * bool(view)]
-    print_lines(console, [*lines, *render_footer(state, width, glyphs=glyphs)])
+    print_lines(console, [*lines, *render_footer(state, width, glyphs=glyphs), *_format(events, glyphs)])
+
+
+def _format(events: Sequence[Event], glyphs: Glyphs) -> list[Text]:
+    """Whether the main thread's text keeps to its wire format, where that has a checker."""
+    check = FormatCheck(events)
+    problems = check.problems()
+    if problems is None:
+        return []
+    how = ("format correct", "green") if not problems else (f"format wrong: {', '.join(problems)}", "yellow")
+    return [Text.assemble(f"{clean(check.protocol)} {glyphs.separator} ", how)]

@@ -98,6 +98,8 @@ class EpisodeStarted(_Event):
     """Wall-clock time, ISO 8601, UTC."""
     policy: str = ""
     """Version of the model that writes the threads: the name that the user gives it, else the model's spec."""
+    protocol: str = "thread"
+    """The wire format that the prompt is written in, with its options."""
 
 
 class ThreadStarted(_Event):

@@ -148,7 +148,7 @@ class Executor:
         root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         about = {"environment": environment_name, "task": task.id, "category": task.category, "policy": self._policy}
-        self._recorder.emit(EpisodeStarted, root, at=now, **about)
+        self._recorder.emit(EpisodeStarted, root, at=now, protocol=self._prompt.rules.protocol, **about)
         answer, error = None, None
         try:
             root.context = root.task = await self._stage.open(task, root.deadline)

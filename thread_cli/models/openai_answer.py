@@ -58,11 +58,14 @@ class Answer:
     thought_pieces: int = 0
     chunks: int = 0
     started: bool = False
-    thoughts: Thoughts = field(default_factory=Thoughts)
+    thoughts: Thoughts = field(init=False)
     telling: Telling | None = None
     """Gets the text that has come, piece by piece."""
     _held: str = ""
     """The text so far, while it may be a repetition of the begun answer."""
+
+    def __post_init__(self) -> None:
+        self.thoughts = Thoughts(self.request.c)
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Add a chunk of either endpoint, or a complete answer; servers differ in the fields that they leave out."""

@@ -1,7 +1,8 @@
 """Separates reasoning within a text from the answer.
 
 Servers with a parser for it send reasoning in a field of its own; all others leave it in the text, between tags. A chat
-template may have opened the tag already, so that a text may begin inside of one and show only the closing tag.
+template may have opened the tag already, so that a text may begin inside of one and show only the closing tag. A wire
+format in which threads think between such tags opens the tag in the prompt itself.
 """
 
 from __future__ import annotations
@@ -37,12 +38,21 @@ class Thoughts:
     tag that closes the present reasoning; empty outside of reasoning.
     """
 
+    prompt: str = ""
+    """The prompt before the text that is written. The tag that it ends with, and the one that closes it, are text."""
     inside: str = ""
     text: str = ""
     reasoning: str = ""
     _rest: str = ""
     _fresh: bool = False
     """True directly after reasoning: empty lines there are no part of the text."""
+    _tags: tuple[str, ...] = ()
+    """Tags that are looked for outside of reasoning."""
+
+    def __post_init__(self) -> None:
+        ended = self.prompt.rstrip()
+        own = {tag for pair in _TAGS.items() for tag in pair if ended.endswith(pair[0])}
+        self._tags = tuple(tag for tag in (*_TAGS, *_CLOSING) if tag not in own)
 
     def add(self, piece: str) -> None:
         """Add the next piece."""
@@ -57,7 +67,7 @@ class Thoughts:
 
     def _advance(self) -> bool:
         """Add the certain part; True if a tag was found, as another may follow it."""
-        tags = (self.inside,) if self.inside else (*_TAGS, *_CLOSING)
+        tags = (self.inside,) if self.inside else self._tags
         small = self._rest.translate(_SMALL)
         found = [(at, -len(tag), tag) for tag in tags if (at := small.find(tag.translate(_SMALL))) >= 0]
         if found:

@@ -16,15 +16,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from thread_cli.contracts.errors import MalformedOutput
+from thread_cli.contracts.errors import MalformedOutput, UserError
 from thread_cli.contracts.protocol import Child, End, Joining, Segment, Spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from thread_cli.contracts.protocol import Result, StopReason
 
-__all__ = ["AprProtocol", "apr_problems", "goal_path", "node_context", "search_result"]
+__all__ = ["OPTIONS", "AprProtocol", "apr", "apr_problems", "goal_path", "node_context", "search_result"]
+
+OPTIONS: Final = {
+    "paper": "the block that spawns stays in the parent's text",
+    "calls": "the main thread begins with this budget of sub searches",
+    "tokens": "each child begins with this budget of tokens, rounded up to a multiple of 512",
+    "examples": "blank lines set contexts off from the few-shot prompt",
+}
+"""What each option changes."""
 
 _RESULTS: Final = "<Sub Searches>"
 _RESULTS_END: Final = "<End Sub Searches>"
@@ -136,6 +144,29 @@ def _joined(results: Sequence[Result], places: Sequence[str]) -> list[Segment]:
         else:
             parts += [Segment(f"<{_GOAL} in {where}>\n"), Segment(path, index), Segment("\n")]
     return [*parts, Segment(f"{_RESULTS_END}\n")]
+
+
+def apr(options: Mapping[str, str]) -> AprProtocol:
+    """The format, with some of `OPTIONS`; without any, as the released runtime has it.
+
+    Raises:
+        UserError: a budget is no number from 1 on.
+    """
+    return AprProtocol(
+        calls=_number("calls", options),
+        tokens=_number("tokens", options),
+        keeps_calls="paper" in options,
+        examples="examples" in options,
+    )
+
+
+def _number(option: str, options: Mapping[str, str]) -> int | None:
+    value = options.get(option)
+    if value is None:
+        return None
+    if not (value.isdecimal() and value.isascii() and len(value) < 10 and int(value)):
+        raise UserError(f"the option {option!r} of the protocol 'apr' is a number from 1 on, not {value!r}")
+    return int(value)
 
 
 class _Block(NamedTuple):
@@ -298,7 +329,7 @@ def apr_problems(text: str) -> tuple[str, ...]:
             numbered.append(match)
         elif inside == _CALLS:
             problems.append("text in a call")
-        elif _TAG.search(line):
+        elif _TAG.search(line) or _START.match(line):
             problems.append("a tag outside a block")
     return tuple(dict.fromkeys([*problems, *(["unclosed"] if inside else [])]))
 

@@ -23,7 +23,7 @@ from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Orphans
 from thread_cli.protocols.code import parse
 from thread_cli.protocols.context import phi, psi
-from thread_cli.protocols.formats import format_of, named
+from thread_cli.protocols.formats import FORMATS
 from thread_cli.protocols.thread import CLOSE, LISTEN
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from thread_cli.contracts.protocol import Protocol
+    from thread_cli.protocols.formats import Dialect, Format
 
-__all__ = ["ObservationRules", "Prompt", "Rules", "installed", "load"]
+__all__ = ["ObservationRules", "Prompt", "Rules", "format_of", "installed", "load", "named"]
 
 _PACKAGE: Final = "thread_prompts"
 _GROUP: Final = "thread_cli.prompts"
@@ -140,6 +141,34 @@ class Prompt:
     def protocol(self) -> Protocol:
         """The wire format that the prompt is written in."""
         return format_of(self.rules.protocol, self.rules)
+
+
+def format_of(spec: str, dialect: Dialect) -> Protocol:
+    """The wire format that `spec` names, with its options and the prompt's rules; raises as `named` does."""
+    found, options = named(spec)
+    return found.make(dialect, options)
+
+
+def named(spec: str) -> tuple[Format, dict[str, str]]:
+    """What `spec` names, and its options: values by word, empty for a word alone.
+
+    A spec is a name, with options after a colon where the format takes any: `weaver:paper`. An option is a word, or a
+    word with a value, `calls=3`; several are separated by commas.
+
+    Raises:
+        UserError: there is no format of that name, or it does not take these options.
+    """
+    name, _, written = spec.partition(":")
+    if name not in FORMATS:
+        raise UserError(f"no protocol is called {name!r}; there are {', '.join(FORMATS)}")
+    found = FORMATS[name]
+    parts = [part.strip().partition("=") for part in written.split(",") if part.strip()]
+    options = {word: value for word, _, value in parts}
+    if unknown := sorted(options.keys() - found.options.keys()):
+        raise UserError(
+            f"the protocol {name!r} takes no option {unknown[0]!r}; it takes {', '.join(found.options) or 'none'}"
+        )
+    return found, options
 
 
 def load(

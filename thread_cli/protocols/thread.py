@@ -8,23 +8,41 @@ fence and a line of the fence alone, which listens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import Protocol as TypingProtocol
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.protocol import Act, End, Result, Spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from thread_cli.contracts.model import StopReason
 
-__all__ = ["CLOSE", "LISTEN", "ThreadProtocol"]
+__all__ = ["CLOSE", "LISTEN", "Dialect", "ThreadProtocol"]
 
 LISTEN: Final = "=>"
 """ω_listen: the stop string after which a thread waits for a child or an observation."""
 CLOSE: Final = "<="
 """The token that ends the text that the engine appends after ω_listen."""
 _SEPARATOR: Final = "\n\n\n\n\n\n"
+
+
+class Dialect(TypingProtocol):
+    """What a prompt's rules say about its wire format."""
+
+    @property
+    def start(self) -> str: ...
+    @property
+    def end(self) -> str: ...
+    @property
+    def blank_line(self) -> bool: ...
+    @property
+    def fence(self) -> str: ...
+    @property
+    def comment(self) -> str:
+        """Prefix of each line of an observation of several lines."""
+        ...
 
 
 class _Fenced(NamedTuple):
@@ -57,6 +75,17 @@ class ThreadProtocol:
         self._close = CLOSE + ("\n\n" if blank_line else "")
         self._comment = comment
         self._fence = fence
+
+    @classmethod
+    def of(cls, dialect: Dialect, options: Mapping[str, str]) -> Self:  # noqa: ARG003 - it has none
+        """The format in which a prompt with these rules is written."""
+        return cls(
+            start=dialect.start,
+            end=dialect.end,
+            blank_line=dialect.blank_line,
+            comment=dialect.comment,
+            fence=dialect.fence,
+        )
 
     def open(self, context: str) -> str:
         return f"{_SEPARATOR}Prompt:\n{context}\n\n\nResponse:\n{self._start}\n"

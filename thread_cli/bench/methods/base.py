@@ -57,14 +57,7 @@ class Method:
 
     def protocol(self, prompt: Prompt) -> Protocol | None:
         """The wire format; None for the one that the prompt declares."""
-        rules = prompt.rules
-        return self.format(
-            start=rules.start,
-            end=rules.end,
-            blank_line=rules.blank_line,
-            comment=rules.observation.comment,
-            fence=rules.fence,
-        )
+        return self.format.of(prompt.rules, {})
 
     def limits(self, limits: Limits) -> Limits:
         """The limits of an episode, where the configuration's are `limits`.
