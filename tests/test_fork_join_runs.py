@@ -13,11 +13,13 @@ from processes import in_this_process
 from servers import Answer, Server, chat_event, error, usage_event
 
 from thread_cli.bench.playing import run
+from thread_cli.contracts.errors import UserError
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.openai_shapes import Shape
 from thread_cli.protocols.checking import npr_problems, weaver_problems
 from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder, read_events
+from thread_cli.train.recordings import recordings
 
 SCRIPT = """
 [[thread]]
@@ -167,3 +169,9 @@ async def test_a_server_that_knows_chat_alone_forks_and_joins_by_begun_answers(p
         assert model.learnt.shape is (Shape.continued if continues else Shape.within)
     assert (played.y("0"), played.episode.answer) == (text, "5")
     assert [event.stop for event in played.of("generated")] == ["stop"] * 4
+
+
+def test_nothing_is_learned_from_runs_in_other_formats_yet(scripts: Path) -> None:
+    assert played(scripts, "flat").returncode == 0
+    with pytest.raises(UserError, match="is in the protocol 'weaver': training knows 'thread' alone"):
+        list(recordings(scripts / "flat"))

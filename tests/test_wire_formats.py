@@ -57,3 +57,29 @@ def test_each_format_says_what_it_is_and_what_its_options_do() -> None:
     for found in FORMATS.values():
         assert found.description
         assert all(found.options.values())
+
+
+def test_a_conversation_is_of_threads_format_alone(plain: str) -> None:
+    with pytest.raises(UserError, match=r"conversations .* are of the protocol 'thread' alone"):
+        load(plain, "none", override={"protocol": "weaver", "chat": "turns"})
+
+
+def test_a_prompt_may_open_the_main_thread_with_a_models_own_template(tmp_path: Path) -> None:
+    template = "<|im_start|>user\\n{context}<|im_end|>\\n<|im_start|>assistant\\n<think>\\n"
+    file = tmp_path / "trained.jinja"
+    file.write_text(f'+++\nprotocol = "weaver"\nopening = "{template}"\n+++\n', "utf-8")
+    prompt = load(str(file), "none")
+    opened = prompt.protocol().open("What is {1}?")
+    assert (prompt.q, opened) == ("", "<|im_start|>user\nWhat is {1}?<|im_end|>\n<|im_start|>assistant\n<think>\n")
+
+
+@pytest.mark.parametrize(
+    ("rules", "wrong"),
+    [
+        ({"protocol": "weaver", "opening": "no place"}, "it has to hold {context} once"),
+        ({"opening": "{context}"}, "an opening is of fork-join protocols"),
+    ],
+)
+def test_an_opening_that_is_of_no_use_is_refused(plain: str, rules: dict[str, str], wrong: str) -> None:
+    with pytest.raises(UserError, match=wrong):
+        load(plain, "none", override=rules)

@@ -236,7 +236,7 @@ def prompt_hash(prompt: Prompt, keys: int) -> str:
     if prompt.rules.protocol == "thread":
         del rules["protocol"]  # nor did they know other formats
     # Of what no earlier version knew, only what is set is told: else keys are as they always were.
-    for section, name in ((rules, "fence"), (rules["observation"], "longest")):
+    for section, name in ((rules, "fence"), (rules, "opening"), (rules["observation"], "longest")):
         if not section[name]:
             del section[name]
     return _digest([prompt.q, _key_part(type(prompt.rules), rules, keys)])[:16]

@@ -146,8 +146,8 @@ def _joined(results: Sequence[Result], places: Sequence[str]) -> list[Segment]:
     return [*parts, Segment(f"{_RESULTS_END}\n")]
 
 
-def apr(options: Mapping[str, str]) -> AprProtocol:
-    """The format, with some of `OPTIONS`; without any, as the released runtime has it.
+def apr(_dialect: object, options: Mapping[str, str]) -> AprProtocol:
+    """The format, with some of `OPTIONS`; without any, as the released runtime has it. It has no dialects.
 
     Raises:
         UserError: a budget is no number from 1 on.

@@ -88,17 +88,18 @@ class ForkJoin:
         grammar: its tags.
         start: token before the main thread's Y, such as `<think>`.
         end: token after it, for models that learn the format from examples.
+        opening: what stands before the main thread's Y, with `{context}` in it; empty: as in our prompts.
     """
 
-    def __init__(self, grammar: Grammar, *, start: str, end: str) -> None:
+    def __init__(self, grammar: Grammar, *, start: str, end: str, opening: str = "") -> None:
         self._grammar = grammar
-        self._start = start
+        self._opening = opening or f"{_SEPARATOR}Prompt:\n{{context}}\n\n\nResponse:\n{start}\n"
         # The model's own end, and what a model writes that goes on with an example of its own.
         self._ends = (end, f"{_SEPARATOR}Prompt:")
         self.stop = (grammar.listed, *self._ends)
 
     def open(self, context: str) -> str:
-        return f"{_SEPARATOR}Prompt:\n{context}\n\n\nResponse:\n{self._start}\n"
+        return self._opening.replace("{context}", context)
 
     def read(self, y: str, stop: StopReason) -> Spawn | End:
         region, opened = self._region(y)
@@ -145,7 +146,7 @@ class ForkJoin:
 
     def _branch(self) -> Branch:
         """The format of its children."""
-        return Branch(self._grammar, start=self._start, end=self._ends[0])
+        return Branch(self._grammar, start="", end=self._ends[0], opening=self._opening)
 
     def _region(self, y: str) -> tuple[str, bool]:
         """The text in which a list may stand, since the list before; and whether one is begun there."""
@@ -193,8 +194,8 @@ class ForkJoin:
 class Branch(ForkJoin):
     """The format of a child. Its own end comes first among its stop strings: so all backends tell it from others."""
 
-    def __init__(self, grammar: Grammar, *, start: str, end: str) -> None:
-        super().__init__(grammar, start=start, end=end)
+    def __init__(self, grammar: Grammar, *, start: str, end: str, opening: str = "") -> None:
+        super().__init__(grammar, start=start, end=end, opening=opening)
         self.stop = (grammar.branched, grammar.listed, *self._ends)
 
     def read(self, y: str, stop: StopReason) -> Spawn | End:

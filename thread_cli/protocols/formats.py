@@ -32,37 +32,25 @@ class Format:
     """What is wrong with a main thread's Y, in a few words each; None where only the engine checks the format."""
 
 
-def _apr(dialect: Dialect, options: Mapping[str, str]) -> WireFormat:  # noqa: ARG001 - it has no dialects
-    return apr.apr(options)
-
-
-def _weaver(dialect: Dialect, options: Mapping[str, str]) -> WireFormat:
-    return weaver.weaver(options, start=dialect.start, end=dialect.end)
-
-
-def _npr(dialect: Dialect, options: Mapping[str, str]) -> WireFormat:
-    return npr.npr(options, start=dialect.start, end=dialect.end)
-
-
 FORMATS: Final[dict[str, Format]] = {
     "thread": Format("THREAD: a line that ends in => acts, or spawns a thread and waits for it", ThreadProtocol.of),
     "apr": Format(
         "APR: a block that names nodes spawns a thread for each, and is replaced by their results",
-        _apr,
+        apr.apr,
         apr.OPTIONS,
         {"phi": "sub_search", "psi": "sub_search"},
         apr.apr_problems,
     ),
     "weaver": Format(
         "ThreadWeaver: outlines, and a thread for each that goes on from all text so far",
-        _weaver,
+        weaver.weaver,
         weaver.OPTIONS,
         {"start": "<think>", "psi": "answer"},
         weaver_problems,
     ),
     "npr": Format(
         "NPR: a guideline of plans, a step for each that goes on from all text so far, and a takeaway",
-        _npr,
+        npr.npr,
         npr.OPTIONS,
         {"psi": "answer:after=</takeaway>"},
         npr_problems,

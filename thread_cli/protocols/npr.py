@@ -13,6 +13,8 @@ from thread_cli.protocols.forkjoin import ForkJoin, Grammar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from thread_cli.protocols.thread import Dialect
+
 __all__ = ["OPTIONS", "npr"]
 
 OPTIONS: Final = {"paper": "as the paper says: any number of plans; without any, the thread goes on by itself"}
@@ -32,7 +34,7 @@ _RELEASED: Final = Grammar(
 )
 
 
-def npr(options: Mapping[str, str], *, start: str, end: str) -> ForkJoin:
+def npr(dialect: Dialect, options: Mapping[str, str]) -> ForkJoin:
     """The format, with some of `OPTIONS`; without any, as released."""
     grammar = replace(_RELEASED, halts=False, widest=None) if "paper" in options else _RELEASED
-    return ForkJoin(grammar, start=start, end=end)
+    return ForkJoin(grammar, start=dialect.start, end=dialect.end, opening=dialect.opening)

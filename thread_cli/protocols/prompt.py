@@ -68,6 +68,12 @@ def _fence(fence: str) -> str:
     return fence
 
 
+def _opening(text: str) -> str:
+    if text and text.count("{context}") != 1:
+        raise ValueError("it has to hold {context} once, where the task stands")
+    return text
+
+
 class ObservationRules(BaseModel):
     """How an observation becomes text of the thread."""
 
@@ -103,6 +109,8 @@ class Rules(BaseModel):
     """
     protocol: str = "thread"
     """The wire format that the prompt is written in, with its options: `thread`, `weaver`, `weaver:paper`."""
+    opening: Annotated[str, AfterValidator(_opening)] = ""
+    """Text between q and Y in a fork-join format, with `{context}` in it; empty: as the examples of our prompts are."""
     start: str = Field(default="#START#", min_length=1)
     end: str = Field(default="#END#", min_length=1)
     phi: str = "last_line"
@@ -207,6 +215,10 @@ def load(
     phi(rules.phi)
     psi(rules.psi)
     format_of(rules.protocol, rules)
+    if rules.opening and rules.protocol == "thread":
+        raise UserError(f"prompt {name}: an opening is of fork-join protocols, and not of 'thread'")
+    if rules.chat == "turns" and rules.protocol != "thread":
+        raise UserError(f"prompt {name}: conversations (chat = 'turns') are of the protocol 'thread' alone")
     return Prompt(name, (body if plain else _rendered(name, body, rules, environment, category)).rstrip("\n"), rules)
 
 

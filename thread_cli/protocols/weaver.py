@@ -14,6 +14,8 @@ from thread_cli.protocols.forkjoin import ForkJoin, Grammar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from thread_cli.protocols.thread import Dialect
+
 __all__ = ["OPTIONS", "weaver"]
 
 OPTIONS: Final = {
@@ -37,7 +39,7 @@ _RELEASED: Final = Grammar(
 )
 
 
-def weaver(options: Mapping[str, str], *, start: str, end: str) -> ForkJoin:
+def weaver(dialect: Dialect, options: Mapping[str, str]) -> ForkJoin:
     """The format, with some of `OPTIONS`; without any, as the released code trains.
 
     Raises:
@@ -53,4 +55,4 @@ def weaver(options: Mapping[str, str], *, start: str, end: str) -> ForkJoin:
     if "paper" in options:
         seed = "\n<Thread> {id}:"
         grammar = replace(grammar, seed=seed, next_seed=seed, after="\n</Parallel>\n", cut=None, blocks=None)
-    return ForkJoin(grammar, start=start, end=end)
+    return ForkJoin(grammar, start=dialect.start, end=dialect.end, opening=dialect.opening)

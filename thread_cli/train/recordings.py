@@ -54,10 +54,15 @@ def recordings(path: Path) -> Iterator[Recording]:
     """The episodes in the folder of a run or a bench run, by key.
 
     Raises:
-        UserError: there is no run, it cannot be read, or its tasks or prompts no longer exist.
+        UserError: there is no run, it cannot be read, its tasks or prompts no longer exist, or its threads are in a
+            format that nothing is learned from yet.
     """
     folder = RunFolder.open(path)
-    return _of_bench(folder) if folder.bench else _of_run(folder)
+    for recording in _of_bench(folder) if folder.bench else _of_run(folder):
+        protocol = recording.prompt.rules.protocol
+        if protocol != "thread":
+            raise UserError(f"{recording.episode} is in the protocol {protocol!r}: training knows 'thread' alone")
+        yield recording
 
 
 def _of_run(folder: RunFolder) -> Iterator[Recording]:
