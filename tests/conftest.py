@@ -81,7 +81,13 @@ class Played:
     def y(self, thread: str) -> str:
         """The thread's token sequence Y, put together from the events as their docstring says."""
         kinds = {"generated", "observed", "joined", "spawned", "corrected"}
-        return "".join(e.text for e in self.events if e.thread == thread and e.kind in kinds)
+        y = ""
+        for event in self.events:
+            if event.thread == thread and event.kind == "removed":
+                y = y[: event.kept]
+            elif event.thread == thread and event.kind in kinds:
+                y += event.text
+        return y
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,11 @@ def test_free_text_needs_no_environment(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("run", "nosuchenv"), 2, "there are alfworld, dataqa/datacommons, dataqa/icu, none, textcraft, webshop"),
+        (
+            ("run", "nosuchenv"),
+            2,
+            "there are alfworld, countdown, dataqa/datacommons, dataqa/icu, multiplication, none, textcraft, webshop",
+        ),
         (("run", "textcraft", "--task", "99999", "--model", "teacher"), 2, "99999"),
         (("run", "textcraft", "--model", "nosuch:thing"), 2, "nosuch:thing"),
         (("run", "textcraft", "--model", "llama:/nonexistent.gguf"), 2, "/nonexistent.gguf"),

@@ -33,7 +33,17 @@ if TYPE_CHECKING:
     from thread_cli.engine.episode import Episode
 
 BASELINES = [name for name in METHODS if name != "thread"]
-ENVIRONMENTS = ["none", "textcraft", "alfworld", "webshop", "dataqa/datacommons", "dataqa/icu", "math"]
+ENVIRONMENTS = [
+    "none",
+    "textcraft",
+    "alfworld",
+    "webshop",
+    "dataqa/datacommons",
+    "dataqa/icu",
+    "countdown",
+    "multiplication",
+    "math",
+]
 BLOCK = re.compile(r"\n{6}Prompt:\n(.*?)\n{3}Response:\n#START#\n(.*?)#END#(?=\n{6}|\Z)", re.DOTALL)
 
 

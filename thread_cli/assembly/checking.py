@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.events import Corrected, EpisodeStarted, Generated, Joined, Observed, Spawned
+from thread_cli.contracts.events import Corrected, EpisodeStarted, Generated, Joined, Observed, Removed, Spawned
 from thread_cli.protocols.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ class FormatCheck:
             and isinstance(event, (Generated, Joined, Observed, Corrected, Spawned))
         ):
             self._parts.append(event.text)
+
+        elif self._check is not None and event.thread == "0" and isinstance(event, Removed):
+            # The removed text is checked too, and what stands in its place begins a line.
+            last = next((part for part in reversed(self._parts) if part), "\n")
+            self._parts.append("" if last.endswith("\n") else "\n")
 
     def problems(self) -> tuple[str, ...] | None:
         """What is wrong with the text so far, each in a few words; None where the format has no checker."""

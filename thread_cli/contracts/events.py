@@ -3,7 +3,7 @@
 Every text is told once, where it came to be: a thread's context when it starts, generated text when it was generated,
 what the engine appended when it was appended (only a ϕ that hands a parent's whole Y to its child repeats that Y in the
 child's context). A thread's token sequence Y is the concatenation of its `Generated.text`
-and of the `text` of its `Observed`, `Joined`, `Spawned` and `Corrected` events, in order.
+and of the `text` of its `Observed`, `Joined`, `Spawned` and `Corrected` events, in order; a `Removed` event cuts it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = [
     "Generating",
     "Joined",
     "Observed",
+    "Removed",
     "Repaired",
     "Sink",
     "Spawned",
@@ -248,6 +249,14 @@ class Repaired(_Event):
     """Name of the repair, where the wire format knows several."""
 
 
+class Removed(_Event):
+    """The end of the thread's Y was removed. The results that join next stand in its place."""
+
+    kind: Literal["removed"] = "removed"
+    kept: int
+    """Characters of Y that stay."""
+
+
 class Failed(_Event):
     """A thread has failed, or one of its model calls. Its boundary decides how the failure is handled."""
 
@@ -312,6 +321,7 @@ Event = Annotated[
     | Joined
     | Corrected
     | Repaired
+    | Removed
     | Failed
     | ThreadEnded
     | EpisodeEnded,

@@ -171,6 +171,9 @@ class Joining:
     """Whether the thread ends with this text, which is not the end that its own parent's format wants."""
     repairs: tuple[str, ...] = ()
     """Names of the repairs to what the children have written; one event `repaired` each."""
+    kept: int | None = None
+    """Characters of the thread's Y that stay: those behind them are removed, and the text stands in their place. None:
+    all stay."""
 
 
 class Protocol(TypingProtocol):

@@ -45,6 +45,8 @@ class Exchange(NamedTuple):
     """The text that was appended to Y: the feedback, with the wire format's text around it."""
     tokens: Sequence[int] | None = None
     """The token numbers of the text, if the model told them."""
+    removed: int = 0
+    """Characters that were removed from the end of Y before `read` was appended (`Joining.kept`)."""
 
 
 class Turn(NamedTuple):

@@ -26,6 +26,7 @@ from thread_cli.contracts.events import (
     Generating,
     Joined,
     Observed,
+    Removed,
     Repaired,
     Spawned,
     ThreadEnded,
@@ -213,7 +214,7 @@ class TreeState:
                 thread.result, thread.ended = event.result, event.time
                 thread.how, thread.reason = event.how, event.reason
                 self._enter(thread, ended_as(event))
-            case Repaired():
+            case Repaired() | Removed():
                 pass
 
     def settle(self) -> None:

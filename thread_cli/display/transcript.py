@@ -15,6 +15,7 @@ from thread_cli.contracts.events import (
     Generated,
     Joined,
     Observed,
+    Removed,
     Spawned,
     ThreadEnded,
     ThreadStarted,
@@ -75,6 +76,8 @@ def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICOD
                 transcript.note("Y", "bold")
             case Failed():
                 transcript.note(f"! {event.boundary}: {event.failure}: {clean(event.message)}", "bold red")
+            case Removed():
+                transcript.note(f"{glyphs.separator} the text from character {event.kept:,} of Y on is replaced", "dim")
             case Awaiting():
                 transcript.note(f"{glyphs.phases[Phase.waiting]} {waits_for(event)}", PHASE_STYLES[Phase.waiting])
             case ThreadEnded():

@@ -295,11 +295,12 @@ class Executor:
         self._repaired(thread, move.repairs)
         born, results = await self._fork(thread, lines)
         paths = [None if isinstance(child, Result) else child.path for child in born]
-        parts, ends = (move.join or thread.protocol.join)(results), False
+        parts, ends, kept = (move.join or thread.protocol.join)(results), False, None
         if isinstance(parts, Joining):
             self._repaired(thread, parts.repairs)
-            parts, ends = parts.parts, parts.ends
-        thread.stepped(step, join(self._recorder, thread, written, born, results, paths=paths, parts=parts))
+            parts, ends, kept = parts.parts, parts.ends, parts.kept
+        read = join(self._recorder, thread, written, born, results, paths=paths, parts=parts, kept=kept)
+        thread.stepped(step, read)
         return ends
 
     def _repaired(self, thread: Thread, repairs: Sequence[str]) -> None:
@@ -338,7 +339,7 @@ class Executor:
 
     def _phi(self, thread: Thread, line: str) -> str:
         """ϕ: the context of the child that a thread spawns with a line."""
-        return plain(self._phi_of(Spawning(line, thread.y, thread.task, thread.names, thread.stops[0])))
+        return plain(self._phi_of(Spawning(line, thread.y, thread.task, thread.names, thread.stops[0], thread.context)))
 
     def _so_far(self, thread: Thread) -> str:
         """ψ: what a thread returns, or would have returned so far."""

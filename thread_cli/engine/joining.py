@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import ChildFailed, Ending
-from thread_cli.contracts.events import Joined
+from thread_cli.contracts.events import Joined, Removed
 from thread_cli.contracts.protocol import Act, Result, Spawn
 from thread_cli.contracts.writer import Feedback
 
@@ -47,15 +47,22 @@ def join(
     *,
     paths: Sequence[str | None],
     parts: str | Sequence[Segment],
+    kept: int | None = None,
 ) -> str:
     """Merge the names of children into those of their parent, and append their results to its Y; returns the text.
 
-    `parts` are the text in which they join. `written` is what the parent wrote until it listened. For each child there
-    is the thread, or the account of why it could not be born; its result; and its path, None where it has none.
+    `parts` are the text in which they join, `kept` is as in `Joining`. `written` is what the parent wrote until it
+    listened. For each child there is the thread, or the account of why it could not be born; its result; and its path,
+    None where it has none.
     """
     thread.names.join([child.names for child in children if not isinstance(child, Result)])
     text, segments = joined(parts, paths)
-    thread.read(written, text, Feedback("joined", "\n".join([result.text for result in results]), tuple(results)))
+    removed = 0
+    if kept is not None and kept < len(thread.y):
+        removed = thread.remove(kept)
+        recorder.emit(Removed, thread, kept=kept)
+    feedback = Feedback("joined", "\n".join([result.text for result in results]), tuple(results))
+    thread.read(written, text, feedback, removed)
     born = tuple([path for path in paths if path is not None])
     rare: dict[str, Any] = {"segments": segments} if segments else {}
     recorder.emit(Joined, thread, children=born, text=text, **rare)

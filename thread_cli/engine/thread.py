@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.errors import Repetition
+from thread_cli.contracts.errors import Repetition, UserError
 from thread_cli.contracts.writer import Exchange, Turn
 
 if TYPE_CHECKING:
@@ -106,10 +106,26 @@ class Thread:
         """Append to Y."""
         self.y += text
 
-    def read(self, written: str, text: str, feedback: Feedback) -> None:
-        """Append to Y the text in which it reads the feedback to what it has written."""
+    def read(self, written: str, text: str, feedback: Feedback, removed: int = 0) -> None:
+        """Append to Y the text in which it reads the feedback to what it has written; `removed` characters of Y were
+        removed before.
+        """
         self.write(text)
-        self.exchanges = (*self.exchanges, Exchange(written, feedback, text, self.tokens))
+        self.exchanges = (*self.exchanges, Exchange(written, feedback, text, self.tokens, removed))
+
+    def remove(self, kept: int) -> int:
+        """Remove all of Y but its first `kept` characters; returns the number of those removed.
+
+        Raises:
+            UserError: a child in the background goes on from some of them.
+        """
+        removed = len(self.y) - kept
+        if any(child.parent is self and (child.inherited or 0) > kept for child in self.alive.values()):
+            raise UserError("the wire format removes text of a thread from which a child in the background goes on")
+        self.y = self.y[:kept]
+        characters, tokens = self.counted
+        self.counted = (characters - removed, max(0, tokens - removed // 4))
+        return removed
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -125,7 +141,7 @@ class Thread:
 
     def inherited_turn(self) -> Turn:
         """Its structure for a child that inherits its text: with the text after its last exchange."""
-        answered = sum(len(exchange.text) + len(exchange.read) for exchange in self.exchanges)
+        answered = sum(len(part.text) - part.removed + len(part.read) for part in self.exchanges)
         return self.turn()._replace(written=self.y[answered:], tokens=self.tokens)
 
     def step(self, *parts: str, repeats: int) -> int:

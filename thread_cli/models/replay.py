@@ -17,6 +17,7 @@ from thread_cli.contracts.events import (
     Generating,
     Joined,
     Observed,
+    Removed,
     Spawned,
     ThreadEnded,
     ThreadStarted,
@@ -187,6 +188,8 @@ class ReplayModel:
                 thread.y += event.text
             case Observed() | Corrected():
                 thread.y += event.text
+            case Removed():
+                thread.y = thread.y[: event.kept]
             case _:
                 pass
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.protocols.apr import node_context, search_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,13 +38,16 @@ class Variables(Protocol):
 
 @dataclass(slots=True)
 class Spawning:
-    """A parent at the moment it spawns. `line` is the line that spawns, `y` all that the parent has written."""
+    """A parent at the moment it spawns. `line` is the line that spawns, `y` all that the parent has written, `context`
+    the parent's own context.
+    """
 
     line: str
     y: str
     task: str
     names: Variables
     listen: str
+    context: str = ""
 
 
 @dataclass(slots=True)
@@ -75,6 +79,11 @@ def _line_and_task(parent: Spawning) -> str:
     return f"{parent.task}\n{_last_line(parent)}"
 
 
+def _node(parent: Spawning) -> str:
+    """The node that the line names, and its state (APR)."""
+    return node_context(parent.line, f"{parent.context}\n{parent.y}")
+
+
 def _printed(child: Ended) -> str:
     """The output of the child's last `print`; a printed `{name}` stays a name (the paper's)."""
     return (child.printed or "").strip()
@@ -99,11 +108,17 @@ def _ended_whole_sequence(child: Ended) -> str:
     return child.y.strip()
 
 
+def _search_result(child: Ended) -> str:
+    """The path to the goal, or the last line of a search without one (APR)."""
+    return search_result(child.y)
+
+
 PHI: Final[dict[str, Callable[..., str]]] = {
     "last_line": _last_line,
     "last_line_after_comma": _last_line_after_comma,
     "whole_sequence": _whole_sequence,
     "line_and_task": _line_and_task,
+    "sub_search": _node,
 }
 """Each ϕ by name: it makes a child's context from a `Spawning`; those with parameters take these as keywords."""
 PSI: Final[dict[str, Callable[..., str]]] = {
@@ -111,6 +126,7 @@ PSI: Final[dict[str, Callable[..., str]]] = {
     "last_line": _ended_last_line,
     "answer": _ended_answer,
     "whole_sequence": _ended_whole_sequence,
+    "sub_search": _search_result,
 }
 """Each ψ by name: it makes the text for the parent from an `Ended`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.protocols import npr, weaver
+from thread_cli.protocols import apr, npr, weaver
 from thread_cli.protocols.checking import npr_problems, weaver_problems
 from thread_cli.protocols.thread import Dialect, ThreadProtocol
 
@@ -34,6 +34,13 @@ class Format:
 
 FORMATS: Final[dict[str, Format]] = {
     "thread": Format("THREAD: a line that ends in => acts, or spawns a thread and waits for it", ThreadProtocol.of),
+    "apr": Format(
+        "APR: a block that names nodes spawns a thread for each, and is replaced by their results",
+        apr.apr,
+        apr.OPTIONS,
+        {"phi": "sub_search", "psi": "sub_search"},
+        apr.apr_problems,
+    ),
     "weaver": Format(
         "ThreadWeaver: outlines, and a thread for each that goes on from all text so far",
         weaver.weaver,

@@ -225,7 +225,7 @@ def load(
 def installed(environment: str) -> Iterator[tuple[str, Rules]]:
     """Name and rules of each installed prompt for an environment, by name."""
     for name, front in _fronts(environment):
-        yield name, Rules.model_validate(front)
+        yield name, Rules.model_validate({**named(front.get("protocol", "thread"))[0].rules, **front})
 
 
 def _fronts(environment: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from thread_cli.contracts.model import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from thread_cli.contracts.model import Request
     from thread_cli.contracts.writer import Turn
 
@@ -25,11 +23,24 @@ def spans(request: Request) -> list[Span]:
     return [part for part in parts if part.text]
 
 
-def _of(turn: Turn) -> Iterator[Span]:
+def _of(turn: Turn) -> list[Span]:
+    parts: list[Span] = []
     if turn.inherits is not None:
-        yield from _of(turn.inherits)
-        yield Span("context", turn.opening)
+        parts += [*_of(turn.inherits), Span("context", turn.opening)]
     for exchange in turn.exchanges:
-        yield Span("written", exchange.text, exchange.tokens)
-        yield Span("engine", exchange.read)
-    yield Span("written", turn.written, turn.tokens)
+        parts.append(Span("written", exchange.text, exchange.tokens))
+        if exchange.removed:
+            _remove(parts, exchange.removed)
+        parts.append(Span("engine", exchange.read))
+    parts.append(Span("written", turn.written, turn.tokens))
+    return parts
+
+
+def _remove(parts: list[Span], characters: int) -> None:
+    """Remove so many characters from the end; a part that is cut has no token numbers any more."""
+    while characters:
+        last = parts.pop()
+        if len(last.text) > characters:
+            parts.append(Span(last.origin, last.text[:-characters]))
+            return
+        characters -= len(last.text)

@@ -17,6 +17,7 @@ from thread_cli.contracts.events import (
     Generated,
     Joined,
     Observed,
+    Removed,
     Spawned,
     ThreadEnded,
     ThreadStarted,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
     from thread_cli.contracts.model import StopReason
 
-__all__ = ["Branch", "Segment", "Tree", "tree_of"]
+__all__ = ["Branch", "Removal", "Segment", "Tree", "tree_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,16 @@ class Segment:
     """Its tokens, each with the natural logarithm of its probability, where they were recorded."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Text that the model saw and wrote until the results of children took its place."""
+
+    at: int
+    """How many segments stood before it; they join to the prompt that it continued."""
+    segments: tuple[Segment, ...]
+    """What was removed. A recorded token that the cut divides is in none of the segments."""
+
+
 @dataclass(slots=True, eq=False)
 class Branch:
     """One thread. `segments` join to its Y, `children` are in the order in which they began."""
@@ -55,8 +66,12 @@ class Branch:
     opening: str | None = None
     """The text before its Y, where its wire format does not say it."""
     inherits: int | None = None
-    """How many of its parent's segments its prompt goes on from; None where it has a context of its own."""
+    """How many of its parent's segments, as they were when it was spawned, its prompt goes on from; None where it has a
+    context of its own.
+    """
     segments: list[Segment] = field(default_factory=list[Segment])
+    removals: list[Removal] = field(default_factory=list[Removal])
+    """Text that was part of its Y and is no more, oldest first."""
     children: list[Branch] = field(default_factory=list["Branch"])
     result: str | None = None
     how: Ending | None = None
@@ -130,7 +145,39 @@ def _take(branch: Branch, event: Event) -> None:
                 branch.segments.append(Segment(event.text, ""))
         case Observed() | Joined() | Corrected():
             branch.segments.append(Segment(event.text, ""))
+        case Removed():
+            _remove(branch, event.kept)
         case ThreadEnded():
             branch.result, branch.how = event.result, event.how
         case _:
             pass
+
+
+def _remove(branch: Branch, kept: int) -> None:
+    """Cut the branch's Y after `kept` characters."""
+    at = 0
+    while kept and at < len(branch.segments) and kept >= len(branch.segments[at].text):
+        kept -= len(branch.segments[at].text)
+        at += 1
+    if kept:
+        branch.segments[at : at + 1] = _cut(branch.segments[at], kept)
+        at += 1
+    branch.removals.append(Removal(at, tuple(branch.segments[at:])))
+    del branch.segments[at:]
+
+
+def _cut(segment: Segment, kept: int) -> tuple[Segment, Segment]:
+    """The two parts of a segment that is cut after `kept` characters."""
+    first: list[tuple[str, float]] = []
+    last: list[tuple[str, float]] = []
+    end = 0
+    for token in segment.tokens:
+        begin, end = end, end + len(token[0])
+        if end <= kept:
+            first.append(token)
+        elif begin >= kept:
+            last.append(token)
+    return (
+        Segment(segment.text[:kept], segment.writer, None, tuple(first)),
+        Segment(segment.text[kept:], segment.writer, segment.stop, tuple(last)),
+    )

@@ -18,6 +18,7 @@ from thread_cli.contracts.events import (
     Generated,
     Joined,
     Observed,
+    Removed,
     Repaired,
     Spawned,
     ThreadEnded,
@@ -164,6 +165,8 @@ class _Thread:
                 self.malformed |= isinstance(event, Corrected)
                 self._write(learned=not (self._repaired or isinstance(event, Corrected)))
                 self._segments.append(Segment(event.text.removeprefix(LISTEN), learned=False))
+            case Removed():
+                self.wrong = "text removed"
             case Acted() | Spawned():
                 self._listens = True
             case ThreadEnded():
