@@ -41,7 +41,7 @@ from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.joining import join, joined, lines_of, refuse_failed, said
 from thread_cli.engine.limits import before, time_is_up
-from thread_cli.engine.stage import EpisodeOver, Stage, as_read
+from thread_cli.engine.stage import EpisodeOver, Stage, WorldOver, as_read
 from thread_cli.engine.unfinished import refuse_cut_off, refuse_reasoning
 from thread_cli.engine.watching import Watching
 from thread_cli.protocols.context import Ended, Spawning, phi, psi
@@ -130,6 +130,7 @@ class Executor:
         self._phi_of = phi(self._prompt.rules.phi)
         self._psi_of = psi(self._prompt.rules.psi)
         self._recorder = Recorder(task.id, self._sinks)
+        self._stage = Stage(self._environment)
         self._family = Family(
             self._recorder,
             self._course,
@@ -138,13 +139,13 @@ class Executor:
             protocol=self._protocol or self._prompt.protocol(),
             limits=self._limits,
             child_limits=self._child_limits,
+            stage=self._stage,
             orphans=self._prompt.rules.orphans,
         )
         self._computing = Computing(self._interpreter, self._prompt, self._recorder)
         self._background: Background | None = None
         if self._watching:
             self._watching.begin(self._family)
-        self._stage = Stage(self._environment)
         root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         about = {"environment": environment_name, "task": task.id, "category": task.category, "policy": self._policy}
@@ -189,6 +190,8 @@ class Executor:
         """A thread from its start to its end; what its code needed is free for others then."""
         try:
             return await self._thread(thread)
+        except WorldOver as over:
+            return Result(self._so_far(thread) or plain(str(over)))
         finally:
             if self._ends is not None:
                 self._ends.ended(thread.path)
@@ -217,7 +220,9 @@ class Executor:
             return self._spawn(thread, written, move.lines)
         if self._background is None:
             abort = self._on_failure == "abort"
-            self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
+            self._background = Background(
+                self._recorder, self._family, self._stage, self._model, self._limits, abort=abort
+            )
         return self._background.carry_out(thread, written, move)
 
     async def _generate(self, thread: Thread) -> Completion:
@@ -315,8 +320,9 @@ class Executor:
             view=plain(answer.view),
         )
         if self._stage.over:
-            self._family.finish(None)
             raise EpisodeOver
+        if answer.done:
+            raise WorldOver(f"the environment has ended what this thread acts on, by the action {action}")
         thread.stepped(step, text)
 
     def _phi(self, thread: Thread, line: str) -> str:
@@ -363,11 +369,13 @@ class Executor:
     async def _fork(self, thread: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | Result], list[Result]]:
         """Children, run to their ends; with `retry`, a failed only child gets a second try."""
         retry = self._on_failure == "retry" and len(lines) == 1
-        rewind = await self._stage.checkpoint(thread.deadline) if retry else None
+        rewind = await self._stage.checkpoint(thread.deadline, thread.path) if retry else None
         children, results = await self._family.fork(thread, lines)
         if rewind and not isinstance(children[0], Result) and results[0].how is Ending.failed:
             await rewind()
             children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
             refuse_failed(results)
+        if self._stage.several:
+            results = await self._stage.join(thread, children, results, self._recorder)
         return children, results
