@@ -298,6 +298,76 @@ async def test_a_second_try_within_a_fork_rewinds_its_own_world_alone() -> None:
         assert [last(events, path) for path in ("0.0.1", "0.0", "0.1", "0")] == ["You are in room 2"] * 4
 
 
+async def test_a_world_goes_on_as_it_was_before_an_action_that_was_cut_off() -> None:
+    class Halts(Forks):
+        async def step(self, action: str) -> Step:
+            if action == "go 9":
+                self.room = 9
+                await asyncio.sleep(3600)
+            return await super().step(action)
+
+    scripts = {
+        "0": ["fork a|b =>", "> where =>"],
+        "0.0": ["> go 2 =>", "Now, halt =>", "> where =>", "> go 4 =>"],
+        "0.0.0": acts(["go 9"]),
+        "0.1": acts(["where"]),
+    }
+    forks, events = Halts(), list[Any]()
+
+    class Prunes:
+        def begin(self, episode: Any) -> None:
+            self.episode = episode
+
+        def see(self, event: Any) -> None:
+            if event.kind == "acted" and event.action == "go 9":
+                asyncio.get_running_loop().call_later(0.05, self.episode.prune, "0.0.0", "it halts")
+
+        def hear(self, thread: str, piece: Any) -> None: ...
+
+    await played(Scripts(scripts), forks, events, watchers=[Prunes()])
+    assert [event.observation for event in events if event.kind == "observed" and event.thread == "0.0"] == [
+        f"You are in room {room}" for room in (2, 2, 4)
+    ]
+    assert {event.child for event in events if event.kind == "conflicted"} == {"0.1"}
+    assert last(events, "0") == "You are in room 4"
+
+
+async def test_all_threads_end_that_act_on_a_world_which_is_over() -> None:
+    scripts = {"0": ["fork a|b =>"], "0.0": ["Now, win =>", "> where =>"], "0.0.0": acts(["go 3"])}
+    events: list[Any] = []
+    episode = await played(Scripts(scripts), Forks(), events)
+    ends = {event.thread: event.result for event in events if event.kind == "thread_ended"}
+    assert ends["0.0.0"] == "the environment has ended what this thread acts on, by the action go 3"
+    assert ends["0.0"] == "the environment has ended what this thread acts on"
+    assert (episode.status, episode.reward) == (Status.solved, 1)
+
+
+async def test_another_reward_at_the_join_is_a_conflict() -> None:
+    class FirstOnly(Forks):
+        paid = 0
+
+        async def step(self, action: str) -> Step:
+            self.paid += action == "pay"
+            return Step("paid", float(self.paid == 1))
+
+        async def snapshot(self) -> object:
+            return self.paid
+
+        async def restore(self, snapshot: Any) -> None:
+            self.paid = snapshot
+
+    events: list[Any] = []
+    episode = await played(
+        Scripts({"0": ["fork a|b =>"], "0.0": acts(["pay"]), "0.1": acts(["pay"])}), FirstOnly(), events
+    )
+    (conflict,) = [event for event in events if event.kind == "conflicted"]
+    assert (conflict.child, conflict.seen, conflict.now) == ("0.1", "paid", "paid")
+    assert "'pay' earned another reward, or ended the episode otherwise, at the join" in next(
+        event.text for event in events if event.kind == "joined"
+    )
+    assert episode.reward == 1
+
+
 async def test_a_breakdown_while_actions_are_carried_out_again_is_the_environments() -> None:
     class Breaks(Forks):
         async def step(self, action: str) -> Step:
