@@ -209,6 +209,7 @@ def executor_for(
         watchers=watchers,
         logprobs=config.model.logprobs,
         policy=config.model.version or config.model.spec,
+        max_parallel=config.max_parallel if config.max_parallel != "auto" else None,
     )
 
 

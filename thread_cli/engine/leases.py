@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Leases"]
+__all__ = ["Leases", "place"]
 
 
 class Leases:
@@ -36,7 +36,7 @@ class Leases:
         for thread in threads:
             if thread not in self._alive:
                 self._alive.add(thread)
-                heappush(self._order, (_place(thread), thread))
+                heappush(self._order, (place(thread), thread))
 
     def ended(self, thread: str) -> None:
         """Note the end of a thread; the next one may act."""
@@ -57,6 +57,6 @@ class Leases:
                 del self._waiting[thread]
 
 
-def _place(thread: str) -> tuple[float, ...]:
+def place(thread: str) -> tuple[float, ...]:
     """The key that sorts threads into the order in which they end in a serial run: children before their parent."""
     return (*map(int, thread.split(".")), inf)
