@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thread_cli.assembly.environments import open_environment, task_of
 from thread_cli.assembly.models import open_model, parameters, priced
 from thread_cli.assembly.watchers import of_replay, open_watcher
+from thread_cli.assembly.width import width_for
 from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import ExitCode, InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
@@ -120,6 +121,7 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
             environment=environment,
             sinks=[log, *sinks],
             watchers=[*(of_replay(model) if spec.kind == "replay" else ()), *watchers],
+            width=await width_for(model) if config.max_parallel == "auto" else config.max_parallel,
         )
         yield Opened(executor, task, folder)
 
@@ -192,8 +194,12 @@ def executor_for(
     sinks: Sequence[Sink],
     protocol: Protocol | None = None,
     watchers: Sequence[Watcher] = (),
+    width: int | None = None,
 ) -> Executor:
-    """The executor of one episode, with the configuration's limits, policy and sampling."""
+    """The executor of one episode, with the configuration's limits, policy and sampling.
+
+    `width`: how many threads may generate at once, see `width_for`.
+    """
     return Executor(
         model=model,
         prompt=prompt,
@@ -209,7 +215,7 @@ def executor_for(
         watchers=watchers,
         logprobs=config.model.logprobs,
         policy=config.model.version or config.model.spec,
-        max_parallel=config.max_parallel if config.max_parallel != "auto" else None,
+        max_parallel=width,
     )
 
 

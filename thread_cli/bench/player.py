@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from thread_cli.assembly.models import model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.assembly.watchers import of_replay, open_watcher
+from thread_cli.assembly.width import width_for
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.classes import Signs
 from thread_cli.bench.methods import method, prompt_of, without_variables
@@ -194,6 +195,7 @@ class Player:
                 environment=environment,
                 sinks=sinks,
                 watchers=[*of_replay(model), *map(open_watcher, config.watch)],
+                width=await width_for(model) if config.max_parallel == "auto" else config.max_parallel,
             )
             episode = await executor.run(item.task, config.environment)
             if episode.status in _UNKNOWN_STATE:
