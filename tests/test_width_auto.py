@@ -4,18 +4,58 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import thread
 from servers import Server, completion
 
-from thread_cli.assembly.width import GAIN, paying, width_for
+from thread_cli.assembly.width import GAIN, fitted, paying
 from thread_cli.contracts.model import Profile, Request
 from thread_cli.models.limiter import Limiter
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.openai import OpenAIModel
 from thread_cli.models.retry import Retrying
 from thread_cli.models.scripted import ScriptedModel
+from thread_cli.protocols.prompt import Prompt, Rules, load
+
+PROMPT = Prompt("p", "Q", Rules())
+
+
+async def width_for(model: Any) -> int | None:
+    return (await fitted("auto", model, PROMPT))[1]
+
+
+def prompt_of(tmp_path: Path, text: str) -> Prompt:
+    (tmp_path / "asking.jinja").write_text(f"+++\n+++\n{text}")
+    return load(str(tmp_path / "asking.jinja"), "none")
+
+
+async def test_a_prompt_may_ask_for_the_profile_as_text(tmp_path) -> None:
+    class Measured(ScriptedModel):
+        async def profile(self) -> Profile:
+            return Profile(16, {1: 10.04, 2: 18, 4: 31.0, 8: 33})
+
+    asking = prompt_of(tmp_path, "Up to {{ parallel.width }} threads ({{ parallel.profile }}).")
+    assert asking.asks_for_width
+    profile = "1: 10 tokens per second, 2: 18 tokens per second, 4: 31 tokens per second, 8: 33 tokens per second"
+    for wanted, told, permits in ((None, 4, None), ("auto", 4, 4), (7, 7, 7)):
+        prompt, width = await fitted(wanted, Measured([]), asking)
+        assert prompt.q == f"Up to {told} threads ({profile})."
+        assert width == permits
+    prompt, width = await fitted(None, ScriptedModel([]), asking)
+    assert (prompt.q, width) == ("Up to any number threads (not measured).", None)
+    assert not prompt_of(tmp_path, "Many threads.").asks_for_width
+
+
+def test_the_run_records_the_prompt_as_the_model_read_it(tmp_path) -> None:
+    (tmp_path / "asking.jinja").write_text("+++\n+++\nSpawn {{ parallel.width }} threads.")
+    script = tmp_path / "script.txt"
+    script.write_text("print('hello')")
+    options = ("--prompt", "asking.jinja", "--max-parallel", "3", "--log", "run")
+    ran = thread("run", "none", "Say.", "--model", f"scripted:{script}", *options, cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (tmp_path / "run/prompt.txt").read_text() == "Spawn 3 threads."
 
 
 @pytest.mark.parametrize(

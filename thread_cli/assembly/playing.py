@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thread_cli.assembly.environments import open_environment, task_of
 from thread_cli.assembly.models import open_model, parameters, priced
 from thread_cli.assembly.watchers import of_replay, open_watcher
-from thread_cli.assembly.width import width_for
+from thread_cli.assembly.width import fitted
 from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import ExitCode, InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
@@ -103,6 +103,9 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
         models = Models(config.model, tell)
         stack.push_async_callback(models.close)
         model = await stack.enter_async_context(models.use(environment, task))
+        width = config.max_parallel
+        if width == "auto" or prompt.asks_for_width:
+            prompt, width = await fitted(width, model, prompt)
         about = _about(config, prompt)
         interpreter = interpreter_for(config, environment, task)
         stack.push_async_callback(interpreter.close)
@@ -121,7 +124,7 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
             environment=environment,
             sinks=[log, *sinks],
             watchers=[*(of_replay(model) if spec.kind == "replay" else ()), *watchers],
-            width=await width_for(model) if config.max_parallel == "auto" else config.max_parallel,
+            width=width,
         )
         yield Opened(executor, task, folder)
 
