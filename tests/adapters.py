@@ -234,6 +234,52 @@ class WrongSnapshot(Count):
         self.total = 0
 
 
+class Forkable(Count):
+    """Children act on worlds of their own."""
+
+    concurrency = "forkable"
+
+
+class UnknownConcurrency(Count):
+    concurrency = "both"
+
+
+class Entangled(Forkable):
+    """A snapshot is the state itself, and goes on with it."""
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.held: list[int | None] = [None]
+
+    @property
+    def total(self) -> int | None:
+        return self.held[0]
+
+    @total.setter
+    def total(self, value: int | None) -> None:
+        self.held[0] = value
+
+    async def snapshot(self) -> object:
+        return self.held
+
+    async def restore(self, snapshot: Any) -> None:
+        self.held = snapshot
+
+
+class OneAtATime(Count):
+    """Declares that it is shared, and is not."""
+
+    concurrency = "shared"
+    acting = False
+
+    async def step(self, action: str) -> Step:
+        if self.acting:
+            raise RuntimeError("two at once")
+        self.acting = True
+        await asyncio.sleep(0.01)
+        self.acting = False
+        return await super().step(action)
+
+
 class BlamesTheModel(Count):
     """Answers its own fault as if the model were to blame."""
 

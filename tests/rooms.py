@@ -71,3 +71,10 @@ class Fork:
 
     def join(self, results: list[Result]) -> str:
         return "=>" + " & ".join(result.text for result in results) + "<=\n"
+
+
+class ForkThatActs(Fork):
+    """Children that act."""
+
+    def read(self, y: str, stop: str) -> Spawn | Act | End:
+        return Act(y[2:].strip()) if y.startswith("> ") and stop != "end" else super().read(y, stop)

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import log
 from pathlib import Path
+from typing import ClassVar, cast
 
 from pytest import approx
-from rooms import Fork, Walls
+from rooms import Fork, ForkThatActs, Walls
 
-from thread_cli.contracts.environment import Action, Step, Task
+from thread_cli.contracts.environment import Action, Concurrency, Step, Task
 from thread_cli.contracts.events import Event, parse_event
 from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
 from thread_cli.contracts.model import Completion, Piece, Request, StopReason
@@ -267,7 +268,48 @@ async def test_an_action_has_five_lines_where_the_prompt_fences_it(play, tmp_pat
     assert (played.episode.reward, played.episode.marks) == (1, {"counted": 1})
 
 
+# shown: children that act at the same time
+class Shelf(Shell):
+    """A forkable environment: one shelf with three books."""
+
+    concurrency: ClassVar[Concurrency] = "forkable"
+
+    def __init__(self) -> None:
+        self.books = ["atlas", "novel", "poems"]
+
+    async def act(self, action: Action) -> Step:
+        if action.text not in self.books:
+            return Step(f"There is no {action.text} on the shelf.")
+        self.books.remove(action.text)
+        return Step(f"You take the {action.text}.")
+
+    async def snapshot(self) -> object:
+        return list(self.books)
+
+    async def restore(self, snapshot: object) -> None:
+        self.books = list(cast("list[str]", snapshot))
+
+    async def marks(self, task: Task, answer: str) -> dict[str, float]:
+        return {"left": len(self.books) / 3}
+
+
+async def test_two_children_take_the_same_book_and_the_parent_reads_of_the_conflict(play) -> None:
+    actions = {"0.0": "> atlas =>", "0.1": "> novel =>", "0.2": "> atlas =>"}
+    script = {"0": "a|b|c=>", **actions}
+    model = ScriptedModel(lambda request: "print('done')" if request.y else script[request.thread])
+    played = await play(model, protocol=ForkThatActs(), environment=Shelf())
+
+    assert {event.observation for event in played.of("observed")} == {"You take the atlas.", "You take the novel."}
+    (conflict,) = played.of("conflicted")
+    assert (conflict.child, conflict.action) == ("0.2", "atlas")
+    assert conflict.now == "There is no atlas on the shelf."
+    assert "=>done & done & error: conflict: the action 'atlas' got 'There is no atlas" in played.y("0")
+    assert played.episode.reward == approx(1 / 3)
+
+
 # shown: a tree for training
+
+
 class Certain(ScriptedModel):
     """A model that gives each character that it writes the probability 1/2."""
 

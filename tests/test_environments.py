@@ -16,11 +16,15 @@ import pytest
 from processes import thread
 
 from thread_cli.assembly.environments import Broken, find, installed
+from thread_cli.conformance.environment_case import Case
+from thread_cli.conformance.environment_threads import forks_worlds, keeps_its_promise
 from thread_cli.conformance.environments import Verdict, check
 from thread_cli.contracts.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from thread_cli.contracts.environment import Task
 
 TEMPLATE = Path(__file__).parents[1] / "docs" / "adapter-template"
 TESTS = Path(__file__).parent
@@ -41,6 +45,9 @@ DEFECTS = {
     "RewardsForever": "begins anew after the end",
     "Remembers": "begins anew at any time",
     "WrongSnapshot": "takes snapshots",
+    "UnknownConcurrency": "declares what it is",
+    "Entangled": "keeps its worlds apart",
+    "OneAtATime": "keeps its promise to threads at once",
     "BlamesTheModel": "survives a crash in a step",
     "ApartForGood": "survives a crash in a step",
     "NotApart": "survives a crash in a step",
@@ -75,19 +82,44 @@ async def verdicts(name: str, *only: str) -> dict[str, Verdict]:
 # --- the suite
 
 
-@pytest.mark.parametrize(("name", "applying"), [("textcraft", 16), ("none", 12), ("math", 14)])
+@pytest.mark.parametrize(("name", "applying"), [("textcraft", 18), ("none", 13), ("math", 15)])
 async def test_our_adapters_conform(name, applying) -> None:
     found = (await verdicts(name)).values()
     assert [verdict for verdict in found if verdict.outcome == "failed"] == []
     assert sum(verdict.outcome == "passed" for verdict in found) == applying
 
 
-@pytest.mark.parametrize("adapter", ["Count", "Apart"])
+class Official(Case):
+    """ALFWorld with official games."""
+
+    async def tasks(self) -> list[Task]:
+        async with self.opened() as environment:
+            return list(environment.tasks("valid_seen")[:1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("alfworld", marks=pytest.mark.timeout(400)), "webshop", "dataqa/icu", "dataqa/datacommons"],
+)
+async def test_our_adapters_keep_what_they_promise_to_threads_at_once(name, request) -> None:
+    if name == "alfworld":
+        case = Official(name, {"seed": 0, "data": str(request.getfixturevalue("mini"))})
+    else:
+        case = Case(name, {"seed": 0}, unsafe_python=True)
+    await keeps_its_promise(case)
+    if not name.startswith("dataqa"):
+        await forks_worlds(case)
+
+
+@pytest.mark.parametrize("adapter", ["Count", "Apart", "Forkable"])
 async def test_an_adapter_conforms_with_and_without_a_process_of_its_own(register, adapter) -> None:
     register([f"adapters:{adapter}"])
     found = await verdicts(adapter.lower())
     assert [verdict for verdict in found.values() if verdict.outcome == "failed"] == []
-    assert [what for what, verdict in found.items() if verdict.outcome != "passed"] == ["gives marks"]
+    assert [what for what, verdict in found.items() if verdict.outcome != "passed"] == [
+        "gives marks",
+        *(["keeps its worlds apart"] if adapter != "Forkable" else []),
+    ]
 
 
 @pytest.mark.parametrize("adapter", DEFECTS)
@@ -133,7 +165,7 @@ def test_envs_check_ends_with_what_was_passed(tmp_path) -> None:
     ran = thread("envs", "check", "textcraft", "-o", "seed=3", cwd=tmp_path)
     lines = ran.stdout.splitlines()
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert lines[-1] == "textcraft: 16 passed, 1 does not apply"
+    assert lines[-1] == "textcraft: 18 passed, 1 does not apply"
     assert lines[0] == "✓ declares what it is"
     assert "- gives marks: it marks no answers" in lines
     assert list(tmp_path.iterdir()) == []
@@ -145,7 +177,7 @@ def test_envs_check_names_what_failed(tmp_path, register) -> None:
     assert ran.returncode == 1
     assert "✗ answers bad actions: control characters: ValueError" in ran.stdout
     last = ran.stdout.splitlines()[-1]
-    assert last == "fussy: 15 passed, 1 failed (answers bad actions), 1 does not apply"
+    assert last == "fussy: 16 passed, 1 failed (answers bad actions), 2 do not apply"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +311,7 @@ def test_a_separately_built_adapter_is_listed_and_conforms(hanoi, tmp_path) -> N
     path = str(hanoi / "site")
     assert "20 positions of three discs" in thread("envs", cwd=tmp_path, PYTHONPATH=path).stdout
     ran = thread("envs", "check", "hanoi", cwd=tmp_path, PYTHONPATH=path)
-    assert ran.stdout.splitlines()[-1] == "hanoi: 16 passed, 1 does not apply"
+    assert ran.stdout.splitlines()[-1] == "hanoi: 17 passed, 2 do not apply"
     assert ran.returncode == 0
 
 

@@ -7,13 +7,12 @@ import gc
 from typing import Any
 
 import pytest
-from rooms import FOREVER, Fork, Walls
+from rooms import FOREVER, Fork, ForkThatActs, Walls
 
 from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Limits
 from thread_cli.contracts.model import Completion, Request
-from thread_cli.contracts.protocol import Act, End, Spawn
 from thread_cli.models.scripted import Role, ScriptedModel
 
 
@@ -142,13 +141,6 @@ async def test_code_of_siblings_does_not_wait_on_each_others_account(play) -> No
     answer = lambda r: "print('x')" if r.y else (slow if r.thread != "0" else "a|b|c|d|e|f|g|h=>")  # noqa: E731
     played = await play(answer, protocol=Fork())
     assert "=>" + " & ".join(["3"] * 8) + "<=" in played.y("0")
-
-
-class ForkThatActs(Fork):
-    """Children that act."""
-
-    def read(self, y: str, stop: str) -> Spawn | Act | End:
-        return Act(y[2:]) if y.startswith("> ") and stop != "end" else super().read(y, stop)
 
 
 def four_act(request: Request) -> str:

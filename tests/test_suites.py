@@ -181,7 +181,6 @@ def test_the_smoke_suite_plays_each_environment_that_has_tasks():
         "webshop",
         "dataqa/datacommons",
         "dataqa/icu",
-        "math",
     }
 
 

@@ -19,6 +19,8 @@ from thread_envs.alfworld.view import Notes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from thread_cli.contracts.environment import Concurrency
+
 __all__ = ["Alfworld"]
 
 _LISTED: Final = 300
@@ -45,6 +47,7 @@ class Alfworld:
     requires: ClassVar[Sequence[str]] = ("alfworld", "textworld", "fast_downward")
     extra: ClassVar[str | None] = "alfworld"
     graded: ClassVar[bool] = True
+    concurrency: ClassVar[Concurrency] = "forkable"
     paths: ClassVar[Sequence[str]] = ("data",)
     rules: ClassVar[Mapping[str, Any]] = {
         "phi": "last_line_after_comma",
@@ -125,6 +128,8 @@ class Alfworld:
         """Play the game again up to the snapshot."""
         game = self._playing()
         done, won, notes = cast("tuple[tuple[str, ...], bool, Notes]", snapshot)
+        if self.process.pid is None:  # it ends with a call that is cancelled, as where a watcher prunes a thread
+            await self.process.begin()
         await self.process.call("start", game, done)
         self._done, self._won, self._notes = list(done), won, notes.copy()
 

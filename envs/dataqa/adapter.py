@@ -14,6 +14,7 @@ from thread_envs.dataqa.scoring import marks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from thread_cli.contracts.environment import Concurrency
     from thread_envs.dataqa.questions import Question
 
 __all__ = ["DataQA", "helpers"]
@@ -24,6 +25,7 @@ class DataQA(ABC):
 
     extra: ClassVar[str | None] = "dataqa"
     graded: ClassVar[bool] = True
+    concurrency: ClassVar[Concurrency] = "shared"
     rules: ClassVar[Mapping[str, Any]] = {
         "phi": "last_line",
         "actions": "code",

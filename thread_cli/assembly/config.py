@@ -123,6 +123,18 @@ def _as_text(value: Any) -> Any:
     return at_home(Path(str(value))) if isinstance(value, (int, str)) else value
 
 
+def _as_width(value: Any) -> Any:
+    """A number of threads, at least 1, or `auto`."""
+    number = int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+    if number is not None and number != "auto" and (type(number) is not int or number < 1):
+        raise ValueError(f"write a number of threads from 1 on, or auto, and not {value!r}")
+    return number
+
+
+Width = Annotated[int | Literal["auto"] | None, BeforeValidator(_as_width)]
+"""How many threads of an episode may generate at once: a number; `auto`; None for any number."""
+
+
 class PriceConfig(_Section):
     """US dollars per million tokens. Without it the provider's published price counts, if `genai-prices` knows one."""
 
@@ -197,6 +209,8 @@ class Config(_Section):
     """What each spawned thread with all below it may spend."""
     watch: Annotated[tuple[str, ...], BeforeValidator(_listed), Bearing.result] = ()
     """Watchers of each episode, by name."""
+    max_parallel: Annotated[Width, Bearing.way] = None
+    """How many threads of an episode may be in a call of the model at once; `auto`: as many as pay with this model."""
     options: Annotated[dict[str, Any], Bearing.part] = Field(default_factory=dict)
     """Options of the environment."""
     unsafe_python: Annotated[bool, Bearing.result] = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from thread_cli.assembly.environments import open_environment, task_of
 from thread_cli.assembly.models import open_model, parameters, priced
 from thread_cli.assembly.watchers import of_replay, open_watcher
+from thread_cli.assembly.width import fitted
 from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import ExitCode, InterpreterFailed, UserError
 from thread_cli.contracts.model import Opens
@@ -102,6 +103,9 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
         models = Models(config.model, tell)
         stack.push_async_callback(models.close)
         model = await stack.enter_async_context(models.use(environment, task))
+        width = config.max_parallel
+        if width == "auto" or prompt.asks_for_width:
+            prompt, width = await fitted(width, model, prompt)
         about = _about(config, prompt)
         interpreter = interpreter_for(config, environment, task)
         stack.push_async_callback(interpreter.close)
@@ -120,6 +124,7 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
             environment=environment,
             sinks=[log, *sinks],
             watchers=[*(of_replay(model) if spec.kind == "replay" else ()), *watchers],
+            width=width,
         )
         yield Opened(executor, task, folder)
 
@@ -192,8 +197,12 @@ def executor_for(
     sinks: Sequence[Sink],
     protocol: Protocol | None = None,
     watchers: Sequence[Watcher] = (),
+    width: int | None = None,
 ) -> Executor:
-    """The executor of one episode, with the configuration's limits, policy and sampling."""
+    """The executor of one episode, with the configuration's limits, policy and sampling.
+
+    `width`: how many threads may generate at once, see `width_for`.
+    """
     return Executor(
         model=model,
         prompt=prompt,
@@ -209,6 +218,7 @@ def executor_for(
         watchers=watchers,
         logprobs=config.model.logprobs,
         policy=config.model.version or config.model.spec,
+        max_parallel=width,
     )
 
 

@@ -40,9 +40,11 @@ __all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]
 
 _DIGITS: Final = 20
 _OF_FILES: Final = ("llama", "scripted", "replay")
-_NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reserved", "method", "limits")
+_NOT_OF_THE_SUITE: Final = (
+    "name", "description", "metric", "published", "reserved", "method", "limits", "max_parallel"
+)  # fmt: skip
 """What only tells of results, and what stands elsewhere in the plan."""
-_KEPT: Final = ("on_failure", "child_limits", "watch", "unsafe_python", "seed")
+_KEPT: Final = ("on_failure", "child_limits", "watch", "unsafe_python", "seed", "max_parallel")
 """Settings that all episodes share."""
 _LATER: Final = {"extra", "max_reasoning_tokens", "setup", "chat"}
 """Settings that were added after keys."""
@@ -113,7 +115,9 @@ class Plan(BaseModel):
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions() | {"variables": described(unsafe=config.unsafe_python)},
             config=Config.model_validate(
-                {"limits": limits, "model": model} | {name: getattr(config, name) for name in _KEPT}
+                {"limits": limits, "model": model}
+                | {name: getattr(config, name) for name in _KEPT}
+                | ({"max_parallel": suite.max_parallel} if config.max_parallel is None else {})
             ),
             suite=suite.model_copy(
                 update={

@@ -19,6 +19,7 @@ from thread_cli.assembly.checking import FormatCheck
 from thread_cli.assembly.models import model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
 from thread_cli.assembly.watchers import of_replay, open_watcher
+from thread_cli.assembly.width import fitted
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.classes import Signs
 from thread_cli.bench.methods import method, prompt_of, without_variables
@@ -187,6 +188,9 @@ class Player:
             environment = await stack.enter_async_context(self._environment(item.part))
             prompt = self._prompt(item.part, environment, item.task, item.variant)
             model = await stack.enter_async_context(self._models.use(environment, item.task))
+            width = config.max_parallel
+            if width == "auto" or prompt.asks_for_width:
+                prompt, width = await fitted(width, model, prompt)
             interpreter = interpreter_for(config, environment, item.task)
             stack.push_async_callback(interpreter.close)
             if item.variant and not item.variant.variables:
@@ -200,6 +204,7 @@ class Player:
                 environment=environment,
                 sinks=sinks,
                 watchers=[*of_replay(model), *map(open_watcher, config.watch)],
+                width=width,
             )
             episode = await executor.run(item.task, config.environment)
             if episode.status in _UNKNOWN_STATE:

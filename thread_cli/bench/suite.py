@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from thread_cli.assembly.config import Width
 from thread_cli.contracts.environment import SetsUp
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.limits import Limits
@@ -111,6 +112,8 @@ class Suite(_Table):
     """
     parts: tuple[Part, ...] = Field(min_length=1)
     limits: Limits = Field(default_factory=Limits)
+    max_parallel: Width = None
+    """Threads of an episode that generate at once, where the user sets nothing else."""
     variants: tuple[Variant, ...] = ()
     published: tuple[Published, ...] = ()
 

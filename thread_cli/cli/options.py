@@ -24,6 +24,7 @@ __all__ = [
     "Display",
     "GpuLayers",
     "Lora",
+    "MaxParallel",
     "Model",
     "Override",
     "Phi",
@@ -78,6 +79,13 @@ GpuLayers = Annotated[
     int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all."), Sets("model.gpu_layers")
 ]
 Lora = Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model."), Sets("model.adapters")]
+MaxParallel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto", help="Threads of an episode that generate at once; auto: as many as pay. Default: any number."
+    ),
+    Sets("max_parallel"),
+]
 UnsafePython = Annotated[
     bool,
     typer.Option("--unsafe-python", help="Run data analysis unconfined where the kernel cannot confine it."),

@@ -22,6 +22,7 @@ from thread_cli.cli.options import (
     Display,
     GpuLayers,
     Lora,
+    MaxParallel,
     Model,
     Override,
     Phi,
@@ -111,6 +112,7 @@ def run(
     temperature: Temperature = None,
     gpu_layers: GpuLayers = None,
     lora: Lora = None,
+    max_parallel: MaxParallel = None,
     unsafe_python: UnsafePython = False,
     seed: Annotated[int | None, typer.Option(help="Of distractors and sampling."), Sets("seed")] = None,
     log: Annotated[

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.assembly.environments import task_of
 from thread_cli.conformance.environment_case import Case, answers, require_same, series
+from thread_cli.conformance.environment_threads import forks_worlds, keeps_its_promise, kind_of
 from thread_cli.conformance.verdicts import Failure, NotApplicable, require
 from thread_cli.contracts.environment import (
     InOwnProcess,
@@ -85,6 +86,7 @@ async def _declares(case: Case) -> None:
     async with case.opened() as environment:
         if isinstance(environment, Parallel):
             require(environment.parallel is True, "parallel is declared, so it is to be True")
+        kind_of(environment)
         if isinstance(environment, InOwnProcess):
             require(isinstance(cast("Any", environment.process), OwnProcess), "process is to be an OwnProcess")
 
@@ -335,6 +337,8 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Case], Awaitable[None]]]]] = (
     ("begins anew after the end", _survives_the_end),
     ("begins anew at any time", _begins_anew),
     ("takes snapshots", _rewinds),
+    ("keeps its worlds apart", forks_worlds),
+    ("keeps its promise to threads at once", keeps_its_promise),
     ("survives a crash in a step", _survives_a_crash),
     ("survives a hang in a step", _survives_a_hang),
     ("can be closed twice", _closes),

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Action",
     "Apart",
+    "AtJoin",
     "Computes",
+    "Concurrency",
+    "Concurrent",
     "Environment",
     "Finds",
     "InOwnProcess",
+    "Joins",
     "Marks",
     "Parallel",
     "ReadsFiles",
@@ -33,6 +37,22 @@ __all__ = [
     "Task",
     "Teaches",
 ]
+
+
+Concurrency = Literal["exclusive", "shared", "forkable"]
+"""How threads that run at the same time act on an environment.
+
+`exclusive`: one after the other, each under a lease, in the order of a serial run. `shared`: at the same time on one
+world; `step` may be called while another one runs. `forkable`: each child on a snapshot of its own (`Snapshots`).
+"""
+
+AtJoin = Literal["replay", "parent"]
+"""What becomes of the worlds of a forkable environment when threads join.
+
+`replay`: the actions of the children are carried out again on their parent's world, in the order of spawning; a child
+whose actions are answered otherwise than before is in conflict, and none of its actions is kept. `parent`: the parent's
+world is kept as it is.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +192,25 @@ class Finds(Protocol):
 
 
 @runtime_checkable
+class Concurrent(Protocol):
+    """An environment that declares its concurrency. Any other one is exclusive, unless it is `Parallel`.
+
+    A single child that its parent waits for acts on its parent's world, whatever the environment declares.
+    """
+
+    concurrency: ClassVar[Concurrency]
+
+
+@runtime_checkable
+class Joins(Protocol):
+    """A forkable environment that declares which world is kept at a join; it is `replay` where nothing is declared."""
+
+    at_join: ClassVar[AtJoin]
+
+
+@runtime_checkable
 class Parallel(Protocol):
-    """An environment on which threads may act at the same time: `step` may be called while another one runs."""
+    """An environment that is shared; an earlier way to declare `concurrency = "shared"`."""
 
     parallel: ClassVar[Literal[True]]
 

@@ -21,6 +21,7 @@ __all__ = [
     "Acted",
     "Awaiting",
     "CodeRan",
+    "Conflicted",
     "Corrected",
     "EpisodeEnded",
     "EpisodeStarted",
@@ -234,6 +235,25 @@ class Joined(_Event):
     """
 
 
+class Conflicted(_Event):
+    """At a join, an action of a child was answered otherwise on the thread's world than on the child's snapshot.
+
+    None of the child's actions was kept.
+    """
+
+    kind: Literal["conflicted"] = "conflicted"
+    child: str
+    """Path of the child."""
+    action: str
+    """The first action with another answer."""
+    seen: str
+    """The observation that the child had."""
+    now: str
+    """The observation at the join. It may be the same, where the reward or the end of the episode differs."""
+    actions: int
+    """Number of the child's actions, none of which was kept."""
+
+
 class Corrected(_Event):
     """Instead of carrying a line out, the engine answered it with an error, appended to the thread's Y as `text`."""
 
@@ -319,6 +339,7 @@ Event = Annotated[
     | Spawned
     | Awaiting
     | Joined
+    | Conflicted
     | Corrected
     | Repaired
     | Removed

@@ -26,6 +26,8 @@ __all__ = [
     "Model",
     "Opens",
     "Piece",
+    "Profile",
+    "Profiled",
     "Recorded",
     "Request",
     "Span",
@@ -197,4 +199,23 @@ class Opens(Protocol):
         Raises:
             UserError: it cannot be.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How many calls a model can do at once."""
+
+    free: int
+    """Calls that it has room for now, besides those under way; at least 1."""
+    speeds: Mapping[int, float] = field(default_factory=dict[int, float])
+    """Generated tokens per second of all calls together, by the number of calls; empty where that is not known."""
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """A model that knows how many calls it can do at once."""
+
+    async def profile(self) -> Profile:
+        """What it can do now; the first call may measure it, which takes some seconds."""
         ...

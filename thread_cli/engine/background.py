@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.protocol import Await, Child
     from thread_cli.engine.episode import Recorder
     from thread_cli.engine.family import Family
+    from thread_cli.engine.stage import Stage
 
 __all__ = ["Background"]
 
@@ -33,14 +34,18 @@ class Background:
     Args:
         recorder: is told who waits for whom, and what was joined.
         family: the threads of the episode.
+        stage: the environment, whose worlds join as well.
         model: the model of the episode; one that repeats a recorded episode decides which child an `any` joins.
         limits: limits of the episode.
         abort: the episode ends as soon as a child fails, whether or not anybody awaits it.
     """
 
-    def __init__(self, recorder: Recorder, family: Family, model: Model, limits: Limits, *, abort: bool) -> None:
+    def __init__(
+        self, recorder: Recorder, family: Family, stage: Stage, model: Model, limits: Limits, *, abort: bool
+    ) -> None:
         self._recorder = recorder
         self._family = family
+        self._stage = stage
         self._limits = limits
         self._abort = abort
         recorded: Mapping[str, Sequence[str]] = model.choices if isinstance(model, Recorded) else {}
@@ -89,6 +94,8 @@ class Background:
         if self._abort:
             refuse_failed(results)
         background.update(dict.fromkeys(chosen))
+        if self._stage.several:
+            results = await self._stage.join(thread, children, results, self._recorder)
         results = [result._replace(handle=handle) for handle, result in zip(chosen, results, strict=True)]
         paths, parts = [f"{thread.path}.{handle}" for handle in chosen], thread.protocol.join(results)
         thread.stepped(step, join(self._recorder, thread, written, children, results, paths=paths, parts=parts))

@@ -41,22 +41,23 @@ from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.joining import join, joined, lines_of, refuse_failed, said
 from thread_cli.engine.limits import before, time_is_up
-from thread_cli.engine.stage import EpisodeOver, Stage, as_read
+from thread_cli.engine.stage import EpisodeOver, Stage, WorldOver, as_read
 from thread_cli.engine.unfinished import refuse_cut_off, refuse_reasoning
 from thread_cli.engine.watching import Watching
+from thread_cli.engine.width import Permits
 from thread_cli.protocols.context import Ended, Spawning, phi, psi
 from thread_cli.protocols.streams import completed
 from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
     from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.limits import Budgets
-    from thread_cli.contracts.model import Completion, Model
+    from thread_cli.contracts.model import Completion, Model, Piece
     from thread_cli.contracts.protocol import Await, Child, Protocol
     from thread_cli.contracts.watcher import Watcher
     from thread_cli.engine.thread import Thread
@@ -83,6 +84,7 @@ class Executor:
         watchers: see what happens and what is written, and may end threads or the episode.
         logprobs: whether the model is asked for the tokens that it writes and their log-probabilities, to be recorded.
         policy: the version of the model, to be recorded.
+        max_parallel: how many threads may be in a call of the model at once; None for any number.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Executor:
         watchers: Sequence[Watcher] = (),
         logprobs: bool = False,
         policy: str = "",
+        max_parallel: int | None = None,
     ) -> None:
         self._model = model
         self._prompt = prompt
@@ -115,6 +118,7 @@ class Executor:
         self._seed = seed
         self._logprobs = logprobs
         self._policy = model.policy if isinstance(model, Recorded) else policy
+        self._max_parallel = max_parallel
         self._watching = Watching(watchers) if watchers else None
         self._sinks = [*sinks, self._watching] if self._watching else sinks
         self._protocol = protocol
@@ -130,6 +134,7 @@ class Executor:
         self._phi_of = phi(self._prompt.rules.phi)
         self._psi_of = psi(self._prompt.rules.psi)
         self._recorder = Recorder(task.id, self._sinks)
+        self._stage = Stage(self._environment)
         self._family = Family(
             self._recorder,
             self._course,
@@ -138,13 +143,14 @@ class Executor:
             protocol=self._protocol or self._prompt.protocol(),
             limits=self._limits,
             child_limits=self._child_limits,
+            stage=self._stage,
             orphans=self._prompt.rules.orphans,
         )
         self._computing = Computing(self._interpreter, self._prompt, self._recorder)
         self._background: Background | None = None
+        self._permits = None if self._max_parallel is None else Permits(self._max_parallel)
         if self._watching:
             self._watching.begin(self._family)
-        self._stage = Stage(self._environment)
         root = self._family.root()
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         about = {"environment": environment_name, "task": task.id, "category": task.category, "policy": self._policy}
@@ -189,6 +195,8 @@ class Executor:
         """A thread from its start to its end; what its code needed is free for others then."""
         try:
             return await self._thread(thread)
+        except WorldOver as over:
+            return Result(self._so_far(thread) or plain(str(over)))
         finally:
             if self._ends is not None:
                 self._ends.ended(thread.path)
@@ -222,7 +230,9 @@ class Executor:
             return self._spawn(thread, written, move)
         if self._background is None:
             abort = self._on_failure == "abort"
-            self._background = Background(self._recorder, self._family, self._model, self._limits, abort=abort)
+            self._background = Background(
+                self._recorder, self._family, self._stage, self._model, self._limits, abort=abort
+            )
         return self._background.carry_out(thread, written, move)
 
     async def _generate(self, thread: Thread) -> Completion:
@@ -235,7 +245,10 @@ class Executor:
         try:
             with before(thread.deadline), blaming(ModelError):
                 hear = self._watching and self._watching.hearing(thread.path)
-                written = await completed(self._model, request, hear)
+                if self._permits is None:
+                    written = await completed(self._model, request, hear)
+                else:
+                    written = await self._permitted(self._permits, request, hear)
         except ThreadFailure as failure:
             if failure.usage is not None:
                 thread.budget.charge_call(failure.usage, failure.usage.prompt)
@@ -262,6 +275,14 @@ class Executor:
         if written.stop == "length":
             refuse_cut_off(text, request.max_tokens, self._limits.max_tokens)
         return written
+
+    async def _permitted(self, permits: Permits, request: Request, hear: Callable[[Piece], None] | None) -> Completion:
+        """A call of the model under a permit; the wait for that permit is part of the time that the call waited."""
+        asked = time.monotonic()
+        async with permits.permit(request.thread):
+            waited = time.monotonic() - asked
+            written = await completed(self._model, request, hear)
+        return replace(written, waited=written.waited + waited)
 
     def _request(self, thread: Thread) -> Request:
         """The request to go on with the thread's Y."""
@@ -333,8 +354,9 @@ class Executor:
             **rare,
         )
         if self._stage.over:
-            self._family.finish(None)
             raise EpisodeOver
+        if answer.done:
+            raise WorldOver(f"the environment has ended what this thread acts on, by the action {action}")
         thread.stepped(step, text)
 
     def _phi(self, thread: Thread, line: str) -> str:
@@ -381,11 +403,13 @@ class Executor:
     async def _fork(self, thread: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | Result], list[Result]]:
         """Children, run to their ends; with `retry`, a failed only child gets a second try."""
         retry = self._on_failure == "retry" and len(lines) == 1
-        rewind = await self._stage.checkpoint(thread.deadline) if retry else None
+        rewind = await self._stage.checkpoint(thread.deadline, thread.path) if retry else None
         children, results = await self._family.fork(thread, lines)
         if rewind and not isinstance(children[0], Result) and results[0].how is Ending.failed:
             await rewind()
             children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
             refuse_failed(results)
+        if self._stage.several:
+            results = await self._stage.join(thread, children, results, self._recorder)
         return children, results

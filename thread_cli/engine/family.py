@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.limits import ChildLimits, Limits
     from thread_cli.contracts.protocol import Protocol
     from thread_cli.engine.episode import Recorder
+    from thread_cli.engine.stage import Stage
 
 __all__ = ["Family"]
 
@@ -44,6 +45,7 @@ class Family:
         limits: of the episode.
         child_limits: what each child with all below it may spend.
         orphans: what becomes of children that are alive when their parent returns.
+        stage: the environment; it is told which threads run at the same time.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Family:
         protocol: Protocol,
         limits: Limits,
         child_limits: ChildLimits | None,
+        stage: Stage,
         orphans: Orphans = Orphans.awaited,
     ) -> None:
         self._recorder = recorder
@@ -66,6 +69,7 @@ class Family:
         self._limits = limits
         self._child_limits = child_limits
         self._orphans = orphans
+        self._stage = stage
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._live: dict[str, Thread] = {}
         self._contexts: set[int] = set()
@@ -146,6 +150,9 @@ class Family:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
             parent.background = {} if parent.background is None else parent.background
             parent.background.update(zip(handles, born, strict=True))
+        at_once = announce is not None or len(children) > 1
+        if at_once or self._stage.several:
+            self._stage.spawned(parent, children, at_once=at_once)
         for child in children:
             child.cause = parent.cause
             self.start(child)
@@ -261,7 +268,7 @@ class Family:
         try:
             await self._lead(thread)
         except EpisodeOver:
-            return
+            self.finish(None)
         except Exception as error:  # noqa: BLE001 - ends the episode, which records and raises it
             thread.how = Ending.failed
             self.finish(error)
@@ -271,6 +278,8 @@ class Family:
             self.finish(RuntimeError("something that a thread waited for was cancelled"))
         finally:
             del self._tasks[thread.path]
+            if self._stage.several:
+                self._stage.ended(thread.path)
 
     async def _lead(self, thread: Thread) -> None:
         """Take a thread from its start to its end."""

@@ -17,11 +17,11 @@ import httpx2
 import openai
 
 from thread_cli.contracts.errors import LimitReached, ThreadFailure
-from thread_cli.contracts.model import Completion, Request, Usage
+from thread_cli.contracts.model import Completion, Profile, Request, Usage
 from thread_cli.models.openai_answer import Answer
 from thread_cli.models.openai_begun import closes_begun_answers
 from thread_cli.models.openai_client import OPENAI_URL, SharedClient, checked_url, key_for
-from thread_cli.models.openai_context import Room, listed_context
+from thread_cli.models.openai_context import Room, free_slots, listed_context
 from thread_cli.models.openai_ends import End
 from thread_cli.models.openai_errors import ServerFailure, lasting, rejected_parameter, translate
 from thread_cli.models.openai_shapes import CONTINUED, Shape, checked_extra, payload, well_formed
@@ -41,6 +41,8 @@ _CUT: Final = ServerFailure("the stream ended before the answer did", fault="cut
 _DISPENSABLE: Final = ("stop", "seed", "stream_options", "temperature")
 _QUESTIONS: Final = 3
 """Attempts at a question about a server until it is answered."""
+_TRUSTED: Final = 16
+"""Calls at once of a server that does not tell how many it has room for."""
 _LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 
 
@@ -173,6 +175,10 @@ class OpenAIModel:
             self._reached = self._reached or outcome.status is not None
             if not await self._goes_on(outcome, request, sent, search):
                 raise self._exception(search)
+
+    async def profile(self) -> Profile:
+        """Free slots of a llama.cpp server; of any other server as many calls as a new endpoint is trusted with."""
+        return Profile(await free_slots(self._client(), self.endpoint) or _TRUSTED)
 
     async def close(self) -> None:
         asked = [task for task in (self._listing, *self._closing.values()) if task is not None and not task.done()]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.model import Request
 
-__all__ = ["Room", "listed_context"]
+__all__ = ["Room", "free_slots", "listed_context"]
 
 _PATIENCE: Final = 3.0
 """Seconds that a list of models may take; without the list a run goes on as before."""
@@ -99,3 +99,23 @@ async def _of_llama_cpp(client: openai.AsyncOpenAI, endpoint: str) -> int | None
         cast("dict[str, Any]", props).get("default_generation_settings") if isinstance(props, dict) else None
     )
     return _found(cast("dict[str, Any]", settings)) if isinstance(settings, dict) else None
+
+
+async def free_slots(client: openai.AsyncOpenAI, endpoint: str) -> int | None:
+    """Calls that a llama.cpp server has slots for now, at least 1; None for a server that does not tell.
+
+    `/slots` lists them, unless that endpoint is switched off; `/props` has their number, whether or not they are free.
+    """
+    parts = urlsplit(endpoint)
+    for path in ("slots", "props"):
+        url = f"{parts.scheme}://{parts.netloc}/{path}"
+        try:
+            answer: Any = await client.get(url, cast_to=object, options={"timeout": _PATIENCE, "max_retries": 0})
+        except (openai.OpenAIError, ValueError):
+            continue
+        if path == "slots" and isinstance(answer, list) and answer:
+            return max(1, sum(not slot.get("is_processing") for slot in _entries(answer)))
+        total = cast("dict[str, Any]", answer).get("total_slots") if isinstance(answer, dict) else None
+        if isinstance(total, int) and total > 0:
+            return total
+    return None

@@ -18,7 +18,7 @@ import stamina
 from stamina.instrumentation import RetryDetails, RetryHook, get_on_retry_hooks, set_on_retry_hooks
 
 from thread_cli.contracts.errors import ModelError
-from thread_cli.contracts.model import Completion, Opens
+from thread_cli.contracts.model import Completion, Opens, Profile, Profiled
 from thread_cli.protocols.streams import again, asked, poured
 
 if TYPE_CHECKING:
@@ -170,6 +170,14 @@ class Retrying:
         """Load the inner model, if it can be loaded ahead."""
         if isinstance(self.model, Opens):
             await self.model.open()
+
+    async def profile(self) -> Profile:
+        """What the inner model can do, and no more calls than its endpoint's limit lets through now."""
+        limit = self.limiter and max(1, int(self.limiter.limit) - self.limiter.in_flight)
+        if not isinstance(self.model, Profiled):
+            return Profile(limit or 1)
+        profile = await self.model.profile()
+        return profile if limit is None else replace(profile, free=min(profile.free, limit))
 
     async def close(self) -> None:
         await self.model.close()

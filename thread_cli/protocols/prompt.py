@@ -39,6 +39,8 @@ _PACKAGE: Final = "thread_prompts"
 _GROUP: Final = "thread_cli.prompts"
 """Entry points: a folder of prompts, as a package, under the name of the environment that they are for."""
 _FENCE: Final = "+++\n"
+_LATER: Final = {name: f"\ue000parallel.{name}\ue000" for name in ("width", "profile")}
+"""Stand-ins for what is known of a model only once it is loaded."""
 _json_adapter: Final = TypeAdapter(dict[str, str])
 _TOKENS: Final = (("#START#", "#END#"), ("[START]", "[END]"))
 
@@ -145,6 +147,17 @@ class Prompt:
     name: str
     q: str
     rules: Rules
+
+    @property
+    def asks_for_width(self) -> bool:
+        """Whether its text says how many threads pay at once, or how fast they are."""
+        return _LATER["width"] in self.q or _LATER["profile"] in self.q
+
+    def at_width(self, width: int | None, speeds: Mapping[int, float]) -> Prompt:
+        """The prompt with the width and the speeds of a model: tokens per second by the number of threads at once."""
+        each = [f"{number}: {speed:.3g} tokens per second" for number, speed in sorted(speeds.items())]
+        q = self.q.replace(_LATER["width"], "any number" if width is None else str(width))
+        return Prompt(self.name, q.replace(_LATER["profile"], ", ".join(each) or "not measured"), self.rules)
 
     def protocol(self) -> Protocol:
         """The wire format that the prompt is written in."""
@@ -313,6 +326,7 @@ def _rendered(name: str, body: str, rules: Rules, environment: str, category: st
             close=CLOSE,
             environment=environment,
             category=category,
+            parallel=_LATER,
         )
     except jinja2.TemplateNotFound as error:
         raise UserError(f"prompt {name}: there is no template {error} to include") from None

@@ -11,17 +11,17 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from thread_cli.contracts.errors import ModelError, UserError
-from thread_cli.contracts.model import Piece
+from thread_cli.contracts.model import Piece, Profile
 from thread_cli.distribution import remedy
 from thread_cli.models.llama.call import Call
 from thread_cli.models.llama.work import Work
 from thread_cli.protocols.streams import poured
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from thread_cli.contracts.model import Completion, Request
     from thread_cli.models.llama.accelerator import KernelPath
@@ -82,6 +82,8 @@ class LlamaModel:
         self.work = Work()
         """What the model has done so far; it changes while calls are under way."""
         self._worker = _Worker(options, self.work)
+        self._under_way = 0
+        """Calls that have not ended."""
         # Ends the worker at interpreter exit too: llama.cpp must not run on while Python is taken down.
         self._finalizer = weakref.finalize(self, self._worker.stop)
 
@@ -141,14 +143,37 @@ class LlamaModel:
         finally:
             call.cancelled = True
 
+    async def profile(self) -> Profile:
+        """Calls that its sequences and KV cells have room for, and its speeds by batch size.
+
+        Speeds are measured once for each model and machine, and remembered in the cache folder. A model that is at work
+        already is not measured.
+
+        Raises:
+            ModelError, UserError: as `complete` does; the cache folder cannot be written to.
+        """
+        await self.open()
+        speeds = await asyncio.wrap_future(self._worker.speeds())
+        room = min(self.options.sequences, self.options.context // _CELLS)
+        return Profile(max(1, room - self._under_way), speeds)
+
     def _submitted(self, request: Request, answer: _Answer) -> Call:
         call = Call(request, answer.done, answer.tell if answer.heard_by else None)
         self._worker.submit(call)
+        self._under_way += 1
+        answer.future.add_done_callback(self._ended)
         return call
+
+    def _ended(self, _: object) -> None:
+        self._under_way -= 1
 
     async def close(self) -> None:
         """Stop the worker and free the model. Calls under way end with ModelError. May be called twice."""
         await asyncio.to_thread(self._finalizer)
+
+
+_CELLS: Final = 256
+"""KV cells that a call is taken to need for itself, besides the prefix that it shares with others."""
 
 
 class _Answer:
@@ -202,6 +227,7 @@ class _Worker:
         self._options = options
         self._work = work
         self._inbox: deque[Call] = deque()
+        self._measuring: deque[Future[Mapping[int, float]]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -226,6 +252,16 @@ class _Worker:
             self._inbox.append(call)
             self._changed.notify()
 
+    def speeds(self) -> Future[Mapping[int, float]]:
+        """The speeds by batch size, as remembered or as measured between two calls; none for a model at work."""
+        asked: Future[Mapping[int, float]] = Future()
+        with self._changed:
+            if self._stopping:
+                raise ModelError("the model was closed")
+            self._measuring.append(asked)
+            self._changed.notify()
+        return asked
+
     def stop(self) -> None:
         """Stop after the current step and free the model."""
         with self._changed:
@@ -243,6 +279,9 @@ class _Worker:
         self.ready.set_result(backend.describe())
         try:
             while self._take_in(scheduler):
+                self._measure(backend, scheduler)
+                if scheduler.idle:
+                    continue
                 # All calls under way have been told, and the next ones find an empty cache.
                 with suppress(ModelError):
                     scheduler.run_batch()
@@ -255,12 +294,29 @@ class _Worker:
             for call in self._inbox:
                 call.fail(failure)
         finally:
+            for asked in self._measuring:
+                if asked.set_running_or_notify_cancel():
+                    asked.set_exception(ModelError("the model was closed"))
             backend.close()
+
+    def _measure(self, backend: Backend, scheduler: Scheduler) -> None:
+        """Answer those who ask for speeds. The model is measured only before its first call, with an empty cache."""
+        with self._changed:
+            waiting, self._measuring = self._measuring, deque()
+        for asked in waiting:
+            if not asked.set_running_or_notify_cancel():
+                continue
+            try:
+                asked.set_result(_speeds(backend, self._options, fresh=scheduler.idle and not self._work.steps))
+            except OSError as error:
+                asked.set_exception(UserError(f"the speeds of the model cannot be kept: {error}"))
+            except ModelError as error:
+                asked.set_exception(error)
 
     def _take_in(self, scheduler: Scheduler) -> bool:
         """Hand new calls to the scheduler, waiting for some while there is nothing to do; False to stop."""
         with self._changed:
-            while scheduler.idle and not self._inbox and not self._stopping:
+            while scheduler.idle and not self._inbox and not self._measuring and not self._stopping:
                 self._changed.wait()
             calls, self._inbox = self._inbox, deque()
         for call in calls:
@@ -271,6 +327,19 @@ class _Worker:
             except Exception as error:  # noqa: BLE001 -- a call that cannot be taken in must not take others along
                 call.fail(ModelError(f"the local backend failed: {error!r}"))
         return not self._stopping
+
+
+def _speeds(backend: Backend, options: LlamaOptions, *, fresh: bool) -> Mapping[int, float]:
+    from thread_cli.models.llama.speeds import Machine
+    from thread_cli.models.llama.widths import file_of, measured, remembered
+
+    machine = Machine.here(options.threads or physical_cores(), options.gpu_layers)
+    way = (options.kv_type, options.flash_attention, options.kernels, options.split, options.main_gpu)
+    file = file_of((options.path, *options.adapters), way, machine)
+    known = remembered(file)
+    if known is None and fresh:
+        known = measured(backend, file, options.path.name, machine, batch=options.batch)
+    return known or {}
 
 
 def _load(options: LlamaOptions, work: Work) -> tuple[Backend, Scheduler]:
