@@ -154,7 +154,7 @@ def test_free_text_needs_no_environment(tmp_path) -> None:
         (
             ("run", "nosuchenv"),
             2,
-            "there are alfworld, countdown, dataqa/datacommons, dataqa/icu, multiplication, none, textcraft, webshop",
+            "there are alfworld, countdown, dataqa/datacommons, dataqa/icu, math, multiplication, none, textcraft, webshop",
         ),
         (("run", "textcraft", "--task", "99999", "--model", "teacher"), 2, "99999"),
         (("run", "textcraft", "--model", "nosuch:thing"), 2, "nosuch:thing"),
