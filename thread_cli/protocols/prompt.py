@@ -12,12 +12,13 @@ import re
 import tomllib
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Orphans
@@ -64,6 +65,13 @@ def _fence(fence: str) -> str:
     return fence
 
 
+def _mark(mark: str) -> str:
+    plain = mark.strip() and mark == mark.lstrip() and "\n" not in mark
+    if mark and (not plain or mark.startswith((CLOSE, ">", "#")) or LISTEN in mark):
+        raise ValueError(f"{mark!r} cannot begin the lines of a list: no line does, or such a line has another meaning")
+    return mark
+
+
 class ObservationRules(BaseModel):
     """How an observation becomes text of the thread."""
 
@@ -105,6 +113,12 @@ class Rules(BaseModel):
     """What an action is: something for the environment, or Python whose print is the observation (data analysis)."""
     fence: Annotated[str, AfterValidator(_fence)] = ""
     """Text around an action of several lines, such as three backticks; the action is carried out as it is written."""
+    several: Annotated[str, AfterValidator(_mark)] = ""
+    """How each line of a list begins, such as `- `: the lines right above the listen token that begin so spawn a child
+    each, and the thread waits for all of them. Empty: a line that listens spawns one child."""
+    background: Annotated[str, AfterValidator(_mark)] = ""
+    """How a line begins, such as `& `, that spawns a child in the background; several lines are a list. Lines such as
+    `await 0 2`, `await any` and `await all` wait for these children. Empty: the thread waits for each child."""
     blank_line: bool = True
     """Whether an empty line follows each feedback."""
     code_errors: Literal["show", "hide"] = "show"
@@ -117,6 +131,18 @@ class Rules(BaseModel):
     orphans: Orphans = Orphans.awaited
     """What becomes of children that are alive when their parent returns: `awaited`, `detached` or `stopped`."""
     observation: ObservationRules = Field(default_factory=ObservationRules)
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        marks = [mark for mark in (self.several, self.background, self.fence) if mark]
+        for mark, other in permutations(marks, 2):
+            if mark.startswith(other):
+                raise ValueError(f"{mark!r} begins with {other!r}: lines of two kinds cannot be told apart")
+        if self.background and "await".startswith(self.background.rstrip()):
+            raise ValueError(
+                f"{self.background!r} begins the lines that await: lines of two kinds cannot be told apart"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +162,8 @@ class Prompt:
             blank_line=rules.blank_line,
             comment=rules.observation.comment,
             fence=rules.fence,
+            several=rules.several,
+            background=rules.background,
         )
 
 
@@ -165,7 +193,8 @@ def load(
         rules = Rules.model_validate(stated)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"prompt {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"])) or "rules"
+        raise UserError(f"prompt {name}: {where}: {first['msg']}") from None
     phi(rules.phi)
     psi(rules.psi)
     return Prompt(name, (body if plain else _rendered(name, body, rules, environment, category)).rstrip("\n"), rules)
