@@ -373,7 +373,7 @@ def test_a_list_goes_on_behind_feedback_in_the_dialect_without_empty_lines() -> 
         ('several = " - "', "several"),
         ('background = "=>"', "background"),
         ('several = "- "\nbackground = "- & "', "rules: Value error, '- & ' begins with '- '"),
-        ('background = "aw"', "rules: Value error, 'aw' begins lines that await"),
+        ('background = "aw"', "rules: Value error, 'aw' begins the lines that await"),
     ],
 )
 def test_marks_that_no_line_can_begin_with_are_refused(tmp_path, front, says) -> None:

@@ -144,6 +144,10 @@ class Family:
         text = plain(announce(handles)) if announce else ""
         children = [child for child in born if isinstance(child, Thread)]
         paths = tuple(child.path for child in children)
+        if children and (announce or len(children) > 1):
+            budgets = parent.budget.divided(self._child_limits, paths, goes_on=announce is not None)
+            for child, budget in zip(children, budgets, strict=True):
+                child.budget = budget
         self._recorder.emit(Spawned, parent, children=paths, waits=announce is None, text=text)
         if announce:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
@@ -155,11 +159,17 @@ class Family:
         return born, text
 
     async def results(self, parent: Thread, children: Sequence[Thread | Result]) -> list[Result]:
-        """The results of children, once all have ended. What their parent does next was caused by the last of them."""
+        """The results of children, once all have ended, and given back what they may no longer spend.
+
+        What their parent does next was caused by the last of them.
+        """
         # A loop, since the frame of a comprehension would live as long as the children.
         results: list[Result] = []
         for child in children:
             results.append(child if isinstance(child, Result) else await child.ended)  # noqa: PERF401
+        for child in children:
+            if isinstance(child, Thread) and child.budget is not parent.budget:
+                child.budget.give_back()
         causes = [child.cause or 0 for child in children if isinstance(child, Thread)]
         parent.cause = max([parent.cause or 0, *causes])
         return results
