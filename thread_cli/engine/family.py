@@ -19,6 +19,7 @@ from thread_cli.engine.boundary import asked_to_stop, go_on
 from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import EPISODE, Budget, Clock, Deadline
 from thread_cli.engine.namespace import Namespace
+from thread_cli.engine.pending import Pending
 from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
 
@@ -151,8 +152,8 @@ class Family:
         self._recorder.emit(Spawned, parent, children=paths, waits=announce is None, text=text)
         if announce:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
-            parent.background = {} if parent.background is None else parent.background
-            parent.background.update(zip(handles, born, strict=True))
+            parent.background = parent.background or Pending()
+            parent.background.add(handles, born)
         for child in children:
             child.cause = parent.cause
             self.start(child)
@@ -319,13 +320,17 @@ class Family:
         del above.alive[thread.path]
         if not thread.ended.done():
             thread.ended.set_result(result)
+            parent = thread.parent
+            if parent is not None and parent.background is not None:
+                parent.background.ended(thread.path.rpartition(".")[2])
 
     async def _leave(self, thread: Thread) -> None:
         """Carry out the rule for the children that are alive when a thread returns."""
         above = self._above(thread)
         if self._orphans is Orphans.awaited:
             # The event names all that the thread has not awaited: which of them have ended by now depends on time.
-            left = [child for child in (thread.background or {}).values() if isinstance(child, Thread)]
+            pending = thread.background.children.values() if thread.background is not None else ()
+            left = [child for child in pending if isinstance(child, Thread)]
             if left:
                 self._recorder.emit(Awaiting, thread, children=tuple(child.path for child in left), which="all")
                 await self.results(thread, left)
