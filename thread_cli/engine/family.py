@@ -142,7 +142,7 @@ class Family:
             born.append(child)
             parent.children += announce is not None and isinstance(child, Result)
             handles.append(str(parent.children - 1))
-        text = plain(announce(handles)) if announce else ""
+        text = plain(announce(list(map(_called, handles, lines)))) if announce else ""
         children = [child for child in born if isinstance(child, Thread)]
         paths = tuple(child.path for child in children)
         if children and (announce or len(children) > 1):
@@ -154,6 +154,9 @@ class Family:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
             parent.background = parent.background or Pending()
             parent.background.add(handles, born)
+            for handle, line in zip(handles, lines, strict=True):
+                if isinstance(line, Child) and line.name:
+                    parent.background.names[handle] = line.name
         for child in children:
             child.cause = parent.cause
             self.start(child)
@@ -375,3 +378,8 @@ class Family:
         self._recorder.failed(thread, failure)
         so_far = f". So far: {failure.partial}" if failure.partial else ""
         return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, how=Ending.failed)
+
+
+def _called(handle: str, line: str | Child) -> str:
+    """What a child in the background is called in its parent's text: its variable, if its result is one."""
+    return f"{{{line.name}}}" if isinstance(line, Child) and line.name else handle

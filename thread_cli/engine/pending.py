@@ -24,10 +24,12 @@ __all__ = ["Pending"]
 class Pending:
     """Children of one thread by handle, in the order of spawning; where one could not be born, the account of why."""
 
-    __slots__ = ("_ended", "_news", "_taken", "children")
+    __slots__ = ("_ended", "_news", "_taken", "children", "names")
 
     def __init__(self) -> None:
         self.children: dict[str, Thread | Result] = {}
+        self.names: dict[str, str] = {}
+        """The variables that get the results of some of them, by handle."""
         self._taken: set[str] = set()
         """Handles that were awaited already."""
         self._ended: list[int] = []
@@ -67,6 +69,8 @@ class Pending:
     def take(self, handles: Sequence[str]) -> list[Thread | Result]:
         """The children with these handles, which are pending no more."""
         self._taken.update(handles)
+        for handle in handles:
+            self.names.pop(handle, None)
         return [self.children.pop(handle) for handle in handles]
 
     async def first(self) -> str:

@@ -119,6 +119,10 @@ class Rules(BaseModel):
     background: Annotated[str, AfterValidator(_mark)] = ""
     """How a line begins, such as `& `, that spawns a child in the background; several lines are a list. Lines such as
     `await 0 2`, `await any` and `await all` wait for these children. Empty: the thread waits for each child."""
+    independent: bool = False
+    """Whether a line such as `age = Second, how old is she` spawns a child beside which the thread goes on: it reads
+    `{age}` at once, and waits for the child where it needs the variable. The prompt promises that such children read
+    no variable that one before them binds, and act on nothing that one before them changes."""
     blank_line: bool = True
     """Whether an empty line follows each feedback."""
     code_errors: Literal["show", "hide"] = "show"
@@ -138,6 +142,10 @@ class Rules(BaseModel):
         for mark, other in permutations(marks, 2):
             if mark.startswith(other):
                 raise ValueError(f"{mark!r} begins with {other!r}: lines of two kinds cannot be told apart")
+        if self.independent and self.phi.startswith("whole_sequence"):
+            raise ValueError(
+                "independent threads are given a line: whole_sequence would give them names without values"
+            )
         if self.background and "await".startswith(self.background.rstrip()):
             raise ValueError(
                 f"{self.background!r} begins the lines that await: lines of two kinds cannot be told apart"
@@ -164,6 +172,7 @@ class Prompt:
             fence=rules.fence,
             several=rules.several,
             background=rules.background,
+            independent=rules.independent,
         )
 
 

@@ -7,15 +7,18 @@ fence and a line of the fence alone, which listens.
 
 Where the prompt has a mark for it, the lines above the listen token that begin with the mark are a list, and each of
 them spawns a child: `several` for children that are waited for, `background` for children that are awaited later.
+Where the prompt says that threads are `independent`, a line `name = line` spawns a child whose result is a variable:
+the thread goes on, and waits for it where it needs the variable.
 """
 
 from __future__ import annotations
 
 import re
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from thread_cli.contracts.errors import MalformedOutput
-from thread_cli.contracts.protocol import Act, Await, End, Result, Spawn
+from thread_cli.contracts.protocol import Act, Await, Child, End, Result, Spawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +33,7 @@ LISTEN: Final = "=>"
 CLOSE: Final = "<="
 """The token that ends the text that the engine appends after ω_listen."""
 _SEPARATOR: Final = "\n\n\n\n\n\n"
+_NAMED: Final = re.compile(r"([^\W\d]\w*) = (?=\S)")
 _AWAIT: Final = re.compile(r"await\b\s*(any|all)?[\s:]*((?:\d+[\s,]*)*)")
 
 
@@ -69,6 +73,7 @@ class ThreadProtocol:
         several: how each line of a list begins whose lines spawn children that the thread waits for; empty: no lists.
         background: the same for children that run in the background. `await` with their handles, or `await any` or
             `await all`, waits for them. Empty: there are none.
+        independent: whether a line `name = line` spawns a child in the background, whose result the variable gets.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class ThreadProtocol:
         fence: str = "",
         several: str = "",
         background: str = "",
+        independent: bool = False,
     ) -> None:
         self.stop = (LISTEN, end, f"{_SEPARATOR}Prompt:")
         self._start = start
@@ -89,6 +95,7 @@ class ThreadProtocol:
         self._fence = fence
         self._several = several
         self._background = background
+        self._independent = independent
 
     def open(self, context: str) -> str:
         return f"{_SEPARATOR}Prompt:\n{context}\n\n\nResponse:\n{self._start}\n"
@@ -110,7 +117,7 @@ class ThreadProtocol:
             raise MalformedOutput(fenced.wrong)
         if line.lstrip("# ").startswith(">"):
             return Act(line.lstrip("# ").lstrip("> ").strip(), repaired)
-        if (self._several or self._background) and LISTEN not in line:
+        if (self._several or self._background or self._independent) and LISTEN not in line:
             return self._threads(y.rstrip() if repaired else y, line, repaired)
         return Spawn((line,), repaired)
 
@@ -135,6 +142,8 @@ class ThreadProtocol:
                 if not said.strip() or said.lstrip("# ").startswith(">"):
                     raise MalformedOutput("each line of a list starts a thread: it cannot be empty, and cannot act")
             return Spawn(listed.lines, repaired, waits=listed.mark != self._background)
+        if self._independent and (named := _NAMED.match(line)) and not iskeyword(named[1]):
+            return Spawn((Child(line[named.end() :], name=named[1]),), repaired, waits=False)
         if not self._background or not re.match(r"\s*await\b", line):
             return Spawn((line,), repaired)
         asked = _AWAIT.fullmatch(line.strip())
