@@ -77,7 +77,7 @@ class Background:
         thread.stepped(step, text)
 
     async def _await(self, thread: Thread, written: str, move: Await) -> None:
-        pending = thread.background or Pending()
+        pending = thread.background or Pending[Thread]()
         asked = pending.asked(move.handles)
         # A thread may wait for any of many again and again: neither the log nor the time is to grow with the square of
         # their number.
@@ -97,7 +97,7 @@ class Background:
         thread.stepped(step, join(self._recorder, thread, written, children, results, paths=paths))
 
     async def _first(
-        self, thread: Thread, pending: Pending, asked: Mapping[str, Thread | Result], *, of_all: bool
+        self, thread: Thread, pending: Pending[Thread], asked: Mapping[str, Thread | Result], *, of_all: bool
     ) -> str:
         """The handle of the child that ended first, now or, in a replay, when the episode was recorded."""
         recorded = next(self._choices.get(thread.path, iter(())), "").rpartition(".")[2]

@@ -215,7 +215,7 @@ class Executor:
             except MalformedOutput as failure:
                 self._correct(thread, written.text, failure.message)
 
-    async def _settle(self, thread: Thread, pending: Pending, needed: list[str]) -> None:
+    async def _settle(self, thread: Thread, pending: Pending[Thread], needed: list[str]) -> None:
         """Wait for children in the background whose results are variables that the thread needs now."""
         if needed:
             await settle(self._recorder, self._family, thread, pending, needed)

@@ -152,7 +152,7 @@ class Family:
         self._recorder.emit(Spawned, parent, children=paths, waits=announce is None, text=text)
         if announce:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
-            parent.background = parent.background or Pending()
+            parent.background = parent.background or Pending[Thread]()
             parent.background.add(handles, born)
             for handle, line in zip(handles, lines, strict=True):
                 if isinstance(line, Child) and line.name:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.protocol import Result
@@ -16,18 +16,20 @@ from thread_cli.contracts.protocol import Result
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from thread_cli.engine.thread import Thread
-
 __all__ = ["Pending"]
 
 
-class Pending:
+Born = TypeVar("Born")
+"""A thread."""
+
+
+class Pending(Generic[Born]):
     """Children of one thread by handle, in the order of spawning; where one could not be born, the account of why."""
 
     __slots__ = ("_ended", "_news", "_taken", "children", "names")
 
     def __init__(self) -> None:
-        self.children: dict[str, Thread | Result] = {}
+        self.children: dict[str, Born | Result] = {}
         self.names: dict[str, str] = {}
         """The variables that get the results of some of them, by handle."""
         self._taken: set[str] = set()
@@ -36,7 +38,7 @@ class Pending:
         """A heap of places of children that have ended; some may have been taken since."""
         self._news: asyncio.Future[None] | None = None
 
-    def add(self, handles: Sequence[str], children: Sequence[Thread | Result]) -> None:
+    def add(self, handles: Sequence[str], children: Sequence[Born | Result]) -> None:
         """Add children that were just spawned."""
         for handle, child in zip(handles, children, strict=True):
             self.children[handle] = child
@@ -50,7 +52,7 @@ class Pending:
             if self._news is not None and not self._news.done():
                 self._news.set_result(None)
 
-    def asked(self, handles: Iterable[str]) -> dict[str, Thread | Result]:
+    def asked(self, handles: Iterable[str]) -> dict[str, Born | Result]:
         """The children with these handles, all without any, in the order of spawning.
 
         Raises:
@@ -66,7 +68,7 @@ class Pending:
             raise MalformedOutput("there is no thread left to be awaited")
         return {handle: self.children[handle] for handle in sorted({*wanted}, key=int)} if wanted else self.children
 
-    def take(self, handles: Sequence[str]) -> list[Thread | Result]:
+    def take(self, handles: Sequence[str]) -> list[Born | Result]:
         """The children with these handles, which are pending no more."""
         self._taken.update(handles)
         for handle in handles:

@@ -35,7 +35,7 @@ _INDIRECT: Final = frozenset(("eval", "exec", "globals", "locals", "vars"))
 _NEVER_CHANGED: Final = "task"
 
 
-def needed_by_code(pending: Pending, thread: Thread, written: Completion) -> list[str]:
+def needed_by_code(pending: Pending[Thread], thread: Thread, written: Completion) -> list[str]:
     """Handles of the children that have to join before the code in a completion runs."""
     if not pending.names:
         return []
@@ -54,7 +54,7 @@ def needed_by_code(pending: Pending, thread: Thread, written: Completion) -> lis
     return _needed(pending, thread.names, {node.id for node in named}, read)
 
 
-def needed_by_move(pending: Pending, thread: Thread, move: Move) -> list[str]:
+def needed_by_move(pending: Pending[Thread], thread: Thread, move: Move) -> list[str]:
     """Handles of the children that have to join before a move is carried out.
 
     All of them, unless it spawns another child whose result is a variable.
@@ -65,7 +65,7 @@ def needed_by_move(pending: Pending, thread: Thread, move: Move) -> list[str]:
     return _needed(pending, thread.names, names, names)
 
 
-def _needed(pending: Pending, own: Namespace, names: Iterable[str], read: Iterable[str]) -> list[str]:
+def _needed(pending: Pending[Thread], own: Namespace, names: Iterable[str], read: Iterable[str]) -> list[str]:
     """The children up to the last one whose variable is among `names`; all where a child may bind one that is read."""
     promised = set(pending.names.values())
     for name in read:
@@ -77,7 +77,9 @@ def _needed(pending: Pending, own: Namespace, names: Iterable[str], read: Iterab
     return [handle for handle in pending.names if int(handle) <= last]
 
 
-async def settle(recorder: Recorder, family: Family, thread: Thread, pending: Pending, handles: list[str]) -> None:
+async def settle(
+    recorder: Recorder, family: Family, thread: Thread, pending: Pending[Thread], handles: list[str]
+) -> None:
     """Wait for children, join their names in the order of spawning, and bind their results to their variables."""
     children = [pending.children[handle] for handle in handles]
     paths = tuple([f"{thread.path}.{handle}" for handle in handles])

@@ -63,7 +63,7 @@ class Thread:
     """Whether its task runs; before that, setting `how` is enough to end it."""
     alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
     """Its children that have not ended, and threads that were detached to it."""
-    background: Pending | None = None
+    background: Pending[Thread] | None = None
     """Its children in the background that it has not awaited yet."""
     cause: int | None = None
     """`n` of the thread's newest event."""
