@@ -109,7 +109,7 @@ def test_children_that_run_at_once_have_parts_of_their_own_whatever_the_others_s
     assert parts == sorted(parts, reverse=True)
     assert max(parts) - min(parts) <= 1
     if own is None:
-        assert parent.left("calls") >= (min(parts) - 1) * (3 if goes_on else 1)
+        assert parent.left("calls") >= (min(parts) - 1) * (max(3, count) if goes_on else 1)
     else:
         assert max(parts) <= own
         assert own * count > cap or parts == [own] * count

@@ -105,16 +105,18 @@ async def played(model: Gate | OneByOne, limits: Limits, *sinks: Sink) -> tuple[
             sinks=[log, *sinks],
         )
         started = time.process_time()
-        await executor.run(Task("perf", "Go."))
+        episode = await executor.run(Task("perf", "Go."))
         seconds = time.process_time() - started
         log.close()
         size = log.path.stat().st_size
     await interpreter.close()
+    if episode.answer not in {"end", "done"}:
+        raise SystemExit(f"the episode went wrong: {episode.message}")
     return seconds, size
 
 
 async def measure(count: int) -> None:
-    limits = FREE.model_copy(update={"fan_out": count, "calls": 10_000_000, "threads": 10_000_000})
+    limits = FREE.model_copy(update={"fan_out": count, "calls": 2**40, "threads": 2**40})
     single, _ = await played(OneByOne(), limits)
     gc.collect()
     before = resident()

@@ -6,8 +6,8 @@ budget object.
 
 Threads that run at the same time share nothing that runs out: which of them came first would decide what each may do.
 What is left when they are spawned is divided into equal parts, one for each of them in the order of spawning, and one
-for their parent, or three where it goes on at once, as it may spawn more. At the join, a child's part goes back, less
-what it has spent.
+for their parent. Where it goes on at once, as it may spawn more, it keeps as many as they get, and three at least. At
+the join, a child's part goes back, less what it has spent.
 
 Time is kept by deadlines. A child's deadline lies before its parent's: the time that a parent has left is divided by
 the levels that may still come, so that a hung child always leaves its parent time to react.
@@ -44,7 +44,7 @@ _COUNTED: Final = {
 }
 _DIVISIBLE: Final = ("cost", "working_time")
 _KEPT: Final = 3
-"""Parts that a thread keeps which goes on while its children run."""
+"""Parts that a thread keeps at least which goes on while its children run."""
 _BOUNDLESS: Final = (inf, inf, EPISODE)
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
@@ -81,16 +81,16 @@ class Budget:
     def divided(self, limits: ChildLimits | None, owners: Sequence[str], *, goes_on: bool) -> list[Budget]:
         """The budgets of children that run at the same time, in the order of spawning.
 
-        Of each kind that is limited, all get the same, and this budget keeps one such part, or three if its thread
-        `goes_on` while they run. Of a rest of counts, children get one each in the order of spawning. Where children
-        have limits of their own and enough is left for all of them, they get these. What children may spend counts as
-        spent here until they `give_back`.
+        Of each kind that is limited, all get the same, and this budget keeps one such part, or as many as they get,
+        and three at least, if its thread `goes_on` while they run. Of a rest of counts, children get one each in the
+        order of spawning. Where children have limits of their own and enough is left for all of them, they get these.
+        What children may spend counts as spent here until they `give_back`.
         """
         if not self._capped:
             return [self.child(limits, owner) for owner in owners]
         children = [Budget(ChildLimits(), None, owner) for owner in owners]
         own = self.child(limits, "")._caps if limits is not None else {}
-        kept = _KEPT if goes_on else 1
+        kept = max(_KEPT, len(owners)) if goes_on else 1
         for kind in [kind for kind in _COUNTED if kind in self._capped]:
             left, cap = max(0.0, self.left(kind)), own.get(kind, inf)
             parts = [cap] * len(owners)
