@@ -59,6 +59,12 @@ async def test_results_are_numbers_where_they_are_written_as_python_writes_them(
     assert done.episode.answer == "[12, 0.5, '007']"
 
 
+async def test_a_result_whose_values_are_too_long_to_be_written_out_stays_as_it_was_printed(play) -> None:
+    below = {"0.0": "x = 'a' * 60000\nprint('{x}')"}
+    done = await played(play, "a = x =>\nprint(a)", below=below)
+    assert done.of("code_ran", "0")[-1].printed.strip() == "{x}"
+
+
 @pytest.mark.parametrize(
     ("line", "waits"),
     [
