@@ -205,3 +205,45 @@ def test_folding_takes_constant_time_per_event():
     assert (time.process_time() - began) / len(events) < 100e-6
     state.settle()
     assert (state.main.total, state.main.done) == (10_101, 10_101)
+
+
+def test_a_thread_names_the_threads_of_its_fork_that_still_run_and_these_have_their_paths():
+    story = Story()
+    story.begin()
+    children = story.fork("0", ["a", "b", "c"])
+    lines = drawn(render_tree(story.state, 80))
+    assert "waits for 0.0, 0.1, 0.2" in lines[1]
+    assert lines[3].rstrip() == "├─● 0.1 b"
+    story.end(children[1], "ok")
+    lines = drawn(render_tree(story.state, 80))
+    assert "waits for 0.0, 0.2" in lines[1]
+    assert lines[3].startswith("├─✓ b ")
+    (only,) = story.fork(children[0], ["d"])
+    lines = drawn(render_tree(story.state, 80))
+    assert lines[3].rstrip() == "│ ╰─● d"
+    assert "waits" not in lines[2]
+    for child in (only, children[0], children[2]):
+        story.end(child, "ok")
+    story.join("0", children, "x")
+    assert not any("waits" in line for line in drawn(render_tree(story.state, 80)))
+
+
+def test_a_frame_of_ten_thousand_threads_costs_no_more_than_one_of_a_hundred():
+    def seconds(count):
+        story = Story()
+        story.begin()
+        children = story.fork("0", [f"part {n}" for n in range(count)])
+        lines = drawn(render_tree(story.state, 80, limit=20))
+        assert f"waits for {count:,} threads" in lines[1]
+        for child in children[: count // 2]:
+            story.end(child, "ok")
+        state, least = story.state, 9.0
+        for child in children[count // 2 : count // 2 + 20]:
+            story.end(child, "ok")
+            state.apply(story.events[-1])
+            started = time.perf_counter()
+            rows(state, 20)
+            least = min(least, time.perf_counter() - started)
+        return least
+
+    assert seconds(10_000) < 5 * seconds(100) + 0.001

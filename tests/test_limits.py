@@ -88,3 +88,57 @@ async def test_a_deadline_that_has_passed_ends_what_waits_but_not_what_needs_no_
     assert done == 2
     with pytest.raises(LimitReached), before(passed):
         await asyncio.sleep(30)
+
+
+@given(
+    st.integers(0, 300),
+    st.integers(1, 12),
+    st.booleans(),
+    st.one_of(st.none(), st.integers(1, 40)),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(1, 9)), max_size=30),
+)
+def test_children_that_run_at_once_have_parts_of_their_own_whatever_the_others_spend(
+    cap: int, count: int, goes_on: bool, own: int | None, charges: list[tuple[int, int]]
+) -> None:
+    parent = Budget(Limits(calls=cap + 1))
+    parent.charge("calls", 1)
+    limits = None if own is None else ChildLimits(calls=own)
+    children = parent.divided(limits, [f"0.{n}" for n in range(count)], goes_on=goes_on)
+    parts = [child.left("calls") for child in children]
+    assert sum(parts) + parent.left("calls") == cap
+    assert parts == sorted(parts, reverse=True)
+    assert max(parts) - min(parts) <= 1
+    if own is None:
+        assert parent.left("calls") >= (min(parts) - 1) * (max(3, count) if goes_on else 1)
+    else:
+        assert max(parts) <= own
+        assert own * count > cap or parts == [own] * count
+    kept = parent.left("calls")
+    spent = [0] * count
+    for place, amount in charges:
+        children[place % count].charge("calls", amount)
+        spent[place % count] += amount
+        assert [child.left("calls") for child in children] == [p - s for p, s in zip(parts, spent, strict=True)]
+        assert parent.left("calls") == kept
+    for _ in range(2):  # what has gone back once does not go back again
+        for child in children:
+            child.give_back()
+        assert parent.left("calls") == cap - sum(spent)
+
+
+def test_parts_have_the_path_of_their_child_as_owner_and_times_and_costs_are_divided_evenly() -> None:
+    parent = Budget(Limits(calls=None, threads=None, cost=1, working_time=8))
+    first, second = parent.divided(ChildLimits(working_time=1), ["0.0", "0.1"], goes_on=False)
+    assert [first.left(kind) for kind in ("cost", "working_time", "calls")] == [1 / 3, 1, float("inf")]
+    second.charge("cost", 0.5)
+    with pytest.raises(LimitReached) as caught:
+        second.demand_call()
+    assert (caught.value.limit, caught.value.cap, caught.value.owner) == ("cost", 1 / 3, "0.1")
+    assert first.left("cost") == 1 / 3
+
+
+def test_where_nothing_is_limited_children_share_their_parents_budget() -> None:
+    budget = Budget(Limits(calls=None, threads=None))
+    assert budget.divided(None, ["0.0", "0.1"], goes_on=True) == [budget, budget]
+    (child,) = budget.divided(ChildLimits(calls=2), ["0.0"], goes_on=True)
+    assert (child.owner, child.left("calls")) == ("0.0", 2)

@@ -11,7 +11,7 @@ from thread_cli.assembly.config import Config
 from thread_cli.assembly.environments import installed as environments
 from thread_cli.assembly.playing import play
 from thread_cli.contracts.errors import MalformedOutput, UserError
-from thread_cli.contracts.protocol import Act, End, Result, Spawn
+from thread_cli.contracts.protocol import Act, Await, End, Result, Spawn
 from thread_cli.protocols.prompt import installed, load
 from thread_cli.protocols.thread import ThreadProtocol
 
@@ -301,3 +301,83 @@ def test_a_text_that_ends_is_whole_whatever_it_fences() -> None:
 def test_a_fence_that_no_line_can_be_is_refused(tmp_path, fence) -> None:
     with pytest.raises(UserError, match=r"prompt .*: fence: Value error, .* cannot fence an action"):
         load(_file(tmp_path, f'+++\nfence = "{fence}"\n+++\nPrompt:\n'), "none")
+
+
+LISTS = ThreadProtocol(start="#START#", end="#END#", several="- ", background="& ")
+
+
+@pytest.mark.parametrize(
+    ("text", "move", "code"),
+    [
+        ("x = 1\n- First, look.\n- Then, go. ", Spawn(("First, look.", "Then, go. ")), "x = 1"),
+        ("- look ", Spawn(("look ",)), ""),
+        ("- look\n- go\n", Spawn(("look", "go"), repaired=True), ""),
+        ("All:\n\n- a\nx\n- b ", Spawn(("b ",)), "All:\n\n- a\nx"),
+        ("- a\n& b\n& c ", Spawn(("b", "c "), waits=False), "- a"),
+        ("-a\nNow, look ", Spawn(("Now, look ",)), "-a"),
+        ("await 0 2 ", Await(("0", "2")), ""),
+        ("x = 1\nawait 2, 10", Await(("2", "10")), "x = 1"),
+        ("await any ", Await(which="any"), ""),
+        ("await any 0 2 ", Await(("0", "2"), "any"), ""),
+        ("await all\n", Await(repaired=True), ""),
+        ("awaited by all, look ", Spawn(("awaited by all, look ",)), ""),
+        ("> look ", Act("look"), ""),
+    ],
+)
+def test_lines_with_a_mark_are_a_list_of_threads(text, move, code) -> None:
+    for before in ("", "Now, x " + LISTS.join([Result("- one\n- two")]), "- a\n- b " + LISTS.join([Result("1")] * 2)):
+        assert LISTS.read(before + text, "listen") == move
+    assert LISTS.body(text, "listen").strip() == code
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- look\n- > go ", "each line of a list starts a thread"),
+        ("- look\n- ", "each line of a list starts a thread"),
+        ("await them ", "await is followed by any, by all, or by the numbers of threads"),
+        ("await ", "await is followed by any"),
+    ],
+)
+def test_lines_with_a_mark_that_start_no_thread_are_malformed(text, message) -> None:
+    with pytest.raises(MalformedOutput, match=message):
+        LISTS.read(text, "listen")
+
+
+def test_results_of_a_list_stand_under_its_mark_and_those_of_the_background_under_their_handles() -> None:
+    assert LISTS.join([Result("1\n2"), Result("3")]) == "=>\n- 1\n  2\n- 3\n<=\n\n"
+    assert LISTS.join([Result("1")]) == "=>1<=\n\n"
+    assert LISTS.join([Result("1", handle="4")]) == "=>4: 1<=\n\n"
+    assert LISTS.join([Result("1", handle="4"), Result("2", handle="10")]) == "=>\n4: 1\n10: 2\n<=\n\n"
+    assert LISTS.spawned(["3", "4"]) == "=>3 4<=\n\n"
+    assert PROTOCOL.join([Result("1"), Result("2")]) == "=>\n1\n2\n<=\n\n"
+
+
+def test_without_the_rules_lines_with_a_mark_are_read_as_they_always_were() -> None:
+    for line in ("- look ", "& look ", "await 0 "):
+        assert PROTOCOL.read(f"- a\n{line}", "listen") == Spawn((line,))
+        assert PROTOCOL.body(f"- a\n{line}", "listen") == "- a"
+
+
+def test_a_list_goes_on_behind_feedback_in_the_dialect_without_empty_lines() -> None:
+    data = ThreadProtocol(start="#START#", end="#END#", blank_line=False, several="- ")
+    y = "- a\n- b " + data.join([Result("1"), Result("2")])
+    assert data.read(y + "\n- c\n- d ", "listen") == Spawn(("c", "d "))
+    assert data.read(y + " and ", "listen") == Spawn(("- b =>\n- 1\n- 2\n<= and ",))
+
+
+@pytest.mark.parametrize(
+    ("front", "says"),
+    [
+        ('several = ">"', "several: Value error, '>' cannot begin the lines of a list"),
+        ('several = " - "', "several"),
+        ('background = "=>"', "background"),
+        ('several = "- "\nbackground = "- & "', "rules: Value error, '- & ' begins with '- '"),
+        ('background = "aw"', "rules: Value error, 'aw' begins the lines that await"),
+    ],
+)
+def test_marks_that_no_line_can_begin_with_are_refused(tmp_path, front, says) -> None:
+    with pytest.raises(UserError) as caught:
+        load(_file(tmp_path, f"+++\n{front}\n+++\nq"), "none")
+    assert says in caught.value.message
+    assert "\n" not in caught.value.message

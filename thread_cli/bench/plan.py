@@ -240,9 +240,10 @@ def prompt_hash(prompt: Prompt, keys: int) -> str:
     if prompt.rules.protocol == "thread":
         del rules["protocol"]  # nor did they know other formats
     # Of what no earlier version knew, only what is set is told: else keys are as they always were.
-    for section, name in ((rules, "fence"), (rules, "opening"), (rules["observation"], "longest")):
-        if not section[name]:
-            del section[name]
+    later = [(rules, name) for name in ("fence", "opening", "several", "background", "independent")]
+    for section, name in (*later, (rules["observation"], "longest")):
+        if not section.get(name):
+            section.pop(name, None)
     return _digest([prompt.q, _key_part(type(prompt.rules), rules, keys)])[:16]
 
 

@@ -78,6 +78,9 @@ class Child(NamedTuple):
     """The wire format of the child and of all threads below it; None: its parent's."""
     brief: object = None
     """An object from the parent's writer for the child's writer, which finds it in `Turn.brief`. No text has it."""
+    name: str = ""
+    """The variable that gets the result of a child in the background. The thread reads `{name}` in place of a handle,
+    and waits for the child, and all spawned before it, where it first needs the variable, or acts, waits or ends."""
 
 
 @dataclass(frozen=True, slots=True)

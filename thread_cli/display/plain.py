@@ -17,6 +17,7 @@ from thread_cli.contracts.events import (
     Failed,
     Joined,
     Observed,
+    Spawned,
     ThreadEnded,
     ThreadStarted,
 )
@@ -74,7 +75,9 @@ class PlainDisplay(Display):
             case ThreadEnded():
                 return f"= {event.result or ''}"
             case Awaiting():
-                return f"< {waits_for(event)}"
+                return f"< {waits_for(event.children, event.which)}"
+            case Spawned(waits=True) if len(event.children) > 1:
+                return f"< {waits_for(event.children, 'all')}"
             case Joined() if len(event.children) > 1:
                 return f"< joined {len(event.children):,} threads"
             case _:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from thread_cli.contracts.errors import Ending, Status
 from thread_cli.display.layout import ASCII, UNICODE, CountRow, Glyphs, Row, ThreadRow, lay_out, top_first
-from thread_cli.display.state import Phase, ThreadState, TreeState
+from thread_cli.display.state import Phase, ThreadState, TreeState, waits_for
 from thread_cli.display.text import clean, clean_lines, compact, cut, dollars, duration
 from thread_cli.record.measures import acceleration, activated, self_parallelism, wall_speedup
 
@@ -313,12 +313,18 @@ def _thread_line(row: ThreadRow, width: int, now: float | None, glyphs: Glyphs) 
     room = width - cell_len(columns) - line.cell_len
     split = max(width * 2 // 5 - line.cell_len, room // 4)
     detail = _detail(thread, room - split - 1, glyphs)
-    title = _safe(thread.title or "(empty)", split - 2 if detail else room - 1, glyphs)
+    title = _safe(_title(thread), split - 2 if detail else room - 1, glyphs)
     at_work = thread.phase in {Phase.generating, Phase.acting}
     line.append(title, "not dim bold" if at_work else "not dim")
     if detail:
         line.append(" " * (split - cell_len(title))).append_text(detail)
     return line.append(" " * (width - cell_len(columns) - line.cell_len)).append(columns, "dim")
+
+
+def _title(thread: ThreadState) -> str:
+    """The end of its context; before it, while it runs beside others, the path by which it is waited for."""
+    title = thread.title or "(empty)"
+    return f"{thread.path} {title}" if thread.beside and not thread.phase.ended else title
 
 
 def _detail(thread: ThreadState, cells: int, glyphs: Glyphs) -> Text | None:
@@ -328,8 +334,8 @@ def _detail(thread: ThreadState, cells: int, glyphs: Glyphs) -> Text | None:
         why = thread.failure or thread.reason
         words = f"{how}: {why}" if why else how
         return Text(_safe(words, cells, glyphs), "not dim red" if thread.failure else "not dim")
-    if thread.phase is Phase.waiting and thread.awaits:
-        return Text(_safe(thread.awaits, cells, glyphs), "not dim blue")
+    if thread.phase is Phase.waiting and thread.waits is not None:
+        return Text(_safe(waits_for(thread.awaited, thread.waits), cells, glyphs), "not dim blue")
     if thread.action is not None:
         seen = "" if thread.observation is None else _safe(thread.observation, cells, glyphs)
         room = max(cells - cell_len(seen) - 4, cells * 11 // 20) if seen else cells

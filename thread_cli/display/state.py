@@ -17,6 +17,7 @@ from thread_cli.contracts.events import (
     Acted,
     Awaiting,
     CodeRan,
+    Conflicted,
     Corrected,
     EpisodeEnded,
     EpisodeStarted,
@@ -36,10 +37,11 @@ from thread_cli.display.text import headline
 from thread_cli.record.sums import Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from thread_cli.contracts.errors import Status
     from thread_cli.contracts.events import Totals
+    from thread_cli.contracts.protocol import Which
 
 __all__ = ["Phase", "ThreadState", "TreeState", "ended_as", "waits_for"]
 
@@ -65,13 +67,11 @@ class Phase(StrEnum):
         return self in {Phase.done, Phase.failed, Phase.stopped}
 
 
-def waits_for(event: Awaiting) -> str:
-    """Whom a thread waits for, in words."""
-    if len(event.children) == 1:
-        return f"waits for {event.children[0]}"
-    many = "its threads" if not event.children else f"{len(event.children):,} threads"
-    named = ", ".join(event.children) if 0 < len(event.children) <= _NAMED else many
-    return f"waits for {event.which} of {named}"
+def waits_for(children: Collection[str], which: Which) -> str:
+    """Whom a thread waits for, in words; without `children`, for any of its own."""
+    count = len(children)
+    named = ", ".join(children) if 0 < count <= _NAMED else f"{count:,} threads" if count else "its threads"
+    return f"waits for any of {named}" if which == "any" and count != 1 else f"waits for {named}"
 
 
 def ended_as(event: ThreadEnded) -> Phase:
@@ -99,8 +99,14 @@ class ThreadState:
     action: str | None = None
     observation: str | None = None
     line: str = ""
-    awaits: str = ""
-    """Which children in the background it waits for, in words."""
+    waits: Which | None = None
+    """Whether it waits for all or any of `awaited`, if it waits for several children, or for any in the background."""
+    awaited: dict[str, None] = field(default_factory=dict[str, None])
+    """Paths of those of these children that have not ended; empty: any of its children in the background will do."""
+    awaiter: ThreadState | None = None
+    """The thread that waits for it, if that waits for several or for threads in the background."""
+    beside: bool = False
+    """Whether it was spawned to run at the same time as others, so that it is told apart from them by its path."""
     generated_tokens: int = 0
     ended: float | None = None
     result: str | None = None
@@ -155,6 +161,8 @@ class TreeState:
         self._sums = Sums()
         self._recorded: Totals | None = None
         self._rendered = False
+        self._beside: set[str] = set()
+        """Paths of threads that are about to begin and run at the same time as others."""
         self._changed: dict[int, dict[str, ThreadState]] = {}
 
     @property
@@ -196,14 +204,17 @@ class TreeState:
                 self._look(event)
                 self._enter(thread, Phase.generating)
             case Spawned():
+                if len(event.children) > 1 or not event.waits:
+                    self._beside.update(event.children)
                 if event.waits:
                     self._enter(thread, Phase.waiting)
+                    if len(event.children) > 1:
+                        thread.waits, thread.awaited = "all", dict.fromkeys(event.children)
             case Awaiting():
-                alive = tuple(path for path in event.children if self._alive(path))
-                thread.awaits = waits_for(event.model_copy(update={"children": alive or event.children}))
+                self._await(thread, event)
                 self._enter(thread, Phase.waiting)
             case Joined():
-                thread.awaits = ""
+                thread.waits = None
                 self._enter(thread, Phase.generating)
             case Corrected():
                 thread.error = event.text
@@ -214,7 +225,9 @@ class TreeState:
                 thread.result, thread.ended = event.result, event.time
                 thread.how, thread.reason = event.how, event.reason
                 self._enter(thread, ended_as(event))
-            case Repaired() | Removed():
+                if thread.awaiter is not None:
+                    thread.awaiter.awaited.pop(thread.path, None)
+            case Repaired() | Removed() | Conflicted():
                 pass
 
     def settle(self) -> None:
@@ -234,6 +247,11 @@ class TreeState:
         index = int(event.thread.rpartition(".")[2])
         thread = ThreadState(event.thread, parent, event.depth, index, event.context, event.time)
         thread.title = headline(event.context)
+        if event.thread in self._beside:
+            self._beside.remove(event.thread)
+            thread.beside = True
+        if parent is not None and event.thread in parent.awaited:
+            thread.awaiter = parent
         self.threads[thread.path] = self.recent[thread.path] = self.active[thread.path] = thread
         self.phases[thread.phase] += 1
         if parent is None:
@@ -245,8 +263,13 @@ class TreeState:
             parent.children.append(thread)
         self._count(parent, 1, 0, 0)
 
-    def _alive(self, path: str) -> bool:
-        return path in self.threads and not self.threads[path].phase.ended
+    def _await(self, thread: ThreadState, event: Awaiting) -> None:
+        """Note whom a thread waits for: those that have ended already only where all of them have."""
+        children = [self.threads[path] for path in event.children if path in self.threads]
+        alive = [child for child in children if not child.phase.ended]
+        thread.waits, thread.awaited = event.which, dict.fromkeys([child.path for child in alive] or event.children)
+        for child in alive:
+            child.awaiter = thread
 
     def _look(self, event: Observed) -> None:
         if event.view.strip():

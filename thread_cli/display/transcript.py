@@ -79,7 +79,10 @@ def render_thread(events: Iterable[Event], path: str, *, glyphs: Glyphs = UNICOD
             case Removed():
                 transcript.note(f"{glyphs.separator} the text from character {event.kept:,} of Y on is replaced", "dim")
             case Awaiting():
-                transcript.note(f"{glyphs.phases[Phase.waiting]} {waits_for(event)}", PHASE_STYLES[Phase.waiting])
+                transcript.note(
+                    f"{glyphs.phases[Phase.waiting]} {waits_for(event.children, event.which)}",
+                    PHASE_STYLES[Phase.waiting],
+                )
             case ThreadEnded():
                 phase = ended_as(event)
                 result = "nothing" if event.result is None else clean(event.result)

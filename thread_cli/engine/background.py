@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.errors import ChildFailed, Ending, MalformedOutput, UserError
+from thread_cli.contracts.errors import ChildFailed, Ending, UserError
 from thread_cli.contracts.events import Awaiting
 from thread_cli.contracts.model import Recorded
 from thread_cli.contracts.protocol import Handles, Result, Spawn
 from thread_cli.engine.joining import join, refuse_failed, said
+from thread_cli.engine.pending import Pending
 from thread_cli.engine.thread import Thread
 
 if TYPE_CHECKING:
@@ -81,30 +82,36 @@ class Background:
         thread.stepped(step, text)
 
     async def _await(self, thread: Thread, written: str, move: Await) -> None:
-        background = thread.background or {}
-        asked = _asked(background, move.handles)
-        step = thread.step(written, move.which, *asked, repeats=self._limits.repeats)
-        # A thread may wait for any of many again and again: the log is not to grow with the square of their number.
-        recorded = asked if move.handles or move.which == "all" else ()
-        paths = tuple(f"{thread.path}.{handle}" for handle in recorded)
+        pending = thread.background or Pending[Thread]()
+        asked = pending.asked(move.handles)
+        # A thread may wait for any of many again and again: neither the log nor the time is to grow with the square of
+        # their number.
+        of_all = move.which == "any" and not move.handles
+        told = () if of_all else tuple(asked)
+        step = thread.step(written, move.which, str(len(asked)), *told, repeats=self._limits.repeats)
+        paths = tuple([f"{thread.path}.{handle}" for handle in told])
         self._recorder.emit(Awaiting, thread, children=paths, which=move.which)
-        chosen = [await self._first(thread, asked)] if move.which == "any" else [*asked]
+        chosen = [await self._first(thread, pending, asked, of_all=of_all)] if move.which == "any" else [*asked]
         children = [asked[handle] for handle in chosen]
         results = await self._family.results(thread, children)
         if self._abort:
             refuse_failed(results)
-        background.update(dict.fromkeys(chosen))
+        pending.take(chosen)
         if self._stage.several:
             results = await self._stage.join(thread, children, results, self._recorder)
         results = [result._replace(handle=handle) for handle, result in zip(chosen, results, strict=True)]
         paths, parts = [f"{thread.path}.{handle}" for handle in chosen], thread.protocol.join(results)
         thread.stepped(step, join(self._recorder, thread, written, children, results, paths=paths, parts=parts))
 
-    async def _first(self, thread: Thread, asked: dict[str, Thread | Result]) -> str:
+    async def _first(
+        self, thread: Thread, pending: Pending[Thread], asked: Mapping[str, Thread | Result], *, of_all: bool
+    ) -> str:
         """The handle of the child that ended first, now or, in a replay, when the episode was recorded."""
         recorded = next(self._choices.get(thread.path, iter(())), "").rpartition(".")[2]
         if recorded in asked:
             return recorded
+        if of_all:
+            return await pending.first()
         while True:
             for handle, child in asked.items():
                 if isinstance(child, Result) or child.ended.done():
@@ -116,17 +123,3 @@ class Background:
         """End the episode where a child has failed."""
         if not ended.cancelled() and ended.result().how is Ending.failed:
             self._family.finish(ChildFailed(ended.result().text))
-
-
-def _asked(background: Mapping[str, Thread | Result | None], handles: Sequence[str]) -> dict[str, Thread | Result]:
-    """The children with these handles, in the order of spawning; raises MalformedOutput if there are none."""
-    for handle in handles:
-        if handle not in background:
-            raise MalformedOutput(f"there is no thread {handle!r} to await")
-        if background[handle] is None:
-            raise MalformedOutput(f"thread {handle!r} was awaited already")
-    wanted = set(handles or background)
-    asked = {handle: child for handle, child in background.items() if child is not None and handle in wanted}
-    if not asked:
-        raise MalformedOutput("there is no thread left to be awaited")
-    return asked

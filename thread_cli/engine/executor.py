@@ -41,6 +41,7 @@ from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.joining import join, joined, lines_of, refuse_failed, said
 from thread_cli.engine.limits import before, time_is_up
+from thread_cli.engine.promises import needed_by_code, needed_by_move, settle
 from thread_cli.engine.stage import EpisodeOver, Stage, WorldOver, as_read
 from thread_cli.engine.unfinished import refuse_cut_off, refuse_reasoning
 from thread_cli.engine.watching import Watching
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.model import Completion, Model, Piece
     from thread_cli.contracts.protocol import Await, Child, Protocol
     from thread_cli.contracts.watcher import Watcher
+    from thread_cli.engine.pending import Pending
     from thread_cli.engine.thread import Thread
     from thread_cli.protocols.prompt import Prompt
 
@@ -205,9 +207,13 @@ class Executor:
         """A thread: it generates, its code is run, and its move carried out, until it ends."""
         while True:
             written = await self._generate(thread)
+            if thread.background is not None:
+                await self._settle(thread, thread.background, needed_by_code(thread.background, thread, written))
             await self._computing.run(thread, written)
             try:
                 move = written.move or thread.protocol.read(thread.y, written.stop)
+                if thread.background is not None:
+                    await self._settle(thread, thread.background, needed_by_move(thread.background, thread, move))
                 if isinstance(move, End):
                     return self._returned(thread, closed=move.closed)
                 if move.repaired:
@@ -218,6 +224,11 @@ class Executor:
                     return self._returned(thread, closed=False)
             except MalformedOutput as failure:
                 self._correct(thread, written.text, failure.message)
+
+    async def _settle(self, thread: Thread, pending: Pending[Thread], needed: list[str]) -> None:
+        """Wait for children in the background whose results are variables that the thread needs now."""
+        if needed:
+            await settle(self._recorder, self._family, thread, pending, needed)
 
     def _carry_out(self, thread: Thread, written: str, move: Spawn | Await | Act) -> Awaitable[bool | None]:
         """Act, spawn children and wait for them, or spawn and await children in the background.

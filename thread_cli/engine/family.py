@@ -19,6 +19,7 @@ from thread_cli.engine.boundary import asked_to_stop, go_on
 from thread_cli.engine.episode import plain
 from thread_cli.engine.limits import EPISODE, Budget, Clock, Deadline
 from thread_cli.engine.namespace import Namespace
+from thread_cli.engine.pending import Pending
 from thread_cli.engine.stage import EpisodeOver
 from thread_cli.engine.thread import Thread
 
@@ -141,15 +142,22 @@ class Family:
             born.append(child)
             parent.children += announce is not None and isinstance(child, Result)
             handles.append(str(parent.children - 1))
-        text = plain(announce(handles)) if announce else ""
+        text = plain(announce(list(map(_called, handles, lines)))) if announce else ""
         children = [child for child in born if isinstance(child, Thread)]
         paths = tuple(child.path for child in children)
+        if children and (announce or len(children) > 1):
+            budgets = parent.budget.divided(self._child_limits, paths, goes_on=announce is not None)
+            for child, budget in zip(children, budgets, strict=True):
+                child.budget = budget
         rare: dict[str, Any] = {"waits": False, "text": text} if announce else {}
         self._recorder.emit(Spawned, parent, children=paths, **rare)
         if announce:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
-            parent.background = {} if parent.background is None else parent.background
-            parent.background.update(zip(handles, born, strict=True))
+            parent.background = parent.background or Pending[Thread]()
+            parent.background.add(handles, born)
+            for handle, line in zip(handles, lines, strict=True):
+                if isinstance(line, Child) and line.name:
+                    parent.background.names[handle] = line.name
         at_once = announce is not None or len(children) > 1
         if at_once or self._stage.several:
             self._stage.spawned(parent, children, at_once=at_once)
@@ -159,11 +167,17 @@ class Family:
         return born, text
 
     async def results(self, parent: Thread, children: Sequence[Thread | Result]) -> list[Result]:
-        """The results of children, once all have ended. What their parent does next was caused by the last of them."""
+        """The results of children, once all have ended, and given back what they may no longer spend.
+
+        What their parent does next was caused by the last of them.
+        """
         # A loop, since the frame of a comprehension would live as long as the children.
         results: list[Result] = []
         for child in children:
             results.append(child if isinstance(child, Result) else await child.ended)  # noqa: PERF401
+        for child in children:
+            if isinstance(child, Thread) and child.budget is not parent.budget:
+                child.budget.give_back()
         causes = [child.cause or 0 for child in children if isinstance(child, Thread)]
         parent.cause = max([parent.cause or 0, *causes])
         return results
@@ -315,13 +329,17 @@ class Family:
         del above.alive[thread.path]
         if not thread.ended.done():
             thread.ended.set_result(result)
+            parent = thread.parent
+            if parent is not None and parent.background is not None:
+                parent.background.ended(thread.path.rpartition(".")[2])
 
     async def _leave(self, thread: Thread) -> None:
         """Carry out the rule for the children that are alive when a thread returns."""
         above = self._above(thread)
         if self._orphans is Orphans.awaited:
             # The event names all that the thread has not awaited: which of them have ended by now depends on time.
-            left = [child for child in (thread.background or {}).values() if isinstance(child, Thread)]
+            pending = thread.background.children.values() if thread.background is not None else ()
+            left = [child for child in pending if isinstance(child, Thread)]
             if left:
                 self._recorder.emit(Awaiting, thread, children=tuple(child.path for child in left), which="all")
                 await self.results(thread, left)
@@ -366,3 +384,8 @@ class Family:
         self._recorder.failed(thread, failure)
         so_far = f". So far: {failure.partial}" if failure.partial else ""
         return Result(plain(f"error: {failure.kind}: {failure.message}{so_far}"), failed=True, how=Ending.failed)
+
+
+def _called(handle: str, line: str | Child) -> str:
+    """What a child in the background is called in its parent's text: its variable, if its result is one."""
+    return f"{{{line.name}}}" if isinstance(line, Child) and line.name else handle

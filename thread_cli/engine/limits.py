@@ -4,6 +4,11 @@ Tokens, calls, threads and cost are counted in a tree of budgets: a charge goes 
 it, so a child can never have more than its parent has left. Threads without limits of their own share their parent's
 budget object.
 
+Threads that run at the same time share nothing that runs out: which of them came first would decide what each may do.
+What is left when they are spawned is divided into equal parts, one for each of them in the order of spawning, and one
+for their parent. Where it goes on at once, as it may spawn more, it keeps as many as they get, and three at least. At
+the join, a child's part goes back, less what it has spent.
+
 Time is kept by deadlines. A child's deadline lies before its parent's: the time that a parent has left is divided by
 the levels that may still come, so that a hung child always leaves its parent time to react.
 """
@@ -16,9 +21,12 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import LimitReached
+from thread_cli.contracts.limits import ChildLimits
 
 if TYPE_CHECKING:
-    from thread_cli.contracts.limits import Budgets, ChildLimits
+    from collections.abc import Sequence
+
+    from thread_cli.contracts.limits import Budgets
     from thread_cli.contracts.model import Usage
 
 __all__ = ["EPISODE", "Budget", "Clock", "Deadline", "before", "time_is_up"]
@@ -36,6 +44,8 @@ _COUNTED: Final = {
 }
 _DIVISIBLE: Final = ("cost", "working_time")
 _FAR: Final = 1.0  # seconds
+_KEPT: Final = 3
+"""Parts that a thread keeps at least which goes on while its children run."""
 _BOUNDLESS: Final = (inf, inf, EPISODE)
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
@@ -43,7 +53,7 @@ _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "workin
 class Budget:
     """Amounts that a thread and those below it have spent and may spend. `owner` is its path, or `episode`."""
 
-    __slots__ = ("_capped", "_caps", "_parent", "_spent", "owner")
+    __slots__ = ("_capped", "_caps", "_lender", "_lent", "_parent", "_spent", "owner")
 
     def __init__(self, limits: Budgets, parent: Budget | None = None, owner: str = EPISODE) -> None:
         self._caps: dict[str, float] = {kind: cap for kind in _COUNTED if (cap := getattr(limits, kind)) is not None}
@@ -51,6 +61,10 @@ class Budget:
         self._capped = {*self._caps, *(parent._capped if parent is not None else ())}
         """Kinds that have a cap, here or above."""
         self._spent: dict[str, float] = dict.fromkeys(_COUNTED, 0)
+        self._lender: Budget | None = None
+        """The budget that this one is a part of, until the part goes back."""
+        self._lent: dict[str, float] = {}
+        """The amounts of that part."""
         self.owner = owner
 
     def child(self, limits: ChildLimits | None, owner: str) -> Budget:
@@ -64,6 +78,39 @@ class Budget:
                 share = share if kind in _DIVISIBLE else max(1, int(share))
                 child._caps[kind] = min(share, child._caps.get(kind, share))
         return child
+
+    def divided(self, limits: ChildLimits | None, owners: Sequence[str], *, goes_on: bool) -> list[Budget]:
+        """The budgets of children that run at the same time, in the order of spawning.
+
+        Of each kind that is limited, all get the same, and this budget keeps one such part, or as many as they get,
+        and three at least, if its thread `goes_on` while they run. Of a rest of counts, children get one each in the
+        order of spawning. Where children have limits of their own and enough is left for all of them, they get these.
+        What children may spend counts as spent here until they `give_back`.
+        """
+        if not self._capped:
+            return [self.child(limits, owner) for owner in owners]
+        children = [Budget(ChildLimits(), None, owner) for owner in owners]
+        own = self.child(limits, "")._caps if limits is not None else {}
+        kept = max(_KEPT, len(owners)) if goes_on else 1
+        for kind in [kind for kind in _COUNTED if kind in self._capped]:
+            left, cap = max(0.0, self.left(kind)), own.get(kind, inf)
+            parts = [cap] * len(owners)
+            if cap * len(owners) > left:
+                parts = [min(cap, part) for part in _parts(left, len(owners), kept, whole=kind not in _DIVISIBLE)]
+            self.charge(kind, sum(parts))
+            for child, part in zip(children, parts, strict=True):
+                child._lent[kind] = part
+        for child in children:
+            child._caps = {**own, **child._lent}
+            child._capped = {*child._caps}
+            child._lender = self
+        return children
+
+    def give_back(self) -> None:
+        """Give a part back that `divided` made, less what was spent of it. Other budgets give nothing."""
+        lender, self._lender = self._lender, None
+        for kind, part in self._lent.items() if lender is not None else ():
+            cast("Budget", lender).charge(kind, self._spent[kind] - part)
 
     def charge(self, kind: str, amount: float) -> None:
         """Note an amount that was spent, here and above."""
@@ -119,6 +166,14 @@ class Budget:
                 tightest = min(tightest, (cap - budget._spent[kind], cap, budget.owner))
             budget = budget._parent
         return tightest
+
+
+def _parts(amount: float, children: int, kept: int, *, whole: bool) -> list[float]:
+    """The parts of an amount for so many children, where their parent keeps `kept` parts."""
+    if not whole:
+        return [amount / (children + kept)] * children
+    part, rest = divmod(int(amount), children + kept)
+    return [part + (place < rest) for place in range(children)]
 
 
 class Clock:

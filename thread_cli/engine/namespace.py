@@ -21,7 +21,7 @@ from thread_cli.protocols.values import spelled
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Namespace", "as_text"]
+__all__ = ["Namespace", "as_text", "references"]
 
 _REFERENCE = re.compile(r"\{([^\W\d]\w*)\}")
 _LONGEST_TEXT = 50_000  # characters
@@ -53,6 +53,10 @@ class Namespace:
         """How often the engine has told this thread something."""
         self._since = since
         """How often it had told its parent something when this thread began."""
+
+    def binds(self, name: str) -> bool:
+        """Whether the thread's own code has bound a name, so that no child can change it."""
+        return name in self._own
 
     def child(self) -> Namespace:
         """A child's namespace: a copy, in which no name counts as the child's own yet."""
@@ -133,8 +137,7 @@ class Namespace:
 
     def unbound(self, text: str) -> list[str]:
         """Names that `text` refers to and nothing is bound to."""
-        names = _REFERENCE.findall(text) if "{" in text else ()
-        return [name for name in dict.fromkeys(names) if name not in self.values]
+        return [name for name in dict.fromkeys(references(text)) if name not in self.values]
 
     def put_back(self, text: str) -> str:
         """`text` with values of the thread's own strings replaced by `{name}`, the newest binding first.
@@ -147,6 +150,11 @@ class Namespace:
                 forms = "|".join(re.escape(form) for form in dict.fromkeys((value, value.replace(" ", "_"))))
                 text = re.sub(rf"(?<=[ :])(?:{forms})(?!\w)", lambda _, name=name: f"{{{name}}}", text)
         return text
+
+
+def references(text: str) -> list[str]:
+    """The names that `text` refers to as `{name}`."""
+    return _REFERENCE.findall(text) if "{" in text else []
 
 
 def as_text(value: Any) -> str:

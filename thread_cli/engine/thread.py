@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.writer import Feedback
     from thread_cli.engine.limits import Budget, Deadline
     from thread_cli.engine.namespace import Namespace
+    from thread_cli.engine.pending import Pending
 
 __all__ = ["Thread"]
 
@@ -62,9 +63,8 @@ class Thread:
     """Whether its task runs; before that, setting `how` is enough to end it."""
     alive: dict[str, Thread] = field(default_factory=dict[str, "Thread"])
     """Its children that have not ended, and threads that were detached to it."""
-    background: dict[str, Thread | Result | None] | None = None
-    """Its children in the background by handle, in the order of spawning: the account of why, where one could not be
-    born; None once it was awaited."""
+    background: Pending[Thread] | None = None
+    """Its children in the background that it has not awaited yet."""
     cause: int | None = None
     """`n` of the thread's newest event."""
     children: int = 0

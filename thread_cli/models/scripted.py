@@ -3,7 +3,8 @@
 A plain-text script is a list of answers, divided by lines `---`, given in the order in which the model is called. A
 TOML script answers by thread: each `[[thread]]` table has a `text`, all that such a thread writes, in which every stop
 string, such as `=>`, ends an answer; it selects threads by `path` (a pattern such as `0.*`) or `context` (a regular
-expression searched in the thread's context) or neither. The first table that fits answers for the thread.
+expression searched in the thread's context) or neither. The first table that fits answers for the thread. With `pace`,
+each word takes so many seconds.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Role(BaseModel):
 class _Script(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    pace: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     thread: list[Role] = Field(min_length=1)
 
 
@@ -148,7 +150,8 @@ def load_script(path: Path) -> ScriptedModel:
         text = path.read_text("utf-8")
         if path.suffix != ".toml":
             return ScriptedModel(re.split(r"^---\n", text, flags=re.MULTILINE))
-        return ScriptedModel(_Script.model_validate(tomllib.loads(text)).thread)
+        script = _Script.model_validate(tomllib.loads(text))
+        return ScriptedModel(script.thread, pace=script.pace)
     except OSError as error:
         raise UserError(f"script {path}: {error.strerror}") from None
     except ValidationError as error:

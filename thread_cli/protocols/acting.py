@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import MalformedOutput
-from thread_cli.contracts.protocol import Act, End, Spawn
+from thread_cli.contracts.protocol import Act, End
 from thread_cli.protocols.thread import LISTEN, ThreadProtocol
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ class ActingProtocol(ThreadProtocol):
 
     def read(self, y: str, stop: StopReason) -> Act | End:
         move = super().read(y, stop)
-        if isinstance(move, Spawn):
-            raise MalformedOutput("there is no other thread to ask: act with a line that begins with >, or end")
-        return move
+        if isinstance(move, Act | End):
+            return move
+        raise MalformedOutput("there is no other thread to ask: act with a line that begins with >, or end")
 
 
 class DirectProtocol(ThreadProtocol):

@@ -12,12 +12,13 @@ import re
 import tomllib
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Orphans
@@ -76,6 +77,13 @@ def _opening(text: str) -> str:
     return text
 
 
+def _mark(mark: str) -> str:
+    plain = mark.strip() and mark == mark.lstrip() and "\n" not in mark
+    if mark and (not plain or mark.startswith((CLOSE, ">", "#")) or LISTEN in mark):
+        raise ValueError(f"{mark!r} cannot begin the lines of a list: no line does, or such a line has another meaning")
+    return mark
+
+
 class ObservationRules(BaseModel):
     """How an observation becomes text of the thread."""
 
@@ -121,6 +129,16 @@ class Rules(BaseModel):
     """What an action is: something for the environment, or Python whose print is the observation (data analysis)."""
     fence: Annotated[str, AfterValidator(_fence)] = ""
     """Text around an action of several lines, such as three backticks; the action is carried out as it is written."""
+    several: Annotated[str, AfterValidator(_mark)] = ""
+    """How each line of a list begins, such as `- `: the lines right above the listen token that begin so spawn a child
+    each, and the thread waits for all of them. Empty: a line that listens spawns one child."""
+    background: Annotated[str, AfterValidator(_mark)] = ""
+    """How a line begins, such as `& `, that spawns a child in the background; several lines are a list. Lines such as
+    `await 0 2`, `await any` and `await all` wait for these children. Empty: the thread waits for each child."""
+    independent: bool = False
+    """Whether a line such as `age = Second, how old is she` spawns a child beside which the thread goes on: it reads
+    `{age}` at once, and waits for the child where it needs the variable. The prompt promises that such children read
+    no variable that one before them binds, and act on nothing that one before them changes."""
     blank_line: bool = True
     """Whether an empty line follows each feedback."""
     code_errors: Literal["show", "hide"] = "show"
@@ -138,6 +156,22 @@ class Rules(BaseModel):
     def comment(self) -> str:
         """Prefix of each line of an observation of several lines."""
         return self.observation.comment
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        marks = [mark for mark in (self.several, self.background, self.fence) if mark]
+        for mark, other in permutations(marks, 2):
+            if mark.startswith(other):
+                raise ValueError(f"{mark!r} begins with {other!r}: lines of two kinds cannot be told apart")
+        if self.independent and self.phi.startswith("whole_sequence"):
+            raise ValueError(
+                "independent threads are given a line: whole_sequence would give them names without values"
+            )
+        if self.background and "await".startswith(self.background.rstrip()):
+            raise ValueError(
+                f"{self.background!r} begins the lines that await: lines of two kinds cannot be told apart"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +258,8 @@ def load(
         rules = Rules.model_validate(stated | led)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"prompt {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"])) or "rules"
+        raise UserError(f"prompt {name}: {where}: {first['msg']}") from None
     phi(rules.phi)
     psi(rules.psi)
     format_of(rules.protocol, rules)
