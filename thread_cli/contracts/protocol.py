@@ -6,7 +6,7 @@ The THREAD protocol spawns one child at a time; the engine takes a list, so that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple, runtime_checkable
 from typing import Protocol as TypingProtocol
@@ -131,7 +131,7 @@ class Act:
 class End:
     """The thread ends."""
 
-    closed: bool = True
+    closed: bool = field(default=True, repr=False)
     """False: its text breaks off before the end that the wire format wants."""
 
 
