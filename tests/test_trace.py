@@ -120,6 +120,9 @@ def test_the_command_writes_a_trace_and_says_where_it_cannot(tmp_path) -> None:
     refused = thread_command("show", run, "--trace", "nowhere/trace.json", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.startswith("thread: the trace cannot be written: nowhere/trace.json: ")
+    for folder in ("", "."):
+        refused = thread_command("show", run, "--trace", folder, cwd=tmp_path)
+        assert (refused.returncode, "is a folder" in refused.stderr) == (2, True)
 
 
 def test_speedscope_reads_the_slices_of_every_thread(browser, tmp_path) -> None:

@@ -118,6 +118,8 @@ def _lines(events: list[Event], console: Console, *, cost: bool, timeline: bool,
 
 
 def _export(events: list[Event], run: Path, svg: Path | None, trace: Path | None, *, times: bool) -> None:
+    if trace is not None and trace.is_dir():
+        raise UserError(f"the trace cannot be written: {trace} is a folder: choose the name of a file")
     try:
         if svg is not None:
             export_svg(TreeState.of(events), svg, title=f"thread show {run.name}", times=times)
