@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, cast
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.model import Recorded
 
 if TYPE_CHECKING:
     from thread_cli.contracts.model import Model
@@ -39,6 +40,8 @@ def open_watcher(name: str) -> Watcher:
 
 def of_replay(model: Model) -> list[Watcher]:
     """The watcher with which a replayed run's watchers end what they ended; none where they ended nothing."""
+    if not isinstance(model, Recorded):
+        return []
     from thread_cli.models.replay import ReplayModel
 
     return [model.ends] if isinstance(model, ReplayModel) and model.ends.any else []
