@@ -40,12 +40,16 @@ __all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]
 
 _DIGITS: Final = 20
 _OF_FILES: Final = ("llama", "scripted", "replay")
-_NOT_OF_THE_SUITE: Final = ("name", "description", "metric", "published", "reserved", "method", "limits")
+_NOT_OF_THE_SUITE: Final = (
+    "name", "description", "metric", "published", "reserved", "method", "limits", "branches", "watch",
+)  # fmt: skip
 """What only tells of results, and what stands elsewhere in the plan."""
-_KEPT: Final = ("on_failure", "child_limits", "watch", "unsafe_python", "seed")
+_KEPT: Final = ("on_failure", "child_limits", "watch", "watchers", "branches", "unsafe_python", "seed")
 """Settings that all episodes share."""
 _LATER: Final = {"extra", "max_reasoning_tokens", "setup", "chat"}
 """Settings that were added after keys."""
+_OF_VARIANTS: Final = ("branches", "watch", "watchers")
+"""Settings of the run that a variant may have otherwise."""
 _NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model", "max_parameters"}
 """Fields that only decide where a prompt is used."""
 
@@ -111,7 +115,9 @@ class Plan(BaseModel):
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             versions=versions() | {"variables": described(unsafe=config.unsafe_python)},
             config=Config.model_validate(
-                {"limits": limits, "model": model} | {name: getattr(config, name) for name in _KEPT}
+                {"limits": limits, "model": model}
+                | {name: getattr(config, name) for name in _KEPT}
+                | {"watch": config.watch or suite.watch, "branches": config.branches or suite.branches}
             ),
             suite=suite.model_copy(
                 update={
@@ -147,6 +153,9 @@ class Plan(BaseModel):
         update: dict[str, Any] = {"environment": part.environment, "options": dict(part.options)}
         for name in ("prompt", "phi", "psi"):
             update[name] = (variant and getattr(variant, name)) or getattr(part, name)
+        for name in _OF_VARIANTS:
+            if variant is not None and (value := getattr(variant, name)) is not None:
+                update[name] = value
         return self.config.model_copy(update=update)
 
     def settled(self, tasks: Mapping[str, str], prompts: Mapping[str, tuple[str, ...]], keys: Iterable[str]) -> Self:
@@ -214,10 +223,16 @@ def key_of(
         "model": _keyed(plan),
         "prompt": prompt_hash(prompt, plan.keys),
         "method": method,
-        "variant": variant and variant.model_dump(mode="json"),
+        "variant": variant and _variant(variant),
         "epoch": epoch,
     }
     return _digest(decisive)[:_DIGITS]
+
+
+def _variant(variant: Variant) -> dict[str, Any]:
+    """A variant's part of a key. Earlier versions knew no branches and no watchers of variants: none are left out."""
+    unset = {name for name in _OF_VARIANTS if getattr(variant, name) is None}
+    return variant.model_dump(mode="json", exclude=unset)
 
 
 def prompt_hash(prompt: Prompt, keys: int) -> str:
@@ -251,12 +266,15 @@ def _plain(task: Task) -> Any:
 
 
 def _decisions(config: Config) -> dict[str, Any]:
-    """What of a configuration decides results. Earlier versions knew no shares and no watchers: none are left out."""
+    """What of a configuration decides results. Earlier versions knew no shares, watchers and branches: where there are
+    none, they are left out.
+    """
     decisions = config.model_dump(mode="json", include=deciding(Config))
     if config.child_limits is not None and config.child_limits.share is None:
         del decisions["child_limits"]["share"]
-    if not config.watch:
-        del decisions["watch"]
+    for name in ("watch", "watchers", "branches"):
+        if not decisions[name]:
+            del decisions[name]
     return decisions
 
 

@@ -15,10 +15,12 @@ import typer
 
 from thread_cli.assembly.config import Config, resolve
 from thread_cli.assembly.models import KINDS
+from thread_cli.assembly.watchers import names as watcher_names
 from thread_cli.display import Mode
 from thread_cli.protocols.context import PHI, PSI
 
 __all__ = [
+    "Branches",
     "ConfigFile",
     "Display",
     "GpuLayers",
@@ -31,6 +33,7 @@ __all__ = [
     "Sets",
     "Temperature",
     "UnsafePython",
+    "Watch",
     "completes",
     "settings_of",
 ]
@@ -68,6 +71,19 @@ GpuLayers = Annotated[
     int | None, typer.Option(help="Layers of a local model on the GPU; -1 for all."), Sets("model.gpu_layers")
 ]
 Lora = Annotated[list[Path] | None, typer.Option(help="LoRA adapter (GGUF) of a local model."), Sets("model.adapters")]
+Watch = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A watcher, which may prune threads and end episodes early; may be given several times.",
+        autocompletion=completes(watcher_names),
+    ),
+    Sets("watch"),
+]
+Branches = Annotated[
+    int | None,
+    typer.Option(help="Threads that answer the question each for itself; the answer of most counts."),
+    Sets("branches"),
+]
 UnsafePython = Annotated[
     bool,
     typer.Option("--unsafe-python", help="Run data analysis unconfined where the kernel cannot confine it."),
