@@ -30,7 +30,7 @@ class Speaks:
         if not probe:
             return self.texts[branch][len(request.y) :]
         answers = self.answers[branch]
-        begun = request.y.rpartition("So {")[2]
+        begun = request.y.rpartition("So {")[2] if "So {" in request.y else ""
         return answers[min(probe[0], len(answers) - 1)][len(begun) :]
 
     async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:

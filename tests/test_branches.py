@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +205,16 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         with pytest.raises(ValueError, match=next(iter(settings))):
             ParallelProbe(**settings)
     assert isinstance(ParallelProbe(), Probes)
+
+
+async def test_the_watcher_of_the_documents_stops_at_the_first_two_branches_that_agree(play) -> None:
+    page = (Path(__file__).parents[1] / "docs/watchers.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    watcher = names["FirstPair"](distance=8)
+    assert isinstance(watcher, Probes)
+    model = Speaks([LONG] * 3, {0: ["1", "2"], 1: ["3"], 2: ["4", "5", "3"]}, pace=0.001)
+    outside, ballot = branched(Probed(model, watcher), 3, FORMAT)
+    played = await play(outside, "How many?", protocol=ballot, watchers=[watcher])
+    assert (played.episode.answer, played.episode.message[-18:]) == ("3", "two branches agree")

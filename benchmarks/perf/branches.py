@@ -58,8 +58,8 @@ Answer: 39""",
 Next, add both days. On Monday and Tuesday Tom reads 15 + 30 = 45 pages.
 Then take these from the book. There are 80 - 45 = 35 pages left.
 The result is 35.
-Let me check this. The pages of both days and the pages left have to make the book: 15 + 30 + 35 = 80, which is right. On
-Tuesday he reads 30 pages, and 30 / 15 = 2, so these are twice as many. The question asks for the pages left, so 35 is right.
+Let me check this. The pages of both days and the pages left have to make the book: 15 + 30 + 35 = 80, which is right.
+On Tuesday he reads 30 pages, and 30 / 15 = 2, so these are twice as many. The question asks for the pages left: 35.
 Answer: 35""",
     ),
     (
@@ -69,14 +69,14 @@ Next, find what the adults pay. That is 2 * 8 = 16 dollars.
 Then find what the children pay. That is 3 * 4 = 12 dollars.
 Together they pay 16 + 12 = 28 dollars.
 The result is 28.
-Let me check this. Three children at half the price pay as much as 1.5 adults. So it is the price of 2 + 1.5 = 3.5 adults,
-and 3.5 * 8 = 28 dollars. The question asks for what all of them pay, so 28 is right.
+Let me check this. Three children at half the price pay as much as 1.5 adults. So it is the price of 2 + 1.5 = 3.5
+adults, and 3.5 * 8 = 28 dollars. The question asks for what all of them pay, so 28 is right.
 Answer: 28""",
     ),
 )
 _GRID: Final = {
     "distance": (16, 32, 48, 64, 80, 96),
-    "warm_up": (0, 1, 2, 3, 4, 6),
+    "warm_up": (0, 1, 2, 3, 4, 5, 6),
     "patience": (1, 2, 3, 4, 6, 10**6),
     "disagreements": (1, 2, 3, 4, 10**6),
 }
@@ -297,7 +297,7 @@ def choose(args: argparse.Namespace) -> None:
         found.append((sum(cost for _, cost in outcomes) / plain, sum(hit for hit, _ in outcomes), settings))
     best: dict[int, int] = {}
     for ratio, hits, settings in sorted(found, key=lambda each: each[0]):
-        if best.setdefault(hits, 0) < args.show and hits >= right - 2:
+        if best.setdefault(hits, 0) < args.show and hits >= right - 2 and ratio < 1:
             best[hits] += 1
             print(f"{hits} right, {ratio:.3f} of the tokens: {settings}")
 
