@@ -146,6 +146,8 @@ async def test_a_probe_goes_on_from_the_text_so_far_greedily_and_within_its_toke
     await vote(model, 2, settings=SOON | {"longest": 5}, rules={}, temperature=0.9)
     probe = next(request for request in model.requests if request.thread == "0.1.0")
     assert probe.prompt.endswith("How many?\n\n\nResponse:\n#START#\n" + " ".join(LONG.split()[:8]) + "\nSo {")
+    assert probe.turn is not None
+    assert probe.turn.context == "probe after 8 tokens"
     assert (probe.temperature, probe.max_tokens, probe.stop) == (0, 5, ("}", "\n"))
     parts = [request for request in model.requests if request.thread == "0.1"]
     assert [request.resumes for request in parts[:3]] == [(0, 0), (len(parts[1].y), 8), (len(parts[2].y), 16)]

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _FINEST: Final = 16
 """Tokens between two recorded probes."""
+_EVALUATED: Final = 4
+"""Tokens that a probe has evaluated: its opening, and the last one of the branch."""
 _OPENING: Final = "\nAnswer:"
 _EXAMPLES: Final = (
     (
@@ -50,6 +52,8 @@ Next, Mira takes 9 pencils away, so 48 - 9 = 39 pencils are left.
 The result is 39.
 Let me check this. With the 9 pencils of Mira, 39 pencils are 39 + 9 = 48 pencils again. Divided among 4 boxes, that is
 48 / 4 = 12 pencils in each box, as the problem says. The question asks for the pencils that are left, so 39 is right.
+Let me check it in another way. If Mira took her pencils from one box, that box would keep 12 - 9 = 3 pencils. The other
+3 boxes are full and hold 3 * 12 = 36 pencils. Together that is 36 + 3 = 39 pencils, the same as before. Both ways agree.
 Answer: 39""",
     ),
     (
@@ -60,6 +64,8 @@ Then take these from the book. There are 80 - 45 = 35 pages left.
 The result is 35.
 Let me check this. The pages of both days and the pages left have to make the book: 15 + 30 + 35 = 80, which is right.
 On Tuesday he reads 30 pages, and 30 / 15 = 2, so these are twice as many. The question asks for the pages left: 35.
+Let me check it in another way. After Monday there are 80 - 15 = 65 pages left. On Tuesday Tom reads 30 of them, and then
+there are 65 - 30 = 35 pages left, the same as before. Both ways agree.
 Answer: 35""",
     ),
     (
@@ -71,6 +77,8 @@ Together they pay 16 + 12 = 28 dollars.
 The result is 28.
 Let me check this. Three children at half the price pay as much as 1.5 adults. So it is the price of 2 + 1.5 = 3.5
 adults, and 3.5 * 8 = 28 dollars. The question asks for what all of them pay, so 28 is right.
+Let me check it in another way. If all 5 people paid the full price, they would pay 5 * 8 = 40 dollars. Each of the 3
+children saves 4 dollars, which is 3 * 4 = 12 dollars. So they pay 40 - 12 = 28 dollars, the same as before. Both agree.
 Answer: 28""",
     ),
 )
@@ -177,7 +185,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 async def play(args: argparse.Namespace) -> None:
     """Answer questions by both methods, and print the sums of all that are in the file."""
-    settings = {name: getattr(args, name) for name in _GRID} | {"opening": args.opening, "stop": "\n"}
+    settings = {name: getattr(args, name) for name in _GRID} | {
+        "opening": args.opening,
+        "stop": "\n",
+        "longest": args.longest,
+    }
     about = {"settings": settings, **{name: getattr(args, name) for name in ("seed", "branches", "max_tokens")}}
     known = {row["number"] for row in lines(args.output) if row["about"] == about}
     methods = {"majority": Method(args, None), "probe": Method(args, settings)}
@@ -225,7 +237,9 @@ async def record(args: argparse.Namespace) -> None:
     """Write all branches of questions to their ends, with what each probe answered."""
     known = {row["number"] for row in lines(args.output)}
     never = {"patience": 10**6, "disagreements": 10**6, "warm_up": 10**6}
-    method = Method(args, {"distance": _FINEST, "opening": args.opening, "stop": "\n", **never})
+    method = Method(
+        args, {"distance": _FINEST, "opening": args.opening, "stop": "\n", "longest": args.longest, **never}
+    )
     try:
         for number, question, gold in questions(args.questions, args.first, args.count):
             if number in known:
@@ -254,8 +268,8 @@ async def record(args: argparse.Namespace) -> None:
         await method.models.close()
 
 
-def simulated(row: dict[str, Any], distance: int, **settings: int) -> tuple[bool, float]:
-    """Whether these settings would find the right answer, and the tokens that they would take, probes included."""
+def simulated(row: dict[str, Any], distance: int, **settings: int) -> tuple[str, float]:
+    """The answer that these settings would find, and the tokens that they would take, probes included."""
     branches, every = row["each_branch"], distance // _FINEST
     answers = [[*map(likeness, answers[every - 1 :: every])] for answers, _, _ in branches]
     decisions = Decisions(len(branches), **settings)
@@ -278,28 +292,31 @@ def simulated(row: dict[str, Any], distance: int, **settings: int) -> tuple[bool
     for n, (_, tokens, _) in enumerate(branches):
         asked = min(len(answers[n]), (probe if last[n] is None else last[n]) + 1)
         cost += min(tokens, (asked if asked < len(answers[n]) or not done[n] else 10**9) * distance)
-        cost += asked * (row["probe_tokens"] + 5)
-    winner = decisions.winner if isinstance(decisions.winner, str) else ""
-    return winner == likeness(row["gold_answer"]), cost
+        cost += asked * (row["probe_tokens"] + _EVALUATED)
+    return decisions.winner if isinstance(decisions.winner, str) else "", cost
 
 
 def choose(args: argparse.Namespace) -> None:
     """Print settings by what they would have cost and found on recorded branches, the best ones first."""
     rows = lines(args.recorded)
     plain = sum(tokens for row in rows for _, tokens, _ in row["each_branch"])
-    votes = [most_frequent(final for _, _, final in row["each_branch"] if final is not None) or "" for row in rows]
-    right = sum(likeness(vote) == likeness(row["gold_answer"]) for vote, row in zip(votes, rows, strict=True))
+    golds = [likeness(row["gold_answer"]) for row in rows]
+    votes = [
+        likeness(most_frequent(final for _, _, final in row["each_branch"] if final is not None) or "") for row in rows
+    ]
+    right = sum(vote == gold for vote, gold in zip(votes, golds, strict=True))
     print(f"majority: {right} of {len(rows)} right, {plain:,} tokens written")
-    found = []
+    found: list[tuple[int, int, float, dict[str, int]]] = []
     for values in product(*_GRID.values()):
         settings = dict(zip(_GRID, values, strict=True))
-        outcomes = [simulated(row, **settings) for row in rows]
-        found.append((sum(cost for _, cost in outcomes) / plain, sum(hit for hit, _ in outcomes), settings))
-    best: dict[int, int] = {}
-    for ratio, hits, settings in sorted(found, key=lambda each: each[0]):
-        if best.setdefault(hits, 0) < args.show and hits >= right - 2 and ratio < 1:
-            best[hits] += 1
-            print(f"{hits} right, {ratio:.3f} of the tokens: {settings}")
+        answers, costs = zip(*(simulated(row, **settings) for row in rows), strict=True)
+        hits = sum(answer == gold for answer, gold in zip(answers, golds, strict=True))
+        same = sum(answer == vote for answer, vote in zip(answers, votes, strict=True))
+        if sum(costs) > args.most * plain:
+            continue
+        found.append((-min(hits, right), -same, sum(costs) / plain, settings))
+    for hits, same, ratio, settings in sorted(found, key=lambda each: each[:3])[: args.show]:
+        print(f"{-hits} right, {-same} as the vote, {ratio:.3f} of the tokens: {settings}")
 
 
 def main() -> int:
@@ -313,17 +330,21 @@ def main() -> int:
         command.add_argument("--count", type=int, default=40)
         command.add_argument("--branches", type=int, default=16)
         command.add_argument("--seed", type=int, default=0)
-        command.add_argument("--temperature", type=float, default=0.7)
-        command.add_argument("--max-tokens", type=int, default=400)
+        command.add_argument("--temperature", type=float, default=0.6)
+        command.add_argument("--max-tokens", type=int, default=500)
         command.add_argument("--cells", type=int, default=16384, help="KV cells")
         command.add_argument("--opening", default=_OPENING)
+        command.add_argument("--longest", type=int, default=8, help="tokens of an answer to a probe")
         command.add_argument("-o", "--output", type=Path, required=True)
-        for setting, default in (("distance", 48), ("warm_up", 2), ("patience", 2), ("disagreements", 2)):
+        for setting, default in (("distance", 48), ("warm_up", 1), ("patience", 1), ("disagreements", 2)):
             if name == "play":
                 command.add_argument(f"--{setting.replace('_', '-')}", type=int, default=default)
     chooser = commands.add_parser("choose")
     chooser.add_argument("recorded", type=Path)
-    chooser.add_argument("--show", type=int, default=4)
+    chooser.add_argument("--show", type=int, default=10)
+    chooser.add_argument(
+        "--most", type=float, default=0.68, help="of the majority's tokens; settings above are left out"
+    )
     args = parser.parse_args()
     try:
         if args.command == "choose":

@@ -65,7 +65,10 @@ class Probed(Around):
         written = await self._unbroken(begun, max(1, size), tell)
         if written.stop != "length" or size >= left or goes_round(earlier + written.text):
             return written
-        child = Child(context="", inherits=True, opening=probe.opening, stop=probe.stop, protocol=_FORMAT, brief=probe)
+        about = f"probe after {tokens + size} tokens"
+        child = Child(
+            context=about, inherits=True, opening=probe.opening, stop=probe.stop, protocol=_FORMAT, brief=probe
+        )
         return replace(written, move=Aside((child,)))
 
     async def _unbroken(self, request: Request, size: int, tell: Callable[[Piece], None] | None) -> Completion:
