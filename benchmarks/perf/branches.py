@@ -52,8 +52,8 @@ Next, Mira takes 9 pencils away, so 48 - 9 = 39 pencils are left.
 The result is 39.
 Let me check this. With the 9 pencils of Mira, 39 pencils are 39 + 9 = 48 pencils again. Divided among 4 boxes, that is
 48 / 4 = 12 pencils in each box, as the problem says. The question asks for the pencils that are left, so 39 is right.
-Let me check it in another way. If Mira took her pencils from one box, that box would keep 12 - 9 = 3 pencils. The other
-3 boxes are full and hold 3 * 12 = 36 pencils. Together that is 36 + 3 = 39 pencils, the same as before. Both ways agree.
+Let me check it in another way. If Mira took her pencils from one box, it would keep 12 - 9 = 3 pencils. The other
+3 boxes are full and hold 3 * 12 = 36 pencils. Together that is 36 + 3 = 39 pencils, the same as before. Both agree.
 Answer: 39""",
     ),
     (
@@ -64,7 +64,7 @@ Then take these from the book. There are 80 - 45 = 35 pages left.
 The result is 35.
 Let me check this. The pages of both days and the pages left have to make the book: 15 + 30 + 35 = 80, which is right.
 On Tuesday he reads 30 pages, and 30 / 15 = 2, so these are twice as many. The question asks for the pages left: 35.
-Let me check it in another way. After Monday there are 80 - 15 = 65 pages left. On Tuesday Tom reads 30 of them, and then
+Let me check it in another way. After Monday there are 80 - 15 = 65 pages left. On Tuesday Tom reads 30, and then
 there are 65 - 30 = 35 pages left, the same as before. Both ways agree.
 Answer: 35""",
     ),
