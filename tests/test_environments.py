@@ -75,7 +75,7 @@ async def verdicts(name: str, *only: str) -> dict[str, Verdict]:
 # --- the suite
 
 
-@pytest.mark.parametrize(("name", "applying"), [("textcraft", 16), ("none", 12)])
+@pytest.mark.parametrize(("name", "applying"), [("textcraft", 16), ("none", 12), ("math", 14)])
 async def test_our_adapters_conform(name, applying) -> None:
     found = (await verdicts(name)).values()
     assert [verdict for verdict in found if verdict.outcome == "failed"] == []

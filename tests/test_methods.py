@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from thread_cli.engine.episode import Episode
 
 BASELINES = [name for name in METHODS if name not in {"thread", "self-consistency"}]
-ENVIRONMENTS = ["none", "textcraft", "alfworld", "webshop", "dataqa/datacommons", "dataqa/icu"]
+ENVIRONMENTS = ["none", "textcraft", "alfworld", "webshop", "dataqa/datacommons", "dataqa/icu", "math"]
 BLOCK = re.compile(r"\n{6}Prompt:\n(.*?)\n{3}Response:\n#START#\n(.*?)#END#(?=\n{6}|\Z)", re.DOTALL)
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,25 @@ def test_a_set_up_that_is_interrupted_says_so_and_leaves_no_half_environment(tmp
     assert running.returncode == 130
     assert out.splitlines()[-1] == "The set-up was interrupted; the same command goes on with it."
     assert not (tmp_path / ".venv").exists()
+
+
+def expanded(extras: str, declared: dict[str, list[str]]) -> set[str]:
+    """The packages of extras, with those of the extras that they name."""
+    found: set[str] = set()
+    for wanted in (wanted for extra in extras.split(",") for wanted in declared[extra]):
+        own = re.match(r"thread-runner\[(.+)\]", wanted)
+        found |= expanded(own[1], declared) if own else {re.match(r"[\w.-]+", wanted)[0]}
+    return found
+
+
+@pytest.mark.parametrize(("target", "extras"), [("install", "all"), ("test", "all,train,dev")])
+def test_what_makes_answers_marked_is_installed_with_every_environment(target, extras) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert f'"{extras}"' in (TOOLS / "install.py").read_text()
+    assert re.search(rf"^{target}: \.venv/\.(all|dev) ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "math-verify" in expanded(extras, declared)
+    pinned = (ROOT / "constraints.txt").read_text()
+    assert all(f"\n{name}==" in pinned for name in ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime"))
 
 
 def test_a_name_that_it_does_not_know_is_refused() -> None:

@@ -38,12 +38,14 @@ SIZES = {
     "webshop-generated": 100,
     "datacommons-140": 140,
     "icu-160": 160,
-    "smoke": 10,
+    "gsm8k": 1319,
+    "math-500": 500,
+    "smoke": 12,
     "ablation-phi-psi": 50,
     "ablation-examples": 50,
     "overhead-simple": 84,
 }
-NEED_DATA = {"alfworld-train", "alfworld-unseen", "alfworld-seen", "webshop-100", "webshop-small"}
+NEED_DATA = {"gsm8k", "math-500", "alfworld-train", "alfworld-unseen", "alfworld-seen", "webshop-100", "webshop-small"}
 HASHES_UNKNOWN = {"alfworld-unseen", "webshop-100"}
 
 
@@ -75,12 +77,16 @@ def test_suites_over_official_data_have_exactly_their_tasks(task_data, tmp_path)
     assert len(seen) == 140
     ((_, _, small),) = tasks(SUITES["webshop-small"], data=str(task_data / "webshop"))
     assert len(small) == 100
+    for name, count in (("gsm8k", 1319), ("math-500", 500)):
+        ((_, _, questions),) = tasks(SUITES[name], data=str(task_data / "math"))
+        assert len(questions) == count
 
 
 @pytest.mark.parametrize("name", sorted(NEED_DATA))
 def test_missing_data_are_said_in_one_line(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    for variable in ("ALFWORLD_DATA", "THREAD_DATA", "THREAD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
     with pytest.raises(UserError) as caught:
         tasks(SUITES[name])
     assert "\n" not in caught.value.message
@@ -160,6 +166,7 @@ def test_the_smoke_suite_plays_each_environment_that_has_tasks():
         "webshop",
         "dataqa/datacommons",
         "dataqa/icu",
+        "math",
     }
 
 

@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from thread_cli.assembly.environments import task_of
 from thread_cli.conformance.environment_case import Case, answers, require_same, series
 from thread_cli.conformance.verdicts import Failure, NotApplicable, require
-from thread_cli.contracts.environment import InOwnProcess, Parallel, Scores, SetsUp, Snapshots, Step, Task, Teaches
+from thread_cli.contracts.environment import (
+    InOwnProcess,
+    Marks,
+    Parallel,
+    Scores,
+    SetsUp,
+    Snapshots,
+    Step,
+    Task,
+    Teaches,
+)
 from thread_cli.contracts.errors import EnvironmentFailed, Status, UserError
 from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
@@ -275,15 +285,20 @@ async def _is_solved_by_its_teacher(case: Case) -> None:
 
 
 async def _marks(case: Case) -> None:
-    """Marks go from 0 to 1; the first one is 1 for the teacher's answer and less for nonsense."""
+    """Marks go from 0 to 1; the first is less for nonsense, and 1 for the teacher's answer where answers are marked."""
     task = (await case.tasks())[0]
     async with case.opened() as environment:
-        if not isinstance(environment, Scores):
+        if not isinstance(environment, (Scores, Marks)):
             raise NotApplicable("it marks no answers")
         await environment.reset(task)
-        right = (await case.taught())[0].answer if isinstance(environment, Teaches) else None
+        # Where a state is marked, it has to be reached as well.
+        told = isinstance(environment, Teaches) and isinstance(environment, Scores)
+        right = (await case.taught())[0].answer if told else None
         for answer in ("zxqj vwk", "", *([right] if right is not None else [])):
-            marks = environment.score(task, answer)
+            if isinstance(environment, Scores):
+                marks = environment.score(task, answer)
+            else:
+                marks = await environment.marks(task, answer)
             require(marks, f"there is no mark for {answer!r}")
             require(all(0 <= mark <= 1 for mark in marks.values()), f"marks for {answer!r} are {dict(marks)}")
             first = next(iter(marks.values()))
