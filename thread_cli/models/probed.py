@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.model import Completion, Model, Piece, Request
     from thread_cli.contracts.watcher import Probes
-    from thread_cli.contracts.writer import Turn
+    from thread_cli.contracts.writer import Exchange, Turn
 
 __all__ = ["Probed"]
 
@@ -58,14 +58,18 @@ class Probed(Around):
         self, request: Request, turn: Turn, probe: Probe, tell: Callable[[Piece], None] | None
     ) -> Completion:
         """The next part of a probed thread; where its text is not finished with it, with the move to look aside."""
-        earlier, tokens = _cut_off(turn, probe)
+        parts = _cut_off(turn)
+        earlier = "".join(part.text for part in parts)
+        # The parts end where a replay can tell, which knows no token numbers: one that had more tokens makes the next
+        # one shorter.
+        tokens = probe.every * len(parts)
         left = request.max_tokens - tokens
-        size = min(probe.every, left)
-        begun = replace(request, resumes=(len(earlier), tokens))
-        written = await self._unbroken(begun, max(1, size), tell)
-        if written.stop != "length" or size >= left or goes_round(earlier + written.text):
+        drawn = sum(probe.every if part.tokens is None else len(part.tokens) for part in parts)
+        begun = replace(request, resumes=(len(earlier), drawn))
+        written = await self._unbroken(begun, max(1, min(probe.every, left) - (drawn - tokens)), tell)
+        if written.stop != "length" or probe.every >= left or goes_round(earlier + written.text):
             return written
-        about = f"probe after {tokens + size} tokens"
+        about = f"probe after {tokens + probe.every} tokens"
         child = Child(
             context=about, inherits=True, opening=probe.opening, stop=probe.stop, protocol=_FORMAT, brief=probe
         )
@@ -103,15 +107,14 @@ class Probed(Around):
         return written
 
 
-def _cut_off(turn: Turn, probe: Probe) -> tuple[str, int]:
-    """The parts of the text that a thread is about to go on with, and their tokens."""
-    text, tokens = "", 0
+def _cut_off(turn: Turn) -> list[Exchange]:
+    """The parts of the text that a thread is about to go on with, in order."""
+    parts: list[Exchange] = []
     for exchange in reversed(turn.exchanges):
         if exchange.read or exchange.feedback.kind != "joined":
             break
-        text = exchange.text + text
-        tokens += probe.every if exchange.tokens is None else len(exchange.tokens)
-    return text, tokens
+        parts.append(exchange)
+    return parts[::-1]
 
 
 def _may_stop(text: str, stops: tuple[str, ...]) -> bool:
