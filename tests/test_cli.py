@@ -21,6 +21,7 @@ from thread_cli.cli.bench import bench
 from thread_cli.cli.options import Sets, settings_of
 from thread_cli.cli.run import run
 from thread_cli.cli.serve import serve
+from thread_cli.contracts.events import parse_event
 
 PROMPT = """Prompt:
 Crafting commands:
@@ -68,7 +69,7 @@ def test_a_task_is_played_shown_replayed_and_run_again(tmp_path) -> None:
     assert "obtain" in thread("show", "a", "--thread", "0.0", cwd=tmp_path).stdout
     replayed = thread("replay", "a", "--speed", "0", "--display", "json", cwd=tmp_path)
     recorded = Path(tmp_path / "a" / "12.jsonl").read_text()
-    assert list(map(json.loads, replayed.stdout.splitlines())) == list(map(json.loads, recorded.splitlines()))
+    assert list(map(parse_event, replayed.stdout.splitlines())) == list(map(parse_event, recorded.splitlines()))
     assert thread("show", "a", "--svg", "tree.svg", cwd=tmp_path).returncode == 0
     assert (tmp_path / "tree.svg").read_text().startswith("<svg")
 

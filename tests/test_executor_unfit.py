@@ -11,7 +11,7 @@ from rooms import Walls
 
 from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import Status
-from thread_cli.contracts.events import json_of, parse_event
+from thread_cli.contracts.events import line_of, parse_event
 from thread_cli.contracts.model import Completion, Request, Usage
 
 
@@ -60,7 +60,7 @@ class Marking(Scoring):
 
 def readable(events: list[Any]) -> bool:
     """Whether all events of an episode can be read again as they were, up to its end."""
-    return [parse_event(json_of(event)) for event in events] == events and events[-1].kind == "episode_ended"
+    return [parse_event(line_of(event)) for event in events] == events and events[-1].kind == "episode_ended"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.contracts.events import parse_event
+from thread_cli.contracts.events import line_of, parent_of, parse_event
 from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
 from thread_cli.models.replay import ReplayModel
@@ -20,7 +21,7 @@ from thread_cli.models.scripted import Role, ScriptedModel, load_script
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder, first_difference, read_events
 
-NEW = {"limit", "used", "cap", "owner", "how"}
+NEW = {"limit", "used", "cap", "owner", "how", "policy"}
 """Fields that logs of earlier versions lack."""
 SCRIPT = [
     Role(path="0", text="n = 2 + 0\nFirst, count to {n} =>\n> look =>\nprint(f'{m}')"),
@@ -34,7 +35,7 @@ async def test_a_log_reads_back_to_the_same_events_byte_for_byte(play, tmp_path)
     played = await play(SCRIPT, sinks=[log])
     log.close()
     lines = folder.episode("a/b").read_bytes().splitlines(keepends=True)
-    assert [parse_event(line).model_dump_json().encode() + b"\n" for line in lines] == lines
+    assert [line_of(parse_event(line)) for line in lines] == lines
     assert read_events(folder.episode(None)) == played.events
 
 
@@ -199,3 +200,20 @@ async def test_a_display_that_fails_does_not_lose_the_log(play, tmp_path, interp
     last = json.loads(folder.episode(None).read_text().splitlines()[-1])
     assert last["kind"] == "episode_ended"
     assert last["status"] == "engine_error"
+
+
+async def test_a_line_leaves_out_what_reading_it_puts_back(play) -> None:
+    played = await play(SCRIPT)
+    for event in played.events:
+        line = json.loads(line_of(event))
+        assert ("parent" in line) == (event.kind == "thread_started")
+        assert (
+            not line.keys() & {"tokens", "writer", "segments", "waits", "opening", "reason"}
+            or line["kind"] == "episode_ended"
+        )
+        assert parse_event(line_of(event)) == event
+    paths = {"0": None, "0.0": "0", "0.1.12": "0.1"}
+    assert {path: parent_of(path) for path in paths} == paths
+    line = b'{"episode":"1","n":0,"thread":7,"cause":null,"time":0,"kind":"generating"}'
+    with pytest.raises(ValidationError, match="valid string"):
+        parse_event(line)

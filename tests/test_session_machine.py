@@ -311,9 +311,14 @@ async def test_code_that_waits_for_nothing_is_ended_on_a_busy_machine_too(open_s
 
 
 async def test_sessions_that_do_not_start_are_one_line(open_session, monkeypatch) -> None:
-    interpreter = open_session(kind="variables")
     monkeypatch.setattr(session, "_START_SECONDS", 0)
-    with pytest.raises(InterpreterFailed, match="no session can be opened: 2 did not start within 0 s each"):
-        await interpreter.run("x = 1", {}, thread="0")
+    for _ in range(20):  # a session that starts while this process rests has started in no time
+        interpreter = open_session(kind="variables")
+        try:
+            await interpreter.run("x = 1", {}, thread="0")
+        except InterpreterFailed as failure:
+            said = failure.message
+            break
+    assert said == "no session can be opened: 2 did not start within 0 s each"
     monkeypatch.undo()
     assert await ran(interpreter, "x = 1") == {"x": 1}

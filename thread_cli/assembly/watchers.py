@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.model import Recorded
 from thread_cli.contracts.watcher import Probes
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def probed(model: Model, watchers: list[Watcher]) -> Model:
 
 def acting(model: Model, watchers: list[Watcher]) -> list[Watcher]:
     """The watchers that may end something: in a replay only the one that ends what was ended in the recorded run."""
+    if not isinstance(model, Recorded):  # the module below is loaded for replays alone
+        return watchers
     from thread_cli.models.replay import ReplayModel
 
     if not isinstance(model, ReplayModel):

@@ -9,7 +9,7 @@ and of the `text` of its `Observed`, `Joined`, `Spawned` and `Corrected` events,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -37,9 +37,15 @@ __all__ = [
     "ThreadStarted",
     "Totals",
     "event_of",
-    "json_of",
+    "line_of",
+    "parent_of",
     "parse_event",
 ]
+
+
+def parent_of(thread: str) -> str | None:
+    """The path of a thread's parent; None for the main thread."""
+    return thread.rpartition(".")[0] or None
 
 
 class Totals(BaseModel):
@@ -79,7 +85,8 @@ class _Event(BaseModel):
     """Place in the episode's stream, from 0."""
     thread: str
     """Path of the thread: `0` is the main thread, `0.2` its third child."""
-    parent: str | None
+    parent: str | None = Field(default_factory=lambda read: parent_of(read["thread"]))
+    """Path of its parent, None for the main thread."""
     cause: int | None
     """`n` of the event that led to this one."""
     time: float
@@ -131,6 +138,10 @@ class Generated(_Event):
     seconds: float
     waited: float
     retries: int
+    estimated: bool = False
+    """Whether the tokens are estimates."""
+    cached_known: bool = True
+    """Whether the model reported its cached tokens."""
     local: Local | None = None
     reasoning: str = ""
     """The model's reasoning before the text; no part of Y."""
@@ -138,10 +149,6 @@ class Generated(_Event):
     """Those of the generated tokens that were reasoning."""
     note: str = ""
     """The reading of a server's contradictory numbers, or the reason for which they are unknown."""
-    estimated: bool = False
-    """Whether the tokens are estimates."""
-    cached_known: bool = True
-    """Whether the model reported its cached tokens."""
     writer: str = ""
     """Name of the writer that wrote the text beside a model; empty: a model, or a writer that stands in for one."""
     tokens: tuple[tuple[str, float], ...] = ()
@@ -313,9 +320,24 @@ def event_of(kind: type[Event], fields: dict[str, Any]) -> Event:
     return kind.__pydantic_validator__.validate_python(fields)
 
 
-def json_of(event: Event) -> bytes:
-    """The JSON of an event, in UTF-8, on one line: as `model_dump_json` makes it, but faster, without options."""
-    return event.__pydantic_serializer__.to_json(event)
+def line_of(event: Event) -> bytes:
+    """The JSON of an event, in UTF-8, on a line with its end, without what `parse_event` puts back: fields that it was
+    not given, and the parent's path, which begins the thread's own path, but for the start of a thread.
+    """
+    optional, rest = _OPTIONAL[event.kind]
+    if not optional.isdisjoint(event.model_fields_set):
+        rest = rest - event.model_fields_set.difference(_DERIVED)
+    return event.__pydantic_serializer__.to_json(event, exclude=rest) + b"\n"
+
+
+def _optional(kind: type[BaseModel]) -> tuple[set[str], set[str]]:
+    """The fields of events of a kind that not all have, and the fields that most lines leave out."""
+    fields = {name for name, field in kind.model_fields.items() if not field.is_required()} - {"kind"} - _DERIVED
+    return fields, fields if kind is ThreadStarted else fields | _DERIVED
+
+
+_DERIVED: Final = frozenset(("parent",))
+_OPTIONAL: Final = {kind.model_fields["kind"].default: _optional(kind) for kind in get_args(get_args(Event)[0])}
 
 
 def parse_event(line: str | bytes) -> Event:

@@ -82,6 +82,10 @@ class Recorder:
         unknown = bool(usage.generated) and not usage.prompt
         # Most calls have none of these, and the event has them as its defaults.
         rare: dict[str, Any] = {}
+        if usage.estimated or unknown:
+            rare["estimated"] = True
+        if unknown or not usage.cached_known:
+            rare["cached_known"] = False
         if usage.local is not None:
             rare["local"] = usage.local
         if written.reasoning or usage.reasoning:
@@ -100,8 +104,6 @@ class Recorder:
             prompt_tokens=prompt_tokens,
             cached_tokens=usage.cached,
             repeated_tokens=usage.repeated,
-            estimated=usage.estimated or unknown,
-            cached_known=usage.cached_known and not unknown,
             generated_tokens=usage.generated,
             cost=usage.cost,
             seconds=round(seconds, 6),

@@ -318,6 +318,7 @@ class Executor:
         text = thread.protocol.answer(seen)
         thread.read(written, text, Feedback("observed", seen))
         thread.names.tell("observation", answer.observation)
+        rare = {"view": plain(answer.view)} if answer.view else {}
         self._recorder.emit(
             Observed,
             thread,
@@ -326,7 +327,7 @@ class Executor:
             reward=answer.reward,
             done=answer.done,
             seconds=round(seconds, 6),
-            view=plain(answer.view),
+            **rare,
         )
         if self._stage.over:
             self._family.finish(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
 from thread_cli.contracts.events import Awaiting, Spawned, ThreadEnded, ThreadStarted
@@ -104,14 +104,10 @@ class Family:
         self._contexts.add(hash(thread.context))
         if thread.parent is not None:
             thread.parent.alive[thread.path] = thread
-        self._recorder.emit(
-            ThreadStarted,
-            thread,
-            depth=thread.depth,
-            context=thread.context,
-            inherits=thread.inherited is not None,
-            opening=thread.opening,
-        )
+        rare: dict[str, Any] = {}
+        if thread.inherited is not None or thread.opening is not None:
+            rare.update(inherits=thread.inherited is not None, opening=thread.opening)
+        self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context, **rare)
         task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
         self._tasks[thread.path] = task
 
@@ -144,7 +140,8 @@ class Family:
         text = plain(announce(handles)) if announce else ""
         children = [child for child in born if isinstance(child, Thread)]
         paths = tuple(child.path for child in children)
-        self._recorder.emit(Spawned, parent, children=paths, waits=announce is None, text=text)
+        rare: dict[str, Any] = {"waits": False, "text": text} if announce else {}
+        self._recorder.emit(Spawned, parent, children=paths, **rare)
         if announce:
             parent.read(written, text, Feedback("spawned", " ".join(handles)))
             parent.background = {} if parent.background is None else parent.background
@@ -298,9 +295,9 @@ class Family:
             result = await self._ended_from_outside(thread, thread.how)
         del self._live[thread.path]
         thread.background = None
-        self._recorder.emit(
-            ThreadEnded, thread, result=result.text, failed=result.failed, how=result.how, reason=thread.reason
-        )
+        rare: dict[str, Any] = {"reason": thread.reason} if thread.reason else {}
+        text, failed = result.text, result.failed
+        self._recorder.emit(ThreadEnded, thread, result=text, failed=failed, how=result.how, **rare)
         result = Result(result.text, result.failed, result.how, thread.y)
         above = self._above(thread)
         if above is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import ChildFailed, Ending
 from thread_cli.contracts.events import Joined
@@ -56,7 +56,8 @@ def join(
     text, segments = joined(thread.protocol.join(results), paths)
     thread.read(written, text, Feedback("joined", "\n".join([result.text for result in results]), tuple(results)))
     born = tuple([path for path in paths if path is not None])
-    recorder.emit(Joined, thread, children=born, text=text, segments=segments)
+    rare: dict[str, Any] = {"segments": segments} if segments else {}
+    recorder.emit(Joined, thread, children=born, text=text, **rare)
     return text
 
 

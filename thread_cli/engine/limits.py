@@ -35,6 +35,7 @@ _COUNTED: Final = {
     "working_time": "seconds of work",
 }
 _DIVISIBLE: Final = ("cost", "working_time")
+_FAR: Final = 1.0  # seconds
 _BOUNDLESS: Final = (inf, inf, EPISODE)
 _OF_CALLS: Final = ("calls", "generated_tokens", "total_tokens", "cost", "working_time")
 
@@ -121,19 +122,25 @@ class Budget:
 
 
 class Clock:
-    """Keeps all deadlines of an episode by one timer of the event loop: one for each call would cost more."""
+    """Keeps all deadlines of an episode by one timer of the event loop: one for each call would cost more.
 
-    __slots__ = ("_inside", "_timer")
+    Far from the next deadline the timer rings half-way, so that a deadline that is a little nearer needs no new timer:
+    each thread's lies before its parent's.
+    """
+
+    __slots__ = ("_inside", "_rings", "_timer")
 
     def __init__(self) -> None:
         self._inside: dict[before, None] = {}
         """Blocks in the order of entering, so that of two deadlines at the same time always the same comes first."""
         self._timer: asyncio.TimerHandle | None = None
+        self._rings = inf
+        """When the timer rings."""
 
     def enter(self, block: before, at: float) -> None:
         """Let the time of a block be up at the time `at`, unless the block is left before."""
         self._inside[block] = None
-        if self._timer is None or at < self._timer.when():
+        if at < self._rings:
             self._set(at)
 
     def leave(self, block: before) -> None:
@@ -144,14 +151,17 @@ class Clock:
         """The episode has ended."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._rings = None, inf
 
     def _set(self, at: float) -> None:
         self.stop()
-        self._timer = asyncio.get_running_loop().call_at(at, self._ring, at)
+        loop = asyncio.get_running_loop()
+        left = at - loop.time()
+        self._rings = at - left / 2 if left > _FAR else at
+        self._timer = loop.call_at(self._rings, self._ring, self._rings)
 
     def _ring(self, at: float) -> None:
-        self._timer = None
+        self._timer, self._rings = None, inf
         now = max(at, asyncio.get_running_loop().time())  # a timer may ring a moment early
         for block in sorted((block for block in self._inside if block.at <= now), key=lambda block: block.at):
             del self._inside[block]

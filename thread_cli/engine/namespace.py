@@ -12,7 +12,7 @@ What a parent was told itself while a child ran stays.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.interpreter import Names
@@ -25,6 +25,8 @@ __all__ = ["Namespace", "as_text"]
 
 _REFERENCE = re.compile(r"\{([^\W\d]\w*)\}")
 _LONGEST_TEXT = 50_000  # characters
+_NONE: Final[dict[str, None]] = {}
+"""Stands for the names of a thread that has none, as most threads have; it stays empty."""
 
 
 class Namespace:
@@ -41,11 +43,11 @@ class Namespace:
         for name, value in self._engine_values.items():
             if self.values.get(name, self) is not value:  # most often the value is there already
                 self._put(name, value)
-        self._own: dict[str, None] = {}
+        self._own: dict[str, None] = _NONE
         """Bound by the thread's own code, oldest binding first."""
-        self._changed: dict[str, None] = {}
+        self._changed: dict[str, None] = _NONE
         """Bound by code, here or below: the parent gets these at the join."""
-        self._news: dict[str, None] = {}
+        self._news: dict[str, None] = _NONE
         """Told by the engine, here or below."""
         self._tellings = 0
         """How often the engine has told this thread something."""
@@ -58,6 +60,8 @@ class Namespace:
 
     def bind(self, names: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
         """Take over the names that the thread's own code bound, and those that it deleted."""
+        if names and self._own is _NONE:
+            self._own = {}
         for name, value in names.items():
             self._own.pop(name, None)
             self._own[name] = None
@@ -71,7 +75,7 @@ class Namespace:
         """Bind a name on the engine's behalf: it belongs to no thread, and the newest value wins."""
         self._engine_values[name] = value
         self._put(name, value)
-        self._news[name] = None
+        self._note(name)
         self._tellings += 1
 
     def join(self, children: Iterable[Namespace]) -> None:
@@ -84,9 +88,15 @@ class Namespace:
                         self.values.kept[name] = child.values.kept[name]
             for name in child._news if child._since == self._tellings else ():
                 self._engine_values[name] = child._engine_values[name]
-                self._news[name] = None
+                self._note(name)
                 if name not in self._own:
                     self._put(name, child._engine_values[name])
+
+    def _note(self, name: str) -> None:
+        """A name was told by the engine, here or below."""
+        if self._news is _NONE:
+            self._news = {}
+        self._news[name] = None
 
     def _put(self, name: str, value: Any) -> None:
         self.values[name] = value
@@ -94,6 +104,8 @@ class Namespace:
 
     def _adopt(self, name: str, value: Any) -> None:
         self._put(name, value)
+        if self._changed is _NONE:
+            self._changed = {}
         self._changed[name] = None
 
     def _forget(self, name: str) -> None:

@@ -75,7 +75,7 @@ class Thread:
     """The error of the newest piece of code, if it ended in one."""
     counted: tuple[int, int] = (0, 0)
     """Characters and tokens of the newest prompt."""
-    _steps: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    _steps: dict[int, tuple[int, int]] | None = None
     """For each step taken, by hash: the hash of its newest feedback, and how often in a row it was the same."""
     y: str = ""
     """All that it has written and read."""
@@ -137,13 +137,15 @@ class Thread:
             Repetition: the step was taken `repeats` times already, and each time its feedback was the same.
         """
         key = hash(parts)
-        if self._steps.get(key, (0, 0))[1] >= repeats:
+        if self._steps is not None and self._steps.get(key, (0, 0))[1] >= repeats:
             raise Repetition(f"the thread takes the same step with the same outcome for the {repeats + 1}. time")
         return key
 
     def stepped(self, key: int, feedback: str) -> None:
         """Note the feedback to a step."""
         outcome = hash(feedback)
+        if self._steps is None:
+            self._steps = {}
         before, times = self._steps.get(key, (outcome, 0))
         self._steps[key] = (outcome, times + 1 if before == outcome else 1)
 

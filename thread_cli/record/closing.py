@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Boundary, Ending, Status
-from thread_cli.contracts.events import EpisodeEnded, Event, Failed, ThreadEnded, ThreadStarted
+from thread_cli.contracts.events import EpisodeEnded, Event, Failed, ThreadEnded, ThreadStarted, line_of
 from thread_cli.record.folder import read_events
 from thread_cli.record.sums import Sums
 
@@ -28,7 +28,7 @@ def close_log(path: Path, message: str, status: Status) -> bool:
     events = read_events(path)
     if isinstance(events[-1], EpisodeEnded):
         return False
-    lines = b"".join(event.model_dump_json().encode() + b"\n" for event in _end(events, message, status))
+    lines = b"".join(line_of(event) for event in _end(events, message, status))
     with path.open("r+b") as file:
         length = len(b"\n".join(file.read().split(b"\n")[: len(events)]))
         file.truncate(length)

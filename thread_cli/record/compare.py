@@ -8,15 +8,17 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from thread_cli.contracts.events import Event
 
 __all__ = ["Difference", "first_difference"]
 
 _TIMES: Final = {"time", "at", "seconds", "waited", "local", "used", "cap"}
-_ADDED: Final = {"limit", "owner", "how", "reason", "answer", "tokens", "policy"}
-"""What earlier versions did not record: compared where both have it."""
+_ADDED: Final = frozenset(("limit", "owner", "how", "reason", "answer", "tokens", "policy"))
+"""Fields that earlier versions did not record, compared where both versions did. `policy` is among them, and later
+versions record it for each episode.
+"""
 _ORDER: Final = {"n", "cause"}  # of concurrent threads, the order of events is a matter of time too
 
 
@@ -35,10 +37,11 @@ class Difference:
 def first_difference(recorded: Iterable[Event], now: Iterable[Event]) -> Difference | None:
     """The earliest difference between two recordings, thread by thread; None where they are the same."""
     old, new = _by_thread(recorded), _by_thread(now)
+    left_out = frozenset[str]() if _has_policy(old) and _has_policy(new) else _ADDED
     found: list[tuple[int, Difference]] = []
     for thread in old.keys() | new.keys():
         for before, after in zip_longest(old[thread], new[thread]):
-            if (old_essence := _essence(before, after)) != (new_essence := _essence(after, before)):
+            if (old_essence := _essence(before, left_out)) != (new_essence := _essence(after, left_out)):
                 place = (before or after).n
                 found.append((place, _difference(thread, old_essence or {}, new_essence or {})))
                 break
@@ -52,12 +55,15 @@ def _by_thread(events: Iterable[Event]) -> defaultdict[str, list[Event]]:
     return threads
 
 
-def _essence(event: Event | None, other: Event | None) -> dict[str, Any] | None:
+def _has_policy(threads: Mapping[str, list[Event]]) -> bool:
+    return any("policy" in event.model_fields_set for event in threads.get("0", ())[:1])
+
+
+def _essence(event: Event | None, left_out: frozenset[str]) -> dict[str, Any] | None:
     """The fields of an event that have to be equal in both recordings."""
     if event is None:
         return None
-    known = event.model_fields_set & (other.model_fields_set if other is not None else set())
-    fields = event.model_dump(exclude=_TIMES | _ORDER | (_ADDED - known))
+    fields = event.model_dump(exclude=_TIMES | _ORDER | left_out)
     if "totals" in fields:
         del fields["totals"]["local"]
     if "bound" in fields:

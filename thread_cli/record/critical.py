@@ -8,16 +8,16 @@ on no earlier than the last of them ended, and one that ends after children that
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Ending
 
 if TYPE_CHECKING:
-    from thread_cli.contracts.events import Event
+    from collections.abc import Callable
+
+    from thread_cli.contracts.events import Awaiting, Event, Generated, Joined, Spawned, ThreadEnded, ThreadStarted
 
 __all__ = ["CriticalPath"]
-
-_KINDS: Final = frozenset(("thread_started", "generated", "spawned", "awaiting", "joined", "thread_ended"))
 
 
 class CriticalPath:
@@ -30,30 +30,46 @@ class CriticalPath:
         """The clock at the end of each thread, by the number of that event."""
         self._awaited: dict[str, tuple[str, ...]] = {}
         """For each thread that waits for children in the background: the paths of these children."""
+        self._moves: dict[str, Callable[[Any], None]] = {
+            "thread_started": self._started,
+            "generated": self._generated,
+            "spawned": self._spawned,
+            "awaiting": self._awaits,
+            "joined": self._joined,
+            "thread_ended": self._ended,
+        }
 
     def add(self, event: Event) -> None:
         """Add the next event."""
-        if event.kind not in _KINDS:
-            return
-        clocks = self._clocks
-        match event.kind:
-            case "thread_started":
-                clocks[event.thread] = clocks[event.parent] if event.parent is not None else 0
-            case "generated":
-                clocks[event.thread] += event.generated_tokens
-                self.tokens = max(self.tokens, clocks[event.thread])
-            case "spawned":
-                # The second try of a child begins where the first one ended.
-                clocks[event.thread] = max(clocks[event.thread], self._ends.get(event.cause or 0, 0))
-            case "awaiting":
-                self._awaited[event.thread] = event.children
-            case "joined":
-                self._awaited.pop(event.thread, None)
-                clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in event.children), 0)
-            case "thread_ended":
-                left = self._awaited.pop(event.thread, ()) if event.how is Ending.returned else ()
-                if left:
-                    clocks[event.thread] = max(clocks[event.thread], *(clocks[child] for child in left))
-                self._ends[event.n] = clocks[event.thread]
-            case _:
-                pass
+        move = self._moves.get(event.kind)
+        if move is not None:
+            move(event)
+
+    def _started(self, event: ThreadStarted) -> None:
+        self._clocks[event.thread] = self._clocks[event.parent] if event.parent is not None else 0
+
+    def _generated(self, event: Generated) -> None:
+        clock = self._clocks[event.thread] = self._clocks[event.thread] + event.generated_tokens
+        self.tokens = max(self.tokens, clock)
+
+    def _spawned(self, event: Spawned) -> None:
+        # The second try of a child begins where the first one ended.
+        self._forward(event.thread, self._ends.get(event.cause or 0, 0))
+
+    def _awaits(self, event: Awaiting) -> None:
+        self._awaited[event.thread] = event.children
+
+    def _joined(self, event: Joined) -> None:
+        self._awaited.pop(event.thread, None)
+        for child in event.children:
+            self._forward(event.thread, self._clocks[child])
+
+    def _ended(self, event: ThreadEnded) -> None:
+        left = self._awaited.pop(event.thread, ()) if event.how is Ending.returned else ()
+        for child in left:
+            self._forward(event.thread, self._clocks[child])
+        self._ends[event.n] = self._clocks[event.thread]
+
+    def _forward(self, thread: str, clock: int) -> None:
+        """Put a thread's clock forward to at least `clock`."""
+        self._clocks[thread] = max(self._clocks[thread], clock)

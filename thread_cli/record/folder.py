@@ -25,7 +25,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from thread_cli.contracts.errors import ExitCode, UserError
-from thread_cli.contracts.events import json_of, parse_event
+from thread_cli.contracts.events import line_of, parse_event
 from thread_cli.distribution import NAME
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class EpisodeLog:
             raise _unwritable(path, error) from None
 
     def __call__(self, event: Event) -> None:
-        line = json_of(event) + b"\n"
+        line = line_of(event)
         try:
             written = self._file.write(line)
         except OSError as error:
