@@ -14,7 +14,7 @@ FLOORS = [
     {"contracts"},
     {"distribution", "files", "supervision"},
     {"protocols", "display", "record"},
-    {"engine", "models", "environments", "interpreters"},
+    {"engine", "models", "environments", "interpreters", "watchers"},
     {"assembly"},
     {"bench", "train", "serve", "conformance"},
     {"cli"},

@@ -52,7 +52,7 @@ async def test_a_run_with_watchers_is_taken_up_again_by_all_who_join_it(tmp_path
 
 
 async def test_a_watcher_that_is_not_installed_is_refused_before_anything_is_played(tmp_path, script) -> None:
-    with pytest.raises(UserError, match="there is no watcher 'x'; there are broken, prunes, stops"):
+    with pytest.raises(UserError, match="there is no watcher 'x'; there are broken, parallel-probe, prunes, stops"):
         await run(plan(of(2), model=script, watch="x"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
     from thread_cli.engine.episode import Episode
 
-BASELINES = [name for name in METHODS if name != "thread"]
+BASELINES = [name for name in METHODS if name not in {"thread", "self-consistency"}]
 ENVIRONMENTS = [
     "none",
     "textcraft",
@@ -97,8 +97,8 @@ async def play(
 # --- all methods
 
 
-def test_there_are_five_methods_and_no_others():
-    assert list(METHODS) == ["thread", "react", "plan-and-execute", "adapt", "direct"]
+def test_there_are_six_methods_and_no_others():
+    assert list(METHODS) == ["thread", "react", "plan-and-execute", "adapt", "direct", "self-consistency"]
     assert all(METHODS[name].name == name for name in METHODS)
     with pytest.raises(UserError, match="no method 'lats'; there are thread, react"):
         method("lats")
@@ -192,7 +192,9 @@ def test_methods_only_ever_lower_depth():
         assert limits == Limits(depth=0, calls=3, repeats=20)
         assert (
             way.limits(Limits()).depth
-            == {"thread": 16, "react": 0, "plan-and-execute": 1, "adapt": 4, "direct": 0}[way.name]
+            == {"thread": 16, "react": 0, "plan-and-execute": 1, "adapt": 4, "direct": 0, "self-consistency": 16}[
+                way.name
+            ]
         )
 
 

@@ -160,7 +160,7 @@ async def test_watchers_are_found_by_their_entry_points(tmp_path, own_watchers) 
     config = {"task": "Do it.", "model": f"scripted:{script}", "log": tmp_path / "run"}
     played = await play_config(Config.of(**config, watch="stops"))
     assert played.episode.answer == "early"
-    with pytest.raises(UserError, match="there is no watcher 'x'; there are broken, prunes, stops"):
+    with pytest.raises(UserError, match="there is no watcher 'x'; there are broken, parallel-probe, prunes, stops"):
         await play_config(Config.of(**config, watch="x"))
     with pytest.raises(UserError, match="the watcher broken cannot be used: AttributeError"):
         await play_config(Config.of(**config, watch="broken"))

@@ -211,6 +211,10 @@ class Config(_Section):
     """Watchers of each episode, by name."""
     max_parallel: Annotated[Width, Bearing.way] = None
     """How many threads of an episode may be in a call of the model at once; `auto`: as many as pay with this model."""
+    watchers: Annotated[dict[str, dict[str, Any]], Bearing.result] = Field(default_factory=dict[str, dict[str, Any]])
+    """Settings of watchers, by name: arguments of their constructors."""
+    branches: Annotated[int | None, Bearing.result] = Field(default=None, ge=2, le=1024)
+    """Threads that answer the question each for itself; the answer of most is the episode's. None: one main thread."""
     options: Annotated[dict[str, Any], Bearing.part] = Field(default_factory=dict)
     """Options of the environment."""
     unsafe_python: Annotated[bool, Bearing.result] = False

@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from thread_cli.assembly.branching import Arranged, arrange, require_answers
 from thread_cli.assembly.environments import open_environment, task_of
 from thread_cli.assembly.models import open_model, parameters, priced
-from thread_cli.assembly.watchers import of_replay, open_watcher
+from thread_cli.assembly.watchers import open_watchers
 from thread_cli.assembly.width import fitted
 from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import ExitCode, InterpreterFailed, UserError
@@ -94,7 +95,9 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
         stack.push_async_callback(environment.close)
         task = task_of(environment, config.environment, config.task)
         require_price(config)
-        watchers = [open_watcher(name) for name in config.watch]
+        watchers = open_watchers(config) if config.watch or config.watchers else []
+        if config.branches is not None:
+            require_answers(environment, config.environment)
         spec = config.model.named.innermost
         strange = spec.kind == EMBEDDED and config.environment not in TRAINED_FOR
         if tell and strange and (line := unfamiliar(spec.text, config.environment)):
@@ -116,14 +119,25 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
         stack.callback(log.close)
         note(log=str(log.path))
         stack.callback(note, log=None)
+        arranged = Arranged(model, None, config.limits, [])
+        if config.branches is not None or watchers or spec.kind == "replay":
+            arranged = arrange(
+                model,
+                limits=config.limits,
+                watchers=watchers,
+                branches=config.branches,
+                protocol=None,
+                plain=prompt.protocol(),
+            )
         executor = executor_for(
-            config,
-            model=model,
+            config.model_copy(update={"limits": arranged.limits}),
+            model=arranged.model,
             prompt=prompt,
             interpreter=interpreter,
             environment=environment,
             sinks=[log, *sinks],
-            watchers=[*(of_replay(model) if spec.kind == "replay" else ()), *watchers],
+            protocol=arranged.protocol,
+            watchers=arranged.watchers,
             width=width,
         )
         yield Opened(executor, task, folder)

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.model import Recorded
+from thread_cli.contracts.watcher import Probes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from thread_cli.assembly.config import Config
     from thread_cli.contracts.model import Model
     from thread_cli.contracts.watcher import Watcher
 
-__all__ = ["of_replay", "open_watcher"]
+__all__ = ["acting", "names", "open_watcher", "open_watchers", "probed"]
 
 _GROUP: Final = "thread_cli.watchers"
 _METHODS: Final = ("begin", "see", "hear")
 
 
-def open_watcher(name: str) -> Watcher:
-    """A new watcher of that name.
+def names() -> list[str]:
+    """The names of all watchers that are installed."""
+    return sorted(entry_points(group=_GROUP).names)
+
+
+def open_watcher(name: str, settings: Mapping[str, Any] | None = None) -> Watcher:
+    """A new watcher of that name. `settings` are keyword arguments of its constructor.
 
     Raises:
         UserError: there is none, its constructor fails, or what it makes is no watcher.
     """
     points = entry_points(group=_GROUP)
     if name not in points.names:
-        known = ", ".join(sorted(points.names)) or "none installed"
-        raise UserError(f"there is no watcher {name!r}; there are {known}")
+        raise UserError(f"there is no watcher {name!r}; there are {', '.join(names()) or 'none installed'}")
     try:
-        watcher = cast("Watcher", points[name].load()())
+        watcher = cast("Watcher", points[name].load()(**(settings or {})))
     except Exception as error:
         raise UserError(f"the watcher {name} cannot be used: {type(error).__name__}: {error}") from error
     missing = [method for method in _METHODS if not callable(getattr(watcher, method, None))]
@@ -38,10 +46,37 @@ def open_watcher(name: str) -> Watcher:
     return watcher
 
 
-def of_replay(model: Model) -> list[Watcher]:
-    """The watcher with which a replayed run's watchers end what they ended; none where they ended nothing."""
-    if not isinstance(model, Recorded):
-        return []
+def open_watchers(config: Config) -> list[Watcher]:
+    """New watchers, as the configuration names and sets them.
+
+    Raises:
+        UserError: as `open_watcher`; a watcher is set that does not exist; or one that is named has nothing to watch.
+    """
+    if unknown := sorted(config.watchers.keys() - set(names())):
+        raise UserError(f"watchers.{unknown[0]}: there is no such watcher; there are {', '.join(names())}")
+    watchers = [open_watcher(name, config.watchers.get(name)) for name in config.watch]
+    probing = [name for name, watcher in zip(config.watch, watchers, strict=True) if isinstance(watcher, Probes)]
+    if len(probing) > 1:
+        raise UserError(f"the watchers {probing[0]} and {probing[1]} both probe threads: only one watcher may")
+    for name, watcher in zip(config.watch, watchers, strict=True):
+        if isinstance(watcher, Probes) and watcher.branches and config.branches is None:
+            raise UserError(f"the watcher {name} watches branches of one question: add --branches N")
+    return watchers
+
+
+def probed(model: Model, watchers: list[Watcher]) -> Model:
+    """The model with which probes are put to threads, where one of the watchers has any."""
+    from thread_cli.models.probed import Probed
+
+    return next((Probed(model, watcher) for watcher in watchers if isinstance(watcher, Probes)), model)
+
+
+def acting(model: Model, watchers: list[Watcher]) -> list[Watcher]:
+    """The watchers that may end something: in a replay only the one that ends what was ended in the recorded run."""
+    if not isinstance(model, Recorded):  # the module below is loaded for replays alone
+        return watchers
     from thread_cli.models.replay import ReplayModel
 
-    return [model.ends] if isinstance(model, ReplayModel) and model.ends.any else []
+    if not isinstance(model, ReplayModel):
+        return watchers
+    return [model.ends] if model.ends.any else []

@@ -41,15 +41,19 @@ __all__ = ["Item", "Plan", "fingerprint", "key_of", "prompt_hash", "selected"]
 _DIGITS: Final = 20
 _OF_FILES: Final = ("llama", "scripted", "replay")
 _NOT_OF_THE_SUITE: Final = (
-    "name", "description", "metric", "published", "reserved", "method", "limits", "max_parallel"
+    "name", "description", "metric", "published", "reserved", "method", "limits", "max_parallel", "branches", "watch",
 )  # fmt: skip
 """What only tells of results, and what stands elsewhere in the plan."""
-_KEPT: Final = ("on_failure", "child_limits", "watch", "unsafe_python", "seed", "max_parallel")
+_KEPT: Final = (
+    "on_failure", "child_limits", "watch", "watchers", "branches", "unsafe_python", "seed", "max_parallel"
+)  # fmt: skip
 """Settings that all episodes share."""
 _LATER: Final = {"extra", "max_reasoning_tokens", "setup", "chat"}
 """Settings that were added after keys."""
 _CHOSEN: Final = ("prompt", "protocol", "phi", "psi")
 """Settings that the configuration, a variant or a part may give."""
+_OF_VARIANTS: Final = ("branches", "watch", "watchers")
+"""Settings of the run that a variant may have otherwise."""
 _NOT_OF_THE_PROMPT: Final = {"description", "default", "category", "model", "max_parameters"}
 """Fields that only decide where a prompt is used."""
 
@@ -118,6 +122,7 @@ class Plan(BaseModel):
                 {"limits": limits, "model": model}
                 | {name: getattr(config, name) for name in _KEPT}
                 | ({"max_parallel": suite.max_parallel} if config.max_parallel is None else {})
+                | {"watch": config.watch or suite.watch, "branches": config.branches or suite.branches}
             ),
             suite=suite.model_copy(
                 update={
@@ -153,6 +158,9 @@ class Plan(BaseModel):
         update: dict[str, Any] = {"environment": part.environment, "options": dict(part.options)}
         for name in _CHOSEN:
             update[name] = (variant and getattr(variant, name)) or getattr(part, name)
+        for name in _OF_VARIANTS:
+            if variant is not None and (value := getattr(variant, name)) is not None:
+                update[name] = value
         return self.config.model_copy(update=update)
 
     def settled(self, tasks: Mapping[str, str], prompts: Mapping[str, tuple[str, ...]], keys: Iterable[str]) -> Self:
@@ -227,9 +235,9 @@ def key_of(
 
 
 def _variant(variant: Variant) -> dict[str, Any]:
-    """A variant's part of a key; earlier versions knew one wire format, which is left out."""
-    told = variant.model_dump(mode="json")
-    return told if told["protocol"] else {name: value for name, value in told.items() if name != "protocol"}
+    """A variant's part of a key: of settings that earlier versions did not know, those that are given."""
+    unset = {name for name in _OF_VARIANTS if getattr(variant, name) is None}
+    return variant.model_dump(mode="json", exclude=unset if variant.protocol else {*unset, "protocol"})
 
 
 def prompt_hash(prompt: Prompt, keys: int) -> str:
@@ -266,12 +274,15 @@ def _plain(task: Task) -> Any:
 
 
 def _decisions(config: Config) -> dict[str, Any]:
-    """What of a configuration decides results. Earlier versions knew no shares and no watchers: none are left out."""
+    """What of a configuration decides results. Earlier versions knew no shares, watchers and branches: where there are
+    none, they are left out.
+    """
     decisions = config.model_dump(mode="json", include=deciding(Config))
     if config.child_limits is not None and config.child_limits.share is None:
         del decisions["child_limits"]["share"]
-    if not config.watch:
-        del decisions["watch"]
+    for name in ("watch", "watchers", "branches"):
+        if not decisions[name]:
+            del decisions[name]
     return decisions
 
 

@@ -15,10 +15,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from thread_cli.assembly.branching import arrange, require_answers
 from thread_cli.assembly.checking import FormatCheck
 from thread_cli.assembly.models import model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
-from thread_cli.assembly.watchers import of_replay, open_watcher
+from thread_cli.assembly.watchers import open_watchers
 from thread_cli.assembly.width import fitted
 from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.classes import Signs
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from thread_cli.bench.suite import Variant
+    from thread_cli.bench.suite import Part, Variant
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Event
     from thread_cli.protocols.prompt import Prompt
@@ -130,8 +131,6 @@ class Player:
         Raises:
             UserError: tasks, prompts or watchers are not there, or not such as the suite says.
         """
-        for watcher in self._plan.config.watch:
-            open_watcher(watcher)
         require_price(self._plan.config)
         self._warn()
         # A model on a hub is fetched first, with lines for people: which prompt is its own depends on its size.
@@ -142,6 +141,7 @@ class Player:
         for part, where in enumerate(self._plan.suite.parts):
             environment = self._opened(part)
             self._idle[part].append(environment)
+            self._require_watchable(where, environment)
             tasks = selected(tasks_of(where, environment), self._plan)
             played[f"{where.name} ({part + 1})" if where.name in played else where.name] = fingerprint(tasks)
             items += [item for task in tasks for item in self._items(part, environment, task)]
@@ -183,7 +183,7 @@ class Player:
 
     async def _episode(self, item: Item, sinks: list[Callable[[Event], None]]) -> None:
         part, way = self._plan.suite.parts[item.part], method(item.method)
-        config = self._plan.config_of(part, item.variant)
+        config = way.config(self._plan.config_of(part, item.variant))
         async with AsyncExitStack() as stack:
             environment = await stack.enter_async_context(self._environment(item.part))
             prompt = self._prompt(item.part, environment, item.task, item.variant)
@@ -195,15 +195,24 @@ class Player:
             stack.push_async_callback(interpreter.close)
             if item.variant and not item.variant.variables:
                 interpreter = without_variables(interpreter)
-            executor = executor_for(
-                config.model_copy(update={"limits": way.limits(config.limits), "seed": config.seed + item.epoch}),
-                model=way.model(model),
-                prompt=prompt,
+            arranged = arrange(
+                way.model(model),
+                limits=way.limits(config.limits),
+                watchers=open_watchers(config),
+                branches=config.branches,
                 protocol=way.protocol(prompt),
+                plain=prompt.protocol(),
+                inside=model,
+            )
+            executor = executor_for(
+                config.model_copy(update={"limits": arranged.limits, "seed": config.seed + item.epoch}),
+                model=arranged.model,
+                prompt=prompt,
+                protocol=arranged.protocol,
                 interpreter=interpreter,
                 environment=environment,
                 sinks=sinks,
-                watchers=[*of_replay(model), *map(open_watcher, config.watch)],
+                watchers=arranged.watchers,
                 width=width,
             )
             episode = await executor.run(item.task, config.environment)
@@ -221,6 +230,14 @@ class Player:
             await environment.close()
             raise
         idle.append(environment)
+
+    def _require_watchable(self, part: Part, environment: Environment) -> None:
+        """Make sure that all watchers of a part can be used, and that its branches, if there are any, can vote."""
+        for variant in self._plan.suite.variants or (None,):
+            config = method(self._method(variant)).config(self._plan.config_of(part, variant))
+            open_watchers(config)
+            if config.branches is not None:
+                require_answers(environment, part.environment)
 
     def _warn(self) -> None:
         """Say which environments the model was not made for, once each."""

@@ -78,6 +78,11 @@ class Variant(_Table):
     psi: str | None = None
     prompt: str | None = None
     method: str | None = None
+    branches: int | None = Field(default=None, ge=2, le=1024)
+    watch: tuple[str, ...] | None = None
+    """Watchers, by name."""
+    watchers: Mapping[str, Mapping[str, Any]] | None = None
+    """Settings of watchers, by name."""
     variables: bool = True
     """Whether names are substituted and handed on."""
     examples: Examples = Field(default_factory=Examples)
@@ -106,6 +111,10 @@ class Suite(_Table):
     metric: Literal["success", "reward"] = "success"
     """`reward`: the mean score is the figure, and success stands beside it."""
     method: str = "thread"
+    branches: int | None = Field(default=None, ge=2, le=1024)
+    """Branches of each question, where the user says nothing."""
+    watch: tuple[str, ...] = ()
+    """Watchers of each episode, by name, where the user names none."""
     reserved: Literal["tasks", "texts"] | None = None
     """For a test set, which is excluded from training: `tasks` excludes its tasks, `texts` every task of any split with
     the text of one of them.

@@ -34,6 +34,7 @@ from thread_cli.cli.exits import of_bench, of_error
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table
 from thread_cli.cli.options import (
+    Branches,
     ConfigFile,
     Display,
     GpuLayers,
@@ -48,6 +49,7 @@ from thread_cli.cli.options import (
     Sets,
     Temperature,
     UnsafePython,
+    Watch,
     settings_of,
 )
 from thread_cli.cli.telling import tell
@@ -109,6 +111,8 @@ def bench(
     gpu_layers: GpuLayers = None,
     lora: Lora = None,
     max_parallel: MaxParallel = None,
+    watch: Watch = None,
+    branches: Branches = None,
     unsafe_python: UnsafePython = False,
     config: ConfigFile = None,
     override: Override = None,
@@ -129,8 +133,9 @@ def bench(
     )
     if join is not None:
         deciding = (suite, model, method_name, log, limit, seed, prompt, protocol, phi, psi, temperature)
-        deciding = (*deciding, episode_time)
-        if any(setting is not None for setting in deciding) or shuffle or epochs > 1 or override or config:
+        deciding = (*deciding, episode_time, watch, branches, gpu_layers, lora)
+        given = any(setting is not None for setting in deciding) or shuffle or epochs > 1 or unsafe_python
+        if given or override or config:
             raise UserError("--join takes everything that decides a result from the run: leave the other settings out")
         raise typer.Exit(_watched(partial(playing.join, at_home(join)), chosen, settings.display))
     if suite is None:

@@ -15,11 +15,13 @@ import typer
 
 from thread_cli.assembly.config import Config, resolve
 from thread_cli.assembly.models import KINDS
+from thread_cli.assembly.watchers import names as watcher_names
 from thread_cli.display import Mode
 from thread_cli.protocols.context import PHI, PSI
 from thread_cli.protocols.formats import FORMATS
 
 __all__ = [
+    "Branches",
     "ConfigFile",
     "Display",
     "GpuLayers",
@@ -34,6 +36,7 @@ __all__ = [
     "Sets",
     "Temperature",
     "UnsafePython",
+    "Watch",
     "completes",
     "settings_of",
 ]
@@ -85,6 +88,19 @@ MaxParallel = Annotated[
         metavar="N|auto", help="Threads of an episode that generate at once; auto: as many as pay. Default: any number."
     ),
     Sets("max_parallel"),
+]
+Watch = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A watcher, which may prune threads and end episodes early; may be given several times.",
+        autocompletion=completes(watcher_names),
+    ),
+    Sets("watch"),
+]
+Branches = Annotated[
+    int | None,
+    typer.Option(help="Threads that answer the question each for itself; the answer of most counts."),
+    Sets("branches"),
 ]
 UnsafePython = Annotated[
     bool,

@@ -18,6 +18,7 @@ from thread_cli.assembly.playing import Played, opened
 from thread_cli.cli.exits import of_episode, of_error
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.options import (
+    Branches,
     ConfigFile,
     Display,
     GpuLayers,
@@ -32,6 +33,7 @@ from thread_cli.cli.options import (
     Sets,
     Temperature,
     UnsafePython,
+    Watch,
     completes,
     settings_of,
 )
@@ -113,6 +115,8 @@ def run(
     gpu_layers: GpuLayers = None,
     lora: Lora = None,
     max_parallel: MaxParallel = None,
+    watch: Watch = None,
+    branches: Branches = None,
     unsafe_python: UnsafePython = False,
     seed: Annotated[int | None, typer.Option(help="Of distractors and sampling."), Sets("seed")] = None,
     log: Annotated[

@@ -15,7 +15,7 @@ from thread_cli.contracts.usage import Local, Usage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from thread_cli.contracts.protocol import Move
+    from thread_cli.contracts.protocol import Aside, Move
     from thread_cli.contracts.writer import Turn
 
 __all__ = [
@@ -98,6 +98,9 @@ class Request:
     """Whether to stop, with `length`, as soon as the text goes round in circles (`circles.goes_round`)."""
     turn: Turn | None = field(default=None, repr=False)
     """The structure of the thread that is to go on; None where no thread asks, as in `thread serve`."""
+    resumes: tuple[int, int] = (0, 0)
+    """Characters and tokens at the end of Y that an earlier call wrote, which this call goes on with. A backend that
+    samples from a seed may draw as though both were one call; others need not heed this."""
 
     @property
     def prompt(self) -> str:
@@ -126,7 +129,7 @@ class Completion:
     """The stop string that ended the text, if one did and the backend knows which."""
     reasoning: str = ""
     """The model's reasoning before the text; no part of it."""
-    move: Move | None = None
+    move: Move | Aside | None = None
     """The thread's move, where its writer decided the move; None: the wire format reads the move in the text."""
     writer: str = ""
     """Name of the writer that wrote the text beside a model; empty: a model, or a writer that stands in for one."""

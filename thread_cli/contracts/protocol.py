@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Act",
+    "Aside",
     "Await",
     "Child",
     "End",
@@ -28,6 +29,7 @@ __all__ = [
     "Orphans",
     "Protocol",
     "Result",
+    "Returns",
     "Segment",
     "Spawn",
     "StopReason",
@@ -139,6 +141,17 @@ Move = Spawn | Await | Act | End
 """What a thread does once it listens or ends."""
 
 
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Run children beside a text that is not finished, and then go on with it: the thread reads nothing of them.
+
+    No wire format reads this in a text: it comes with a completion that was cut off on purpose (`Completion.move`).
+    The children's names do not join, and code in the text is run once the text is finished.
+    """
+
+    children: tuple[Child, ...]
+
+
 class Result(NamedTuple):
     """A child's result for its parent.
 
@@ -207,6 +220,15 @@ class Protocol(TypingProtocol):
 
     def answer(self, observation: str) -> str:
         """The text appended to Y once an action was answered."""
+        ...
+
+
+@runtime_checkable
+class Returns(TypingProtocol):
+    """A wire format that says itself what its threads return, besides what `Protocol` says; ψ is not asked then."""
+
+    def returns(self, y: str) -> str:
+        """The result of a thread, from its Y; empty where it returns nothing."""
         ...
 
 

@@ -6,13 +6,14 @@ Watchers of other distributions are found through the entry-point group `thread_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from thread_cli.contracts.events import Event
     from thread_cli.contracts.model import Piece
+    from thread_cli.contracts.writer import Turn
 
-__all__ = ["Watched", "Watcher"]
+__all__ = ["Probe", "Probes", "Watched", "Watcher"]
 
 
 class Watched(Protocol):
@@ -46,4 +47,40 @@ class Watcher(Protocol):
 
     def hear(self, thread: str, piece: Piece) -> None:
         """A piece of text that a thread has just written, if the model streams; an event has the full text later."""
+        ...
+
+
+class Probe(NamedTuple):
+    """A question that is put to a thread while it writes: which answer it would give now.
+
+    Each time, a child of the thread is spawned, which inherits all that the thread has written so far, and writes on
+    after `opening`; the thread itself reads nothing of it. The child returns what it wrote. It draws greedily.
+    """
+
+    every: int
+    """Tokens that the thread writes between two probes. Where its text ends or listens before, nothing is asked."""
+    opening: str
+    """The text with which the answer begins. If it ends with `{`, the bracket that closes that one ends the answer."""
+    stop: tuple[str, ...] = ("\n",)
+    """Strings that end the answer."""
+    max_tokens: int = 24
+    """Tokens that the answer may have."""
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """A watcher that has probes put to threads, besides what `Watcher` says.
+
+    Probes are children like any others: the watcher sees their events, and their tokens are counted.
+    """
+
+    branches: bool
+    """Whether it watches the branches of one question, and so is of no use where there are none."""
+
+    def probe(self, turn: Turn) -> Probe | None:
+        """The probe for a thread that is about to write; None for a thread that is not to be asked.
+
+        The answer may depend on nothing but the turn: it is asked for at every call, and again in a replay, in which
+        the watcher neither begins nor sees anything.
+        """
         ...

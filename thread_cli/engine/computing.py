@@ -44,9 +44,10 @@ class Computing:
     async def run(self, thread: Thread, written: Completion) -> None:
         """Run the code in a completion. The thread gets its names, its last print and its error."""
         thread.error = None
+        text, thread.held = thread.held + written.text, ""
         show = self.prompt.rules.code_errors == "show"
         spent = 0.0
-        for code in find_code(thread.protocol.body(written.text, written.stop), apart=not show):
+        for code in find_code(thread.protocol.body(text, written.stop), apart=not show):
             outcome = await self._outcome(thread, code) if spent <= self.interpreter.patience else _TOO_LONG
             thread.budget.charge("working_time", outcome.seconds)
             thread.names.bind(outcome.names, outcome.gone)

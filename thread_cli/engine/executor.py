@@ -26,13 +26,14 @@ from thread_cli.contracts.events import (
     Corrected,
     EpisodeStarted,
     Generating,
+    Joined,
     Observed,
     Repaired,
 )
 from thread_cli.contracts.interpreter import Ends
 from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Recorded, Request
-from thread_cli.contracts.protocol import Act, End, Joining, Result, Spawn
+from thread_cli.contracts.protocol import Act, Aside, End, Joining, Result, Returns, Spawn
 from thread_cli.contracts.writer import Feedback
 from thread_cli.engine.background import Background
 from thread_cli.engine.boundary import blaming, go_on
@@ -137,12 +138,14 @@ class Executor:
         self._psi_of = psi(self._prompt.rules.psi)
         self._recorder = Recorder(task.id, self._sinks)
         self._stage = Stage(self._environment)
+        protocol = self._protocol or self._prompt.protocol()
+        self._by_psi = None if isinstance(protocol, Returns) else protocol
         self._family = Family(
             self._recorder,
             self._course,
             phi=self._phi,
             so_far=self._so_far,
-            protocol=self._protocol or self._prompt.protocol(),
+            protocol=protocol,
             limits=self._limits,
             child_limits=self._child_limits,
             stage=self._stage,
@@ -207,6 +210,9 @@ class Executor:
         """A thread: it generates, its code is run, and its move carried out, until it ends."""
         while True:
             written = await self._generate(thread)
+            if isinstance(written.move, Aside):
+                await self._look_aside(thread, written.text, written.move.children)
+                continue
             if thread.background is not None:
                 await self._settle(thread, thread.background, needed_by_code(thread.background, thread, written))
             await self._computing.run(thread, written)
@@ -283,8 +289,8 @@ class Executor:
             raise thread.budget.reached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if (written.reasoning.strip() or usage.reasoning) and not text.strip():
             refuse_reasoning(request, written)
-        if written.stop == "length":
-            refuse_cut_off(text, request.max_tokens, self._limits.max_tokens)
+        if written.stop == "length" and written.move is None:
+            refuse_cut_off(thread.held + text, request.max_tokens, self._limits.max_tokens)
         return written
 
     async def _permitted(self, permits: Permits, request: Request, hear: Callable[[Piece], None] | None) -> Completion:
@@ -339,6 +345,14 @@ class Executor:
         for repair in repairs:
             self._recorder.emit(Repaired, thread, repair=repair)
 
+    async def _look_aside(self, thread: Thread, written: str, wanted: Sequence[Child]) -> None:
+        """Run children beside a text that goes on afterwards; the thread reads nothing of them."""
+        thread.held += written
+        children, results = await self._family.fork(thread, wanted)
+        thread.read(written, "", Feedback("joined", "\n".join([result.text for result in results]), tuple(results)))
+        born = tuple([child.path for child in children if not isinstance(child, Result)])
+        self._recorder.emit(Joined, thread, children=born, text="")
+
     async def _act(self, thread: Thread, written: str, move: Act) -> None:
         """Carry out an action, and append the observation."""
         action = plain(move.line if move.verbatim else thread.names.substitute(move.line))
@@ -376,6 +390,9 @@ class Executor:
 
     def _so_far(self, thread: Thread) -> str:
         """ψ: what a thread returns, or would have returned so far."""
+        protocol = thread.protocol
+        if protocol is not self._by_psi and isinstance(protocol, Returns):
+            return plain(protocol.returns(thread.y))
         return plain(self._psi_of(Ended(thread.y, thread.printed)))
 
     def _returned(self, thread: Thread, *, closed: bool = True) -> Result:

@@ -68,6 +68,8 @@ class Thread:
     cause: int | None = None
     """`n` of the thread's newest event."""
     children: int = 0
+    held: str = ""
+    """Text that was cut off on purpose, whose code is run once it goes on and is finished."""
     printed: str | None = None
     error: str | None = None
     """The error of the newest piece of code, if it ended in one."""

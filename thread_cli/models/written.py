@@ -13,6 +13,7 @@ from thread_cli.contracts.errors import MalformedOutput, ModelError
 from thread_cli.contracts.model import Completion, Piece, Usage
 from thread_cli.contracts.protocol import Act, Await, Child, End, Spawn
 from thread_cli.contracts.writer import Decided
+from thread_cli.models.around import tell_recorded
 from thread_cli.protocols.streams import asked, poured
 from thread_cli.protocols.text import estimated_tokens
 
@@ -43,6 +44,7 @@ class Written:
         self._writer = writer
         self._model = model
         self._name = name or type(writer).__name__
+        tell_recorded(self, model)
         self._followed: dict[tuple[str, str, str], _Followed] = {}
 
     def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:

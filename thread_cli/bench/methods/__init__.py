@@ -9,6 +9,7 @@ from thread_cli.bench.methods.base import Method
 from thread_cli.bench.methods.direct import Direct
 from thread_cli.bench.methods.plan_and_execute import PlanAndExecute
 from thread_cli.bench.methods.react import React
+from thread_cli.bench.methods.self_consistency import SelfConsistency
 from thread_cli.bench.methods.thread import Thread
 from thread_cli.bench.methods.variants import prompt_of, with_examples, without_variables
 from thread_cli.contracts.errors import UserError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "Method", "method", "prompt_of", "with_examples", "without_variables"]
 
 METHODS: Final[Mapping[str, Method]] = {
-    method.name: method for method in (Thread(), React(), PlanAndExecute(), Adapt(), Direct())
+    method.name: method for method in (Thread(), React(), PlanAndExecute(), Adapt(), Direct(), SelfConsistency())
 }
 
 

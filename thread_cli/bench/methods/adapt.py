@@ -33,6 +33,7 @@ class Adapt(Method):
     prompt_name = "plan"
     phi = "line_and_task"
     depth = _LEVELS + 1
+    writes = True
 
     def model(self, model: Model) -> Model:
         return Written(self, model, name=self.name)

@@ -38,6 +38,8 @@ class Method:
     """The ϕ of threads that the method spawns."""
     depth: ClassVar[int | None] = None
     """Of the deepest thread; None for the configuration's limit."""
+    writes: ClassVar[bool] = False
+    """Whether the method, and not the model, writes the main thread."""
 
     def prompt(self, config: Config, environment: Environment, task: Task) -> Prompt:  # noqa: ARG002
         """The few-shot prompt with which `task` is played.
@@ -58,6 +60,16 @@ class Method:
     def protocol(self, prompt: Prompt) -> Protocol | None:
         """The wire format; None for the one that the prompt declares."""
         return self.format.of(prompt.rules, {})
+
+    def config(self, config: Config) -> Config:
+        """The configuration with which an episode is played.
+
+        Raises:
+            UserError: it asks for branches, and the method writes the main thread itself.
+        """
+        if config.branches is not None and self.writes:
+            raise UserError(f"the method {self.name} has no branches: leave out --branches, or use self-consistency")
+        return config
 
     def limits(self, limits: Limits) -> Limits:
         """The limits of an episode, where the configuration's are `limits`.

@@ -27,6 +27,7 @@ class PlanAndExecute(Method):
     prompt_name = "plan"
     phi = "line_and_task"
     depth = 1
+    writes = True
 
     def model(self, model: Model) -> Model:
         return Written(self, model, name=self.name)

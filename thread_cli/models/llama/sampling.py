@@ -68,7 +68,8 @@ class Sampler:
     `seed` None means a fresh one. `salt` tells calls with the same seed apart, so that they do not draw alike.
     `top_p` is the probability mass that the tokens drawn from hold together. With `rules`, no other text is written
     than they allow. With `logprobs`, the natural logarithms of the probabilities that the model itself gave to the
-    chosen tokens, untempered and before any rule, are noted in `logprobs`.
+    chosen tokens, untempered and before any rule, are noted in `logprobs`. `drawn` tokens were drawn from the same seed
+    and salt before, by an earlier call that this one goes on with.
     """
 
     def __init__(
@@ -80,23 +81,28 @@ class Sampler:
         rules: Rules | None = None,
         *,
         logprobs: bool = False,
+        drawn: int = 0,
     ) -> None:
         self.logprobs: list[float] | None = [] if logprobs else None
         self._temperature = temperature
         self._top_p = top_p
         self._random = np.random.default_rng(None if seed is None else [seed & (2**63 - 1), salt])
+        if drawn and temperature > 0:
+            self._random.random(drawn)
         self._rules = rules
 
     @classmethod
     def of(cls, request: Request, top_p: float, rules: Callable[[str], Rules]) -> Self:
         """The sampler of a request. `rules` reads its grammar, `top_p` holds where it has none of its own."""
+        characters, tokens = request.resumes
         return cls(
             request.temperature,
             top_p if request.top_p is None else request.top_p,
             request.seed,
-            zlib.crc32(request.prompt.encode("utf-8", "replace")),
+            zlib.crc32(request.prompt[: len(request.prompt) - characters].encode("utf-8", "replace")),
             rules(request.grammar) if request.grammar else None,
             logprobs=request.logprobs,
+            drawn=tokens,
         )
 
     def choose(self, logits: NDArray[np.float32]) -> int:

@@ -1,0 +1,76 @@
+"""Several branches of one question in an episode, and the majority of their answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from thread_cli.assembly.watchers import acting, probed
+from thread_cli.contracts.environment import Marks, Scores
+from thread_cli.contracts.errors import UserError
+from thread_cli.models.branches import branched
+
+if TYPE_CHECKING:
+    from thread_cli.contracts.environment import Environment
+    from thread_cli.contracts.limits import Limits
+    from thread_cli.contracts.model import Model
+    from thread_cli.contracts.protocol import Protocol
+    from thread_cli.contracts.watcher import Watcher
+
+__all__ = ["Arranged", "arrange", "require_answers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """What an episode is played with, once branches and probes are arranged for.
+
+    `protocol` is None for the wire format that the prompt declares.
+    """
+
+    model: Model
+    protocol: Protocol | None
+    limits: Limits
+    watchers: list[Watcher]
+
+
+def arrange(
+    model: Model,
+    *,
+    limits: Limits,
+    watchers: list[Watcher],
+    branches: int | None,
+    protocol: Protocol | None,
+    plain: Protocol,
+    inside: Model | None = None,
+) -> Arranged:
+    """Arrange for the probes of watchers, and for so many branches; None for none.
+
+    `protocol` is the wire format of threads where it is not the prompt's, which is `plain`. `inside` is the model that
+    was opened, where `model` is a method's around it.
+    """
+    watching = acting(inside or model, watchers)
+    asked = probed(model, watchers)
+    if branches is None:
+        return Arranged(asked, protocol, limits, watching)
+    model, ballot = branched(asked, branches, protocol or plain)
+    return Arranged(model, ballot, _limits(limits, branches), watching)
+
+
+def require_answers(environment: Environment, name: str) -> None:
+    """Make sure that branches can vote; raises UserError if the environment wants actions and no answer."""
+    if environment.graded and not isinstance(environment, (Scores, Marks)):
+        raise UserError(f"{name} is solved by actions, and branches vote on answers: leave out --branches")
+
+
+def _limits(limits: Limits, branches: int) -> Limits:
+    """The limits of an episode of so many branches: calls and threads are limited per branch, on average.
+
+    The main thread is a level above the branches, probes are one below.
+    """
+    update = {
+        "depth": limits.depth + 2,
+        "fan_out": max(limits.fan_out, branches),
+        "threads": limits.threads and limits.threads * branches + 1,
+        "calls": limits.calls and limits.calls * branches + 2,
+    }
+    return limits.model_copy(update=update)
