@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Literal
 
@@ -26,7 +27,6 @@ from thread_cli.contracts.events import (
     Corrected,
     EpisodeStarted,
     Generating,
-    Joined,
     Observed,
     Repaired,
 )
@@ -35,6 +35,7 @@ from thread_cli.contracts.limits import ChildLimits, Limits
 from thread_cli.contracts.model import Recorded, Request
 from thread_cli.contracts.protocol import Act, Aside, End, Joining, Result, Returns, Spawn
 from thread_cli.contracts.writer import Feedback
+from thread_cli.engine.aside import look_aside
 from thread_cli.engine.background import Background
 from thread_cli.engine.boundary import blaming, go_on
 from thread_cli.engine.computing import Computing
@@ -53,13 +54,13 @@ from thread_cli.protocols.text import estimated_tokens
 from thread_cli.protocols.turns import conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from thread_cli.contracts.environment import Environment, Task
     from thread_cli.contracts.events import Sink
     from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.limits import Budgets
-    from thread_cli.contracts.model import Completion, Model, Piece
+    from thread_cli.contracts.model import Completion, Model
     from thread_cli.contracts.protocol import Await, Child, Protocol
     from thread_cli.contracts.watcher import Watcher
     from thread_cli.engine.pending import Pending
@@ -211,7 +212,7 @@ class Executor:
         while True:
             written = await self._generate(thread)
             if isinstance(written.move, Aside):
-                await self._look_aside(thread, written.text, written.move.children)
+                await look_aside(self._recorder, self._family, thread, written.text, written.move.children)
                 continue
             if thread.background is not None:
                 await self._settle(thread, thread.background, needed_by_code(thread.background, thread, written))
@@ -265,7 +266,7 @@ class Executor:
                 if self._permits is None:
                     written = await completed(self._model, request, hear)
                 else:
-                    written = await self._permitted(self._permits, request, hear)
+                    written = await self._permits.held_for(thread.path, partial(completed, self._model, request, hear))
         except ThreadFailure as failure:
             if failure.usage is not None:
                 thread.budget.charge_call(failure.usage, failure.usage.prompt)
@@ -292,14 +293,6 @@ class Executor:
         if written.stop == "length" and written.move is None:
             refuse_cut_off(thread.held + text, request.max_tokens, self._limits.max_tokens)
         return written
-
-    async def _permitted(self, permits: Permits, request: Request, hear: Callable[[Piece], None] | None) -> Completion:
-        """A call of the model under a permit; the wait for that permit is part of the time that the call waited."""
-        asked = time.monotonic()
-        async with permits.permit(request.thread):
-            waited = time.monotonic() - asked
-            written = await completed(self._model, request, hear)
-        return replace(written, waited=written.waited + waited)
 
     def _request(self, thread: Thread) -> Request:
         """The request to go on with the thread's Y."""
@@ -344,14 +337,6 @@ class Executor:
     def _repaired(self, thread: Thread, repairs: Sequence[str]) -> None:
         for repair in repairs:
             self._recorder.emit(Repaired, thread, repair=repair)
-
-    async def _look_aside(self, thread: Thread, written: str, wanted: Sequence[Child]) -> None:
-        """Run children beside a text that goes on afterwards; the thread reads nothing of them."""
-        thread.held += written
-        children, results = await self._family.fork(thread, wanted)
-        thread.read(written, "", Feedback("joined", "\n".join([result.text for result in results]), tuple(results)))
-        born = tuple([child.path for child in children if not isinstance(child, Result)])
-        self._recorder.emit(Joined, thread, children=born, text="")
 
     async def _act(self, thread: Thread, written: str, move: Act) -> None:
         """Carry out an action, and append the observation."""

@@ -8,14 +8,18 @@ of a serial run gets it, whoever asked first: what was begun is ended before mor
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from thread_cli.engine.leases import place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from thread_cli.contracts.model import Completion
 
 __all__ = ["Permits"]
 
@@ -42,6 +46,14 @@ class Permits:
             yield
         finally:
             self._give_back()
+
+    async def held_for(self, thread: str, call: Callable[[], Awaitable[Completion]]) -> Completion:
+        """Make a call under a permit; the wait for that permit is part of the time that the call waited."""
+        asked = time.monotonic()
+        async with self.permit(thread):
+            waited = time.monotonic() - asked
+            written = await call()
+        return replace(written, waited=written.waited + waited)
 
     async def _handed(self, thread: str) -> None:
         """Wait until another thread hands on its permit."""
