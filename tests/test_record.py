@@ -13,13 +13,14 @@ from pydantic import ValidationError
 
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.contracts.events import line_of, parent_of, parse_event
+from thread_cli.contracts.events import parse_event
 from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role, ScriptedModel, load_script
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder, first_difference, read_events
+from thread_cli.record.lines import line_of
 
 NEW = {"limit", "used", "cap", "owner", "how", "policy"}
 """Fields that logs of earlier versions lack."""
@@ -212,8 +213,6 @@ async def test_a_line_leaves_out_what_reading_it_puts_back(play) -> None:
             or line["kind"] == "episode_ended"
         )
         assert parse_event(line_of(event)) == event
-    paths = {"0": None, "0.0": "0", "0.1.12": "0.1"}
-    assert {path: parent_of(path) for path in paths} == paths
     line = b'{"episode":"1","n":0,"thread":7,"cause":null,"time":0,"kind":"generating"}'
     with pytest.raises(ValidationError, match="valid string"):
         parse_event(line)

@@ -9,7 +9,7 @@ and of the `text` of its `Observed`, `Joined`, `Spawned` and `Corrected` events,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -38,16 +38,8 @@ __all__ = [
     "ThreadEnded",
     "ThreadStarted",
     "Totals",
-    "event_of",
-    "line_of",
-    "parent_of",
     "parse_event",
 ]
-
-
-def parent_of(thread: str) -> str | None:
-    """The path of a thread's parent; None for the main thread."""
-    return thread.rpartition(".")[0] or None
 
 
 class Totals(BaseModel):
@@ -97,7 +89,7 @@ class _Event(BaseModel):
     """Place in the episode's stream, from 0."""
     thread: str
     """Path of the thread: `0` is the main thread, `0.2` its third child."""
-    parent: str | None = Field(default_factory=lambda read: parent_of(read["thread"]))
+    parent: str | None = Field(default_factory=lambda read: read["thread"].rpartition(".")[0] or None)
     """Path of its parent, None for the main thread."""
     cause: int | None
     """`n` of the event that led to this one."""
@@ -354,35 +346,6 @@ Sink = Callable[[Event], None]
 """A consumer of the stream. It is called in order, on the engine's event loop, and must return quickly."""
 
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)
-
-
-def event_of(kind: type[Event], fields: dict[str, Any]) -> Event:
-    """The event of that kind with these fields, as `model_validate` makes it, but faster, without options.
-
-    Raises:
-        pydantic.ValidationError: a field is missing, unknown, or of another type.
-    """
-    return kind.__pydantic_validator__.validate_python(fields)
-
-
-def line_of(event: Event) -> bytes:
-    """The JSON of an event, in UTF-8, on a line with its end, without what `parse_event` puts back: fields that it was
-    not given, and the parent's path, which begins the thread's own path, but for the start of a thread.
-    """
-    optional, rest = _OPTIONAL[event.kind]
-    if not optional.isdisjoint(event.model_fields_set):
-        rest = rest - event.model_fields_set.difference(_DERIVED)
-    return event.__pydantic_serializer__.to_json(event, exclude=rest) + b"\n"
-
-
-def _optional(kind: type[BaseModel]) -> tuple[set[str], set[str]]:
-    """The fields of events of a kind that not all have, and the fields that most lines leave out."""
-    fields = {name for name, field in kind.model_fields.items() if not field.is_required()} - {"kind"} - _DERIVED
-    return fields, fields if kind is ThreadStarted else fields | _DERIVED
-
-
-_DERIVED: Final = frozenset(("parent",))
-_OPTIONAL: Final = {kind.model_fields["kind"].default: _optional(kind) for kind in get_args(get_args(Event)[0])}
 
 
 def parse_event(line: str | bytes) -> Event:

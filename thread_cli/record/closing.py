@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Boundary, Ending, Status
-from thread_cli.contracts.events import EpisodeEnded, Event, Failed, ThreadEnded, ThreadStarted, line_of
+from thread_cli.contracts.events import EpisodeEnded, Event, Failed, ThreadEnded, ThreadStarted
 from thread_cli.record.folder import read_events
+from thread_cli.record.lines import line_of
 from thread_cli.record.sums import Sums
 
 if TYPE_CHECKING:
