@@ -113,8 +113,7 @@ def test_logs_of_threads_one_after_the_other_have_no_acceleration(file: Path) ->
     assert not activated(found)
     assert acceleration(found) in {0, None}
     assert self_parallelism(found) in {1, None}
-    assert (wall_speedup(found) or 0) <= 1
-    assert found.seconds == approx(max(event.time for event in events), abs=0.1)
+    assert (wall_speedup(found), found.seconds, found.model_seconds) == (None, 0, 0)
 
 
 def test_a_replay_is_the_same_whatever_time_it_took() -> None:

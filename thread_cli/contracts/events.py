@@ -69,9 +69,10 @@ class Totals(BaseModel):
     parallel_forks: int = 0
     """Those of the forks that started several children at once, or at least one in the background."""
     model_seconds: float = 0.0
-    """Seconds of all model calls that ended in a completion, without queueing and backing off."""
+    """Seconds of all model calls that ended in a completion, without queueing and backing off; 0 where no fork was
+    parallel: sums of runs that differ in their times alone are the same then."""
     seconds: float = 0.0
-    """Wall time, from the first event to the newest."""
+    """Wall time, from the first event to the newest; 0 where no fork was parallel."""
     cost: float | None = None
     local: Local | None = None
     """Work of models on this machine."""

@@ -26,6 +26,7 @@ SELF_CONSISTENCY: Final = "self-consistency"
 TEMPERATURE: Final = 0.7
 """Temperature of branches where the run's is 0: greedy branches would all be the same."""
 NO_ANSWER: Final = "no branch gave an answer"
+"""What the main thread returns where there is nothing to vote on."""
 _SEEDS: Final = 2**31
 """Some servers take no larger seeds."""
 _STRIDE: Final = 1009

@@ -60,7 +60,9 @@ class Cost:
     subtree: Spent = field(default_factory=Spent)
 
 
-_SUMMED: Final = tuple(each.name for each in fields(Spent) if each.name not in {"cost", "action_seconds"})
+_SUMMED: Final = tuple(
+    each.name for each in fields(Spent) if each.name not in {"cost", "model_seconds", "action_seconds"}
+)
 
 
 def costs_of(events: Iterable[Event]) -> dict[str, Cost]:
@@ -79,7 +81,7 @@ def costs_of(events: Iterable[Event]) -> dict[str, Cost]:
         totals = sums[path].totals()
         for name in _SUMMED:
             setattr(cost.own, name, getattr(totals, name))
-        cost.own.cost = sums[path].paid
+        cost.own.cost, cost.own.model_seconds = sums[path].paid, sums[path].model_seconds
         cost.subtree.add(cost.own)
     for cost in reversed(costs.values()):  # children begin after their parents
         if cost.parent is not None and cost.parent in costs:

@@ -42,6 +42,7 @@ def wall_speedup(totals: Totals) -> float | None:
     """Seconds of all completed model calls, without queueing and backing off, per second of wall time.
 
     That is the mean number of calls under way. It is below 1 where time passes outside of calls, and above the gain
-    over calls one after the other where calls slow each other down. None in logs of earlier versions.
+    over calls one after the other where calls slow each other down. None where no fork was parallel, and in logs of
+    earlier versions.
     """
     return totals.model_seconds / totals.seconds if totals.seconds and totals.model_seconds else None

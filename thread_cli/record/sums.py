@@ -42,18 +42,24 @@ class Sums:
     def totals(self) -> Totals:
         """The sums as they are recorded."""
         cost = self._cost if self._sums["calls"] else None
+        parallel = self._sums["parallel_forks"] > 0
         return Totals.model_validate(
             self._sums
             | {
                 "token_latency": self._critical.tokens,
-                "model_seconds": round(self._model_seconds, 6),
-                "seconds": self._newest.time if self._newest is not None else 0.0,
+                "model_seconds": self.model_seconds if parallel else 0.0,
+                "seconds": self._newest.time if parallel and self._newest is not None else 0.0,
                 "cost": cost,
                 "local": self._local,
                 "estimated": self._estimated,
                 "cached_known": self._cached_known,
             }
         )
+
+    @property
+    def model_seconds(self) -> float:
+        """Seconds of all completed calls so far, without queueing and backing off."""
+        return round(self._model_seconds, 6)
 
     @property
     def paid(self) -> float | None:
