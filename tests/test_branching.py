@@ -156,6 +156,15 @@ def test_a_branch_may_make_as_many_calls_and_threads_as_a_run_without_branches(t
             assert len(failures) == runs * failed, (runs, calls, threads)
 
 
+def test_of_searches_for_a_countdown_problem_a_whole_one_is_the_answer(tmp_path) -> None:
+    arguments = ("countdown", "--branches", "2", "--log", "run", "--model")
+    ran = in_this_process("run", *arguments, "teacher", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "the task is solved" in ran.stdout
+    ran = in_this_process("run", *arguments[:4], "again", "--model", "replay:run", "--display", "none", cwd=tmp_path)
+    assert (ran.returncode, "replay: the same events as recorded" in ran.stderr) == (0, True)
+
+
 # --- bench
 
 
