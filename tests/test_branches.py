@@ -202,6 +202,19 @@ async def test_a_replay_follows_what_was_pruned_and_stopped(vote, pace) -> None:
     assert again.episode.answer == first.episode.answer == "7"
 
 
+async def test_children_whose_results_are_variables_are_no_probes(play) -> None:
+    watcher = ParallelProbe(**SOON)
+    text = f"a = first, x =>{{a}}<=\n\n\nb = of {{a}} =>{{b}}<=\n\n\n{LONG}"
+    answers = ["print(5)", "print(6)", *["7}"] * 9]
+    model = Probed(Speaks([text] * 2, {0: answers, 1: answers}, pace=0.001), watcher)
+    outside, ballot = branched(model, 2, ThreadProtocol(start="#START#", end="#END#", independent=True))
+    played = await play(outside, "How many?", protocol=ballot, watchers=[watcher], limits=Limits(calls=1000))
+    assert len(played.of("joined", "0.0")) > len(played.of("generated", "0.0.2"))
+    assert (played.episode.answer, played.episode.message[-27:]) == ("7", "2 branches agree at probe 4")
+    probes = [event for event in played.of("thread_started") if event.parent == "0.0" and event.opening]
+    assert len(probes) >= 4
+
+
 def test_settings_that_make_no_sense_are_refused() -> None:
     for settings in ({"distance": 7}, {"patience": 0}, {"warm_up": -1}, {"opening": ""}, {"stop": 3}, {"longest": "x"}):
         with pytest.raises(ValueError, match=next(iter(settings))):

@@ -141,6 +141,30 @@ def test_limits_of_calls_and_threads_hold_for_each_branch(tmp_path, votes) -> No
     assert ran.returncode == 0, ran.stderr
 
 
+def test_a_branch_may_make_as_many_calls_and_threads_as_a_run_without_branches(tmp_path) -> None:
+    lines = "".join(f"part, step {n} =>\n" for n in range(5))
+    script = f'[[thread]]\npath = "{{}}"\ntext = """\n{lines}print(7)\n"""\n[[thread]]\ntext = "print(1)"\n'
+    for path, more, runs in (("0", (), 1), ("0.?", ("--branches", "4"), 4)):
+        (tmp_path / "script.toml").write_text(script.format(path))
+        for calls, threads, failed in ((11, 6, 0), (10, 6, 1), (11, 5, 1)):
+            limits = ("-o", f"limits.calls={calls}", "-o", f"limits.threads={threads}")
+            log = tmp_path / f"{runs}-{calls}-{threads}"
+            in_this_process(
+                "run", "none", "x", "--model", "scripted:script.toml", *more, *limits, "--log", str(log), cwd=tmp_path
+            )
+            failures = [event for event in read_events(log / "text.jsonl") if event.kind == "failed"]
+            assert len(failures) == runs * failed, (runs, calls, threads)
+
+
+def test_of_searches_for_a_countdown_problem_a_whole_one_is_the_answer(tmp_path) -> None:
+    arguments = ("countdown", "--branches", "2", "--log", "run", "--model")
+    ran = in_this_process("run", *arguments, "teacher", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "the task is solved" in ran.stdout
+    ran = in_this_process("run", *arguments[:4], "again", "--model", "replay:run", "--display", "none", cwd=tmp_path)
+    assert (ran.returncode, "replay: the same events as recorded" in ran.stderr) == (0, True)
+
+
 # --- bench
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from later import Paced, joins
 from pruning import ends
+from test_worlds import Crafts
 
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.limits import Limits
@@ -166,3 +167,16 @@ def test_a_prompt_that_hands_down_all_its_text_cannot_have_independent_threads(t
     (tmp_path / "prompt").write_text('+++\nindependent = true\nphi = "whole_sequence"\n+++\nq')
     with pytest.raises(UserError, match="independent threads are given a line"):
         load(str(tmp_path / "prompt"), "none")
+
+
+async def test_what_independent_threads_do_to_worlds_of_their_own_is_kept_where_they_join(play) -> None:
+    main = "a = First, x =>\nb = Second, y =>\n> inventory =>\nprint('{a} {b}')"
+    below = {"0.0": "> get 3 cornflower =>\nprint('3')", "0.1": "> get 24 string =>\nprint('24')"}
+    done = await played(play, main, {"0.0": 0.02}, below, environment=Crafts("0"))
+    assert done.of("observed", "0")[0].observation.strip() == "Inventory: [cornflower] (3) [string] (24)"
+
+    main = "a = First, x =>\nb = Second, y =>\nprint(b)"
+    below = {"0.0": "> get 3 cornflower =>\nprint('3')", "0.1": "> inventory =>\nprint('empty')"}
+    done = await played(play, main, {"0.0": 0.02}, below, environment=Crafts("0"))
+    assert [event.child for event in done.of("conflicted")] == ["0.1"]
+    assert done.episode.answer.startswith("error: conflict: the action 'inventory'")

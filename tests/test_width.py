@@ -9,13 +9,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from later import Paced
 from processes import thread
 from test_leases import SCRIPTS, played
 from worlds import Ledger, Scripts, acts
 
-from thread_cli.assembly.config import resolve
+from thread_cli.assembly.config import Config, resolve
+from thread_cli.assembly.playing import environment_for, executor_for
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.width import Permits
+from thread_cli.models.replay import ReplayModel
+from thread_cli.models.scripted import Role
+from thread_cli.protocols.prompt import Prompt, Rules
+from thread_cli.record import first_difference
 
 
 class Counting(Scripts):
@@ -144,3 +151,45 @@ def test_the_command_line_takes_it(tmp_path) -> None:
     ran = thread("run", "none", "Say.", "--model", f"scripted:{script}", "--max-parallel", "none", cwd=tmp_path)
     assert ran.returncode == 2
     assert ran.stderr.count("\n") == 1
+
+
+class StopsLate:
+    """A watcher that ends the episode when thread `0.0` has run code three times."""
+
+    left = 3
+
+    def begin(self, episode: Any) -> None:
+        self.episode = episode
+
+    def see(self, event: Any) -> None:
+        self.left -= (event.kind, event.thread) == ("code_ran", "0.0")
+        if not self.left:
+            self.episode.stop("seen", "1")
+
+    def hear(self, thread: str, piece: Any) -> None: ...
+
+
+async def test_a_replay_of_an_episode_that_a_watcher_ended_waits_for_no_permit(play, variables) -> None:
+    """There a call that was under way at the end goes on until then; it would keep the one permit from all others."""
+    rules = {"several": "- "}
+    roles = [Role(path="0", text="- a, a\n- b, b\n- c, c =>\nprint(2)")]
+    roles += [Role(path="0.*", text="> a =>\nx = 1\n> b =>\nx = 1\n> c =>\nx = 1\n> d =>\nprint(2)")]
+    paced, config = Paced(roles, lambda thread: 0.02), Config.of(environment="none")
+    options = {"environment": environment_for(config), "max_parallel": 1, "watchers": [StopsLate()]}
+    first = await play(paced, rules=rules, **options)
+    assert "0.2" not in {event.thread for event in first.of("generated")}
+
+    events: list[Any] = []
+    model = ReplayModel(first.events)
+    executor = executor_for(
+        config,
+        model=model,
+        prompt=Prompt("test", "Q", Rules(phi="last_line_after_comma", **rules)),
+        interpreter=variables,
+        environment=environment_for(config),
+        sinks=[events.append],
+        watchers=[model.ends],
+        width=1,
+    )
+    await asyncio.wait_for(executor.run(Task("t", "Do it.")), 20)
+    assert first_difference(first.events, events) is None

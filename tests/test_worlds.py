@@ -298,6 +298,21 @@ async def test_a_second_try_within_a_fork_rewinds_its_own_world_alone() -> None:
         assert [last(events, path) for path in ("0.0.1", "0.0", "0.1", "0")] == ["You are in room 2"] * 4
 
 
+async def test_a_second_try_goes_on_where_the_first_one_had_ended_its_world() -> None:
+    scripts = {
+        "0": ["> go 2 =>", "fork a|b =>", "> where =>"],
+        "0.0": ["Now, try =>", "> go 4 =>"],
+        "0.0.0": ["Now, win =>", "nothing"],
+        "0.0.0.0": acts(["go 3"]),
+        "0.0.1": acts(["where"]),
+    }
+    events: list[Any] = []
+    episode = await played(Scripts(scripts), Forks(), events, on_failure="retry")
+    assert [event.thread for event in events if event.kind == "failed"] == ["0.0.0"]
+    assert [last(events, path) for path in ("0.0.1", "0")] == ["You are in room 2", "You are in room 4"]
+    assert episode.reward == 0
+
+
 async def test_a_world_goes_on_as_it_was_before_an_action_that_was_cut_off() -> None:
     class Halts(Forks):
         async def step(self, action: str) -> Step:

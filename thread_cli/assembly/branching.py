@@ -63,14 +63,16 @@ def require_answers(environment: Environment, name: str) -> None:
 
 
 def _limits(limits: Limits, branches: int) -> Limits:
-    """The limits of an episode of so many branches: calls and threads are limited per branch, on average.
+    """The limits of an episode of so many branches: each may make as many calls and threads as it might alone.
 
-    The main thread is a level above the branches, probes are one below.
+    What is left after the main thread's first call and the births of the branches is divided into equal parts, one
+    for each branch and one for the main thread. The main thread is a level above the branches, probes are one below.
     """
+    parts = branches + 1
     update = {
         "depth": limits.depth + 2,
         "fan_out": max(limits.fan_out, branches),
-        "threads": limits.threads and limits.threads * branches + 1,
-        "calls": limits.calls and limits.calls * branches + 2,
+        "threads": limits.threads and (limits.threads - 1) * parts + branches + 1,
+        "calls": limits.calls and limits.calls * parts + 1,
     }
     return limits.model_copy(update=update)

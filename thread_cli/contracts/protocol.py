@@ -34,6 +34,7 @@ __all__ = [
     "Spawn",
     "StopReason",
     "Which",
+    "Whole",
 ]
 
 StopReason = Literal["listen", "end", "stop", "length", "cut"]
@@ -230,6 +231,15 @@ class Returns(TypingProtocol):
     def returns(self, y: str) -> str:
         """The result of a thread, from its Y; empty where it returns nothing."""
         ...
+
+
+@runtime_checkable
+class Whole(TypingProtocol):
+    """A wire format whose threads return texts that are answers only as a whole: their last lines are what a vote over
+    several of them compares, and say no more than how it went. `whole_answers` is true.
+    """
+
+    whole_answers: bool
 
 
 @runtime_checkable

@@ -182,6 +182,11 @@ class Family:
         parent.cause = max([parent.cause or 0, *causes])
         return results
 
+    async def joined(self, parent: Thread, children: Sequence[Thread | Result]) -> list[Result]:
+        """As `results`; what the children have done to worlds of their own joins as well."""
+        results = await self.results(parent, children)
+        return await self._stage.join(parent, children, results, self._recorder) if self._stage.several else results
+
     def finish(self, outcome: Result | BaseException | None) -> None:
         """End the episode: with the main thread's result, by the environment (None), or by an error."""
         if self.over.done():

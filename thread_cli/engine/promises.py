@@ -80,11 +80,14 @@ def _needed(pending: Pending[Thread], own: Namespace, names: Iterable[str], read
 async def settle(
     recorder: Recorder, family: Family, thread: Thread, pending: Pending[Thread], handles: list[str]
 ) -> None:
-    """Wait for children, join their names in the order of spawning, and bind their results to their variables."""
+    """Wait for children, join their worlds and names in the order of spawning, and bind results to their variables.
+
+    Raises as `Stage.join` does.
+    """
     children = [pending.children[handle] for handle in handles]
     paths = tuple([f"{thread.path}.{handle}" for handle in handles])
     recorder.emit(Awaiting, thread, children=paths, which="all")
-    results = await family.results(thread, children)
+    results = await family.joined(thread, children)
     thread.names.join([child.names for child in children if not isinstance(child, Result)])
     for handle, child, result in zip(handles, children, results, strict=True):
         text = result.text if isinstance(child, Result) else _written_out(child.names, result.text)

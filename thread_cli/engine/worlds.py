@@ -84,12 +84,13 @@ class World:
 
 
 class Mark(NamedTuple):
-    """A state that a world was in: its snapshot, its reward, and the number of its deeds."""
+    """A state that a world was in: its snapshot, its reward, the number of its deeds, and whether it was over."""
 
     world: World
     saved: object
     reward: float
     deeds: int
+    over: bool = False
 
 
 class Worlds:
@@ -188,11 +189,11 @@ class Worlds:
         world = self.of(thread)
         await self.enter(world)
         await self._save(world)
-        return Mark(world, world.saved, world.reward, len(world.deeds))
+        return Mark(world, world.saved, world.reward, len(world.deeds), world.over)
 
     async def rewind(self, mark: Mark) -> None:
         """Bring a world back into a state that was saved, and the environment into that state."""
-        world, world.saved, world.reward, deeds = mark
+        world, world.saved, world.reward, deeds, world.over = mark
         del world.deeds[deeds:]
         world.clean, world.lost = True, False
         world.changes += 1

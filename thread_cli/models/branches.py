@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from thread_cli.contracts.protocol import Child, Spawn
+from thread_cli.contracts.protocol import Child, Spawn, Whole
 from thread_cli.contracts.writer import Decided
 from thread_cli.models.around import Around
 from thread_cli.models.written import Written
@@ -40,7 +40,7 @@ def branched(model: Model, count: int, protocol: Protocol) -> tuple[Model, Proto
     The main thread is written by code, and costs no tokens; it returns the answer that most branches give, of equals
     the one of the first branch. A branch that failed or was pruned has no vote.
     """
-    return Written(_Vote(count, protocol), _Seeded(model), name=SELF_CONSISTENCY), BallotFormat()
+    return Written(_Vote(count, protocol), _Seeded(model), name=SELF_CONSISTENCY), BallotFormat(count)
 
 
 class _Vote:
@@ -56,7 +56,11 @@ class _Vote:
     def _main(self, question: str) -> Course:
         branch = Child(context=question, protocol=self._protocol)
         heard = yield Decided(f"{self._count} branches\n", Spawn((branch,) * self._count))
-        return most_frequent(answer_in(result.text) for result in heard.results if not result.failed) or NO_ANSWER
+        texts = [result.text for result in heard.results if not result.failed]
+        answer = most_frequent(map(answer_in, texts))
+        if answer is not None and isinstance(self._protocol, Whole):
+            return next(text for text in texts if answer_in(text) == answer)
+        return answer or NO_ANSWER
 
 
 class _Seeded(Around):

@@ -84,6 +84,7 @@ class AprProtocol:
     """
 
     stop: tuple[str, ...] = (_RESULTS, "\n\n\n")
+    whole_answers = True
 
     def __init__(
         self, *, calls: int | None = None, tokens: int | None = None, keeps_calls: bool = False, examples: bool = False

@@ -42,11 +42,14 @@ class ProbeFormat:
 
 
 class BallotFormat(ProbeFormat):
-    """A thread that asks several others, reads their answers, a line each, and returns its own last line."""
+    """A thread that asks so many others in its first line, reads their answers, a line each, and returns the rest."""
+
+    def __init__(self, others: int) -> None:
+        self._lines = others + 1
 
     def open(self, context: str) -> str:
         return f"{context}\n"
 
     def returns(self, y: str) -> str:
-        """Its last line."""
-        return y.rpartition("\n")[2]
+        """What it wrote after their answers."""
+        return "".join(y.split("\n", self._lines)[self._lines :])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import Ending
-from thread_cli.contracts.events import Joined, Spawned, ThreadEnded
+from thread_cli.contracts.events import Joined, Spawned, ThreadEnded, ThreadStarted
 from thread_cli.contracts.watcher import Probe
 from thread_cli.protocols.answers import answer_in, likeness
 from thread_cli.watchers.decisions import DISAGREEMENTS, PATIENCE, WARM_UP, Decisions
@@ -95,7 +95,7 @@ class ParallelProbe:
         self._settings = {"warm_up": warm_up, "patience": patience, "disagreements": disagreements}
         self._branches: dict[str, _Branch] = {}
         self._said: dict[str, str] = {}
-        """The results of threads one level below the branches that have not joined, by their paths."""
+        """What probes have answered that have not joined, by their paths; empty texts until then."""
         self._number = 0
         """The probe of each branch that is to be decided next."""
 
@@ -120,12 +120,16 @@ class ParallelProbe:
                 branch.final, branch.ended = _answer(event), True
                 branch.failed = event.how is not Ending.returned
                 self._decide()
-            case ThreadEnded(parent=parent) if parent in self._branches:
-                self._said[event.thread] = _answer(event)
-            case Joined(thread=thread, children=children, text=text) if thread in self._branches:
-                said = [self._said.pop(child, "") for child in children]
-                if not text:  # a probe joins without a text; where it could not be born, there is no answer
-                    self._branches[thread].answers.append(said[0] if said else "")
+            case ThreadStarted(parent=parent) if parent in self._branches and event.opening == self._probe.opening:
+                self._said[event.thread] = ""
+            case ThreadEnded(thread=thread) if thread in self._said:
+                self._said[thread] = _answer(event)
+            case Joined(thread=thread, children=children, text="") if thread in self._branches:
+                # A probe joins without a text, as children do whose results are variables; where it could not be born,
+                # there is no answer.
+                probes = [child for child in children if child in self._said]
+                if probes or not children:
+                    self._branches[thread].answers.append(self._said.pop(probes[0]) if probes else "")
                     self._decide()
             case _:
                 pass
