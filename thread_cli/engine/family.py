@@ -140,8 +140,9 @@ class Family:
         for place, line in enumerate(lines):
             child = self._child(parent, Child(line) if isinstance(line, str) else line, place, len(lines))
             born.append(child)
-            parent.children += announce is not None and isinstance(child, Result)
-            handles.append(str(parent.children - 1))
+            if announce:
+                parent.children += isinstance(child, Result)
+                handles.append(str(parent.children - 1))
         text = plain(announce(list(map(_called, handles, lines)))) if announce else ""
         children = [child for child in born if isinstance(child, Thread)]
         paths = tuple(child.path for child in children)
@@ -175,11 +176,13 @@ class Family:
         results: list[Result] = []
         for child in children:
             results.append(child if isinstance(child, Result) else await child.ended)  # noqa: PERF401
+        cause = parent.cause or 0
         for child in children:
-            if isinstance(child, Thread) and child.budget is not parent.budget:
-                child.budget.give_back()
-        causes = [child.cause or 0 for child in children if isinstance(child, Thread)]
-        parent.cause = max([parent.cause or 0, *causes])
+            if isinstance(child, Thread):
+                if child.budget is not parent.budget:
+                    child.budget.give_back()
+                cause = max(cause, child.cause or 0)
+        parent.cause = cause
         return results
 
     async def joined(self, parent: Thread, children: Sequence[Thread | Result]) -> list[Result]:

@@ -93,7 +93,7 @@ def names_in(statements: Iterable[ast.AST], *, attributes: bool = False) -> set[
 
 def find_code(text: str, *, apart: bool = False) -> list[Code]:
     """The code in `text`, in order, as maximal runs; with `apart` every statement is a run of its own."""
-    if len(text) > _LONGEST_TEXT:
+    if not text or len(text) > _LONGEST_TEXT:
         return []
     lines = text.split("\n")
     runs: list[list[Code]] = []

@@ -39,7 +39,7 @@ class CriticalPath:
         """The clock at the end of each thread, by the number of that event."""
         self._awaited: dict[str, tuple[str, ...]] = {}
         """For each thread that waits for children in the background: the paths of these children."""
-        self._moves: dict[str, Callable[[Any], None]] = {
+        self.moves: dict[str, Callable[[Any], None]] = {
             "thread_started": self._started,
             "generated": self._generated,
             # The lost answers of a failed call were generated before anything that the thread does next.
@@ -49,10 +49,11 @@ class CriticalPath:
             "joined": self._joined,
             "thread_ended": self._ended,
         }
+        """What an event of each kind does; events of other kinds do nothing."""
 
     def add(self, event: Event) -> None:
         """Add the next event."""
-        move = self._moves.get(event.kind)
+        move = self.moves.get(event.kind)
         if move is not None:
             move(event)
 

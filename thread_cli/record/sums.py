@@ -30,14 +30,16 @@ class Sums:
         self._estimated = False
         self._cached_known = True
         self._critical = CriticalPath()
-        self._counts: dict[str, Callable[[Any], None]] = {
-            "thread_started": self._started,
-            "generated": self._generated,
-            "spawned": self._spawned,
-            "failed": self._failed,
-            "acted": self._acted,
-            "repaired": self._repaired,
+        self._counts: dict[str, list[Callable[[Any], None]]] = {
+            "thread_started": [self._started],
+            "generated": [self._generated],
+            "spawned": [self._spawned],
+            "failed": [self._failed],
+            "acted": [self._acted],
+            "repaired": [self._repaired],
         }
+        for kind, move in self._critical.moves.items():
+            self._counts.setdefault(kind, []).append(move)
 
     def totals(self) -> Totals:
         """The sums as they are recorded."""
@@ -68,10 +70,8 @@ class Sums:
 
     def add(self, event: Event) -> None:
         """Count one more event."""
-        self._critical.add(event)
         self._newest = event
-        count = self._counts.get(event.kind)
-        if count is not None:
+        for count in self._counts.get(event.kind, ()):
             count(event)
 
     def _started(self, event: ThreadStarted) -> None:
