@@ -6,7 +6,7 @@ thread is allowed to do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.protocol import Act, End
@@ -34,8 +34,8 @@ class DirectProtocol(ThreadProtocol):
     A line ends where it listens or breaks, so there is no place to reason in, no code but actions, no fence.
     """
 
-    def __init__(self, *, start: str, end: str, blank_line: bool = True, comment: str = "", fence: str = "") -> None:
-        super().__init__(start=start, end=end, blank_line=blank_line, comment=comment, fence=fence)
+    def __init__(self, *, start: str, end: str, **rules: Any) -> None:
+        super().__init__(start=start, end=end, **rules)
         self.stop = (LISTEN, end, "\n")
 
     def read(self, y: str, stop: StopReason) -> Act | End:  # noqa: ARG002 - a line says itself what it is
