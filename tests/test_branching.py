@@ -217,6 +217,8 @@ async def test_a_method_that_writes_the_main_thread_itself_has_no_branches(tmp_p
         await run(plan(of(1), model=votes, method="adapt", branches=2), tmp_path / "run")
     with pytest.raises(UserError, match="textcraft is solved by actions"):
         await run(plan(of(1), model=votes, branches=2), tmp_path / "run")
+    with pytest.raises(UserError, match="use neither --branches nor self-consistency"):
+        await run(plan(of(1), model=votes, method="self-consistency"), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

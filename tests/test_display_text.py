@@ -76,8 +76,10 @@ def test_numbers_and_times_stay_short():
 
 
 def test_short_times_are_told_in_milliseconds():
-    times = [brief(seconds) for seconds in (0, 0.0124, 0.9994, 0.9996, 4.321, 9.996, 59.9, 125)]
-    assert times == ["0ms", "12ms", "999ms", "1.00s", "4.32s", "10.0s", "59.9s", "2m05s"]
+    times = [
+        brief(seconds) for seconds in (0, 0.00042, 0.00994, 0.00996, 0.0124, 0.9994, 0.9996, 4.321, 9.996, 59.9, 125)
+    ]
+    assert times == ["0ms", "0.4ms", "9.9ms", "10ms", "12ms", "999ms", "1.00s", "4.32s", "10.0s", "59.9s", "2m05s"]
 
 
 def test_a_context_is_named_by_its_last_line():

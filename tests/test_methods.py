@@ -173,8 +173,14 @@ def test_what_a_method_cannot_do_is_refused_in_one_line(name):
     task = environment.tasks("test")[0]
     for settings, says in [
         ({"environment": "textcraft", "psi": "last_line"}, "has its own ϕ and ψ"),
-        ({"environment": "textcraft", "model": "teacher"}, "teachers play by the method thread only"),
-        ({"environment": "textcraft", "model": "faulty:429=0.5+teacher"}, "teachers play by the method thread only"),
+        (
+            {"environment": "textcraft", "model": "teacher"},
+            "teachers play by the methods thread and self-consistency only",
+        ),
+        (
+            {"environment": "textcraft", "model": "faulty:429=0.5+teacher"},
+            "teachers play by the methods thread and self-consistency only",
+        ),
         ({"environment": "hanoi", "model": "embedded"}, f"no prompt for the method {name} in hanoi"),
         (
             {"environment": "textcraft", "prompt": "small"},

@@ -55,7 +55,7 @@ class _Node:
         ]
 
     def hope(self) -> float:
-        """How far the numbers are from factors of the target, which can be reached from in one multiplication."""
+        """How far the numbers are from factors of the target: one multiplication leads from two factors to it."""
         return sum(min(abs(number - factor) for factor in _factors(self.target)) for number in self.numbers)
 
 

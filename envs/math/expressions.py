@@ -1,7 +1,7 @@
 """Expressions: a small grammar of LaTeX and plain notation, read to the last sign or not at all.
 
-`read` returns an expression as a tree, which is an exact number where it can be. `math-verify` is given what such trees
-are in SymPy: its own reading of LaTeX drops what it does not know.
+`read` returns an expression as a tree, which is an exact number where it can be. `math-verify` gets these trees as
+SymPy objects, since its own parser drops unknown parts of a text.
 """
 
 from __future__ import annotations

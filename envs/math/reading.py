@@ -126,7 +126,7 @@ Reading: TypeAlias = Value | Text | Based | Ratio | Row | Listing | Union | Matr
 
 
 def reading(text: str) -> Reading:
-    """What a text is as an answer; `Text` where it is nothing else."""
+    """The answer that a text states; a `Text` if it is of no other kind."""
     if len(text) > LONGEST:
         return Text(text)
     plain, currency = cleaned(text)

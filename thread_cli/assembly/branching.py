@@ -59,7 +59,9 @@ def arrange(
 def require_answers(environment: Environment, name: str) -> None:
     """Make sure that branches can vote; raises UserError if the environment wants actions and no answer."""
     if environment.graded and not isinstance(environment, (Scores, Marks)):
-        raise UserError(f"{name} is solved by actions, and branches vote on answers: leave out --branches")
+        raise UserError(
+            f"{name} is solved by actions, and branches vote on answers: use neither --branches nor self-consistency"
+        )
 
 
 def _limits(limits: Limits, branches: int) -> Limits:

@@ -23,7 +23,7 @@ _FORMATS = "How it is printed"
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN…", help="Folders of bench runs; the first is compared with.")
+        list[Path], typer.Argument(metavar="RUN…", help="Folders of bench runs; each is compared with the first.")
     ],
     *,
     json: Annotated[

@@ -93,9 +93,10 @@ def duration(seconds: float) -> str:
 
 
 def brief(seconds: float) -> str:
-    """A time in at most six characters, in milliseconds below one second: 12ms, 4.32s, 59.9s, 2m05s."""
+    """A time in at most six characters, in milliseconds below one second: 0.4ms, 12ms, 4.32s, 59.9s, 2m05s."""
     if seconds < 0.9995:
-        return f"{max(seconds, 0.0) * 1e3:.0f}ms"
+        milliseconds = max(seconds, 0.0) * 1e3
+        return f"{milliseconds:.{int(0.05 <= milliseconds < 9.95)}f}ms"
     return f"{seconds:.2f}s" if seconds < 9.995 else duration(seconds)
 
 

@@ -1,8 +1,8 @@
 """Children whose results are variables: the thread goes on, and waits for them where it first needs one.
 
-It waits so early that all comes out as if the thread had waited for each of them at once: it reads the same text
-anyhow, the names of a variable, and no name that a child may bind is read, deleted or handed down before that child has
-joined. Names that the thread itself has bound no child can change.
+The episode has the same outcome as if the thread waited for each child at once. The thread reads the same text in both
+cases, the name of the variable. No name that a child may bind is read, deleted or handed down before that child has
+joined, and no child changes a name that the thread itself has bound.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What models that stand around another model have in common."""
+"""The common part of models that wrap another model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Around", "tell_recorded"]
 
 
 class Around:
-    """A model around another one, which it changes requests and answers of.
+    """Wraps a model, and changes its requests and answers.
 
     Args:
-        model: the model inside; it is closed by whoever has opened it.
+        model: the wrapped model; its owner closes it.
     """
 
     policy: str
-    """As in `Recorded`; set only where the model inside has it."""
+    """As in `Recorded`; set only if the wrapped model has it."""
     choices: Mapping[str, Sequence[str]]
 
     def __init__(self, model: Model) -> None:
@@ -31,7 +31,7 @@ class Around:
         tell_recorded(self, model)
 
     def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
-        """As `complete`, piece by piece where the model inside streams."""
+        """As `complete`, piece by piece if the wrapped model streams."""
         return poured(lambda tell: self._asked(request, tell))
 
     async def complete(self, request: Request) -> Completion:
@@ -46,6 +46,6 @@ class Around:
 
 
 def tell_recorded(around: object, model: Model | None) -> None:
-    """Let a model around a recorded one know of its choices and its version what that one knows."""
+    """Give a wrapper the version and choices of the model that it wraps, if that one is recorded."""
     if isinstance(model, Recorded):
         around.__dict__.update(policy=model.policy, choices=model.choices)

@@ -57,11 +57,10 @@ class Probed(Around):
     async def _part(
         self, request: Request, turn: Turn, probe: Probe, tell: Callable[[Piece], None] | None
     ) -> Completion:
-        """The next part of a probed thread; where its text is not finished with it, with the move to look aside."""
+        """The next part of a probed thread; it comes with the move `Aside` if the text goes on after it."""
         parts = _cut_off(turn)
         earlier = "".join(part.text for part in parts)
-        # The parts end where a replay can tell, which knows no token numbers: one that had more tokens makes the next
-        # one shorter.
+        # A replay knows no token numbers, so parts end at multiples of `every`: the part after a longer one is shorter.
         tokens = probe.every * len(parts)
         left = request.max_tokens - tokens
         drawn = sum(probe.every if part.tokens is None else len(part.tokens) for part in parts)
@@ -76,8 +75,9 @@ class Probed(Around):
         return replace(written, move=Aside((child,)))
 
     async def _unbroken(self, request: Request, size: int, tell: Callable[[Piece], None] | None) -> Completion:
-        """The next `size` tokens, and more where they end within what may be a stop string: a backend looks for these
-        in what one call writes, and would not find one that two calls have written.
+        """The next `size` tokens, and further ones while the text may end within a stop string.
+
+        A backend looks for stop strings in the text of one call, and finds none that two calls have written.
         """
         written = await asked(self._model, replace(request, max_tokens=size), tell)
         for _ in range(max(map(len, request.stop), default=0)):
@@ -108,7 +108,7 @@ class Probed(Around):
 
 
 def _cut_off(turn: Turn) -> list[Exchange]:
-    """The parts of the text that a thread is about to go on with, in order."""
+    """The parts, in order, of the text that a thread has not finished."""
     parts: list[Exchange] = []
     for exchange in reversed(turn.exchanges):
         if exchange.read or exchange.feedback.kind != "joined":
@@ -118,17 +118,17 @@ def _cut_off(turn: Turn) -> list[Exchange]:
 
 
 def _may_stop(text: str, stops: tuple[str, ...]) -> bool:
-    """Whether a text ends within what may become a stop string."""
+    """Whether a text ends with the beginning of a stop string."""
     return any(text.endswith(stop[:size]) for stop in stops for size in range(1, len(stop)))
 
 
 def _open(answer: str) -> bool:
-    """Whether the bracket that ended an answer, which began after an open one, closed another one."""
+    """Whether the bracket that ended an answer closed one of the answer's own, and not that of the opening."""
     return closed_at(f"{answer}}}", 0) != len(answer)
 
 
 def _joined(written: Completion, more: Completion, stops: tuple[str, ...]) -> Completion:
-    """Two completions, the second of which goes on with the first, as one; cut off at the first stop string in it."""
+    """A completion and its continuation as one, cut off at the first stop string."""
     text = written.text + more.text
     tokens = None if written.tokens is None or more.tokens is None else (*written.tokens, *more.tokens)
     joined = replace(
@@ -145,7 +145,7 @@ def _joined(written: Completion, more: Completion, stops: tuple[str, ...]) -> Co
     if found is None:
         return joined
     at, place = found
-    # The tokens behind the text are not known one by one any more: it is tokenised again, as other text is.
+    # The token numbers of a text cut within a token are unknown: it is tokenised again, as other text is.
     return replace(
         joined, text=text[:at], tokens=None, stop="end" if place else "listen", stop_string=stops[place], pieces=None,
         logprobs=None,

@@ -1,4 +1,4 @@
-"""Fork-join wire formats: a thread outlines what is to be done at once, and reads what its children make of it.
+"""Fork-join wire formats: a thread outlines tasks, children work on them at once, and the thread reads their texts.
 
 ThreadWeaver (arXiv 2512.07843) and NPR (arXiv 2512.07461) write a list of numbered items and stop. For each item a
 child goes on from all text so far, seeded with a tag and the number of the item. What they have written joins behind

@@ -30,7 +30,7 @@ __all__ = ["CriticalPath"]
 
 
 class CriticalPath:
-    """The critical path of the events so far. `tokens` is its length: the token latency of the THREAD paper."""
+    """The critical path of the events so far. `tokens` is its length: the token latency of the papers on fork-join."""
 
     def __init__(self) -> None:
         self.tokens = 0

@@ -1,1 +1,1 @@
-"""Watchers that come with this package; those of other distributions are found by the same entry points."""
+"""The watchers of this package. Other distributions offer theirs by the same entry points."""

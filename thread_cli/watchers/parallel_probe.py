@@ -32,7 +32,7 @@ _LEAST: Final = 8
 
 @dataclass(slots=True)
 class _Branch:
-    """A branch as far as its events tell."""
+    """The state of a branch, from its events."""
 
     path: str
     answers: list[str] = field(default_factory=list[str])
@@ -43,11 +43,11 @@ class _Branch:
     """Whether it ended without a result, so that it has no vote."""
 
     def done(self, number: int) -> bool:
-        """Whether it had come to its end at its probe `number`, from 0."""
+        """Whether the branch ended before its probe `number`, counted from 0."""
         return self.ended and number >= len(self.answers)
 
     def at(self, number: int) -> str:
-        """Its answer at that probe; its final one, where it had come to its end."""
+        """The answer to that probe; the final answer if the branch ended before."""
         return self.answers[number] if number < len(self.answers) else self.final
 
 

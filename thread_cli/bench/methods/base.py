@@ -93,4 +93,6 @@ class Method:
         if config.phi or config.psi:
             raise UserError(f"the method {self.name} has its own ϕ and ψ: leave out --phi and --psi, or use thread")
         if config.model.named.innermost.text == "teacher":
-            raise UserError(f"teachers play by the method thread only: choose another --model for {self.name}")
+            raise UserError(
+                f"teachers play by the methods thread and self-consistency only: choose another --model for {self.name}"
+            )
