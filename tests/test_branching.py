@@ -178,6 +178,16 @@ def test_the_format_of_branches_is_checked_and_not_that_of_their_vote(tmp_path) 
         assert f"weaver · {says}" in in_this_process("show", says[7:12], cwd=tmp_path).stdout
 
 
+def test_branches_are_no_deeper_than_a_run_without_branches(tmp_path) -> None:
+    (tmp_path / "script.toml").write_text('[[thread]]\ntext = """\ndeeper, go on =>\nprint(7)\n"""\n')
+    for depth in (0, 1):
+        arguments = ("none", "x", "--model", "scripted:script.toml", "--depth", str(depth))
+        for log, more, level in ((f"alone{depth}", (), 0), (f"branches{depth}", ("--branches", "2"), 1)):
+            in_this_process("run", *arguments, *more, "--log", log, cwd=tmp_path)
+            threads = [event for event in read_events(tmp_path / log / "text.jsonl") if event.kind == "thread_started"]
+            assert max(event.depth for event in threads) == depth + level
+
+
 # --- bench
 
 
