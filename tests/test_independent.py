@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from later import Paced, joins
 from pruning import ends
-from test_worlds import Crafts
+from test_worlds import Crafts, Forks
 
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.limits import Limits
 from thread_cli.contracts.protocol import Child, Spawn
 from thread_cli.models.replay import ReplayModel
@@ -180,3 +180,9 @@ async def test_what_independent_threads_do_to_worlds_of_their_own_is_kept_where_
     done = await played(play, main, {"0.0": 0.02}, below, environment=Crafts("0"))
     assert [event.child for event in done.of("conflicted")] == ["0.1"]
     assert done.episode.answer.startswith("error: conflict: the action 'inventory'")
+
+
+async def test_an_independent_thread_that_reaches_the_goal_ends_the_episode_where_it_joins(play) -> None:
+    done = await played(play, "a = First, x =>\nprint(a)", below={"0.0": "> go 3 =>\nprint('3')"}, environment=Forks())
+    assert (done.episode.status, done.episode.reward) == (Status.solved, 1)
+    assert not done.of("joined")

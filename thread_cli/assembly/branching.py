@@ -52,8 +52,8 @@ def arrange(
     asked = probed(model, watchers)
     if branches is None:
         return Arranged(asked, protocol, limits, watching)
-    model, ballot = branched(asked, branches, protocol or plain)
-    return Arranged(model, ballot, _limits(limits, branches), watching)
+    outside, ballot = branched(asked, branches, protocol or plain)
+    return Arranged(outside, ballot, _limits(limits, branches, probes=asked is not model), watching)
 
 
 def require_answers(environment: Environment, name: str) -> None:
@@ -64,15 +64,15 @@ def require_answers(environment: Environment, name: str) -> None:
         )
 
 
-def _limits(limits: Limits, branches: int) -> Limits:
+def _limits(limits: Limits, branches: int, *, probes: bool) -> Limits:
     """The limits of an episode of so many branches: each may make as many calls and threads as it might alone.
 
     What is left after the main thread's first call and the births of the branches is divided into equal parts, one
-    for each branch and one for the main thread. The main thread is a level above the branches, probes are one below.
+    for each branch and one for the main thread. The main thread is a level above the branches, `probes` are one below.
     """
     parts = branches + 1
     update = {
-        "depth": limits.depth + 2,
+        "depth": limits.depth + 1 + probes,
         "fan_out": max(limits.fan_out, branches),
         "threads": limits.threads and (limits.threads - 1) * parts + branches + 1,
         "calls": limits.calls and limits.calls * parts + 1,
