@@ -58,9 +58,14 @@ async def test_the_answer_of_most_branches_is_the_episodes_and_the_vote_costs_no
 
 
 async def test_a_branch_that_failed_has_no_vote(vote) -> None:
-    played = await vote(Speaks(["x = 1", "x = 1", "print(3)"]), 3)
+    played = await vote(Speaks(["", "", "print(3)"]), 3)
     assert played.episode.answer == "3"
-    assert (await vote(Speaks(["x = 1", "x = 2"]), 2)).episode.answer == NO_ANSWER
+    assert (await vote(Speaks(["", " "]), 2)).episode.answer == NO_ANSWER
+
+
+async def test_a_branch_may_end_in_prose_as_a_main_thread_may(vote) -> None:
+    played = await vote(Speaks(["Three and one.\nThe answer is 4", "print(4)", "print(5)"]), 3)
+    assert (played.episode.answer, [event.failed for event in played.of("thread_ended")]) == ("4", [False] * 4)
 
 
 async def test_each_branch_draws_from_a_seed_of_its_own_and_not_greedily(vote) -> None:
@@ -171,7 +176,7 @@ async def test_a_stop_string_that_two_parts_have_written_ends_the_thread(vote) -
 
 
 async def test_a_branch_that_ended_keeps_its_vote_and_one_that_failed_loses_it(vote) -> None:
-    model = Speaks(["print(8)", "x = 1", LONG, LONG], {2: ["9}"], 3: ["8}"]}, pace=0.001)
+    model = Speaks(["print(8)", " ", LONG, LONG], {2: ["9}"], 3: ["8}"]}, pace=0.001)
     played = await vote(model, 4, settings=SOON | {"disagreements": 99})
     assert played.episode.answer == "8"
     assert "2 of 3 branches agree" in played.episode.message

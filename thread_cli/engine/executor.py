@@ -45,6 +45,7 @@ from thread_cli.engine.joining import join, joined, lines_of, refuse_failed, sai
 from thread_cli.engine.limits import before, time_is_up
 from thread_cli.engine.promises import needed_by_code, needed_by_move, settle
 from thread_cli.engine.stage import EpisodeOver, Stage, WorldOver, as_read
+from thread_cli.engine.thread import is_first_of_its_format
 from thread_cli.engine.unfinished import refuse_cut_off, refuse_reasoning
 from thread_cli.engine.watching import Watching
 from thread_cli.engine.width import Permits
@@ -383,10 +384,10 @@ class Executor:
     def _returned(self, thread: Thread, *, closed: bool = True) -> Result:
         """What a thread that ended returns. One that inherits is read by its text: it need not return anything."""
         text = self._so_far(thread)
-        if not text and thread.parent is None:
+        if not text and is_first_of_its_format(thread):
             # Published prompts for questions end with the answer in prose, not with a print.
-            return Result(thread.y.rstrip().rpartition("\n")[2])
-        if not text and thread.inherited is None:
+            text = thread.y.rstrip().rpartition("\n")[2]
+        if not text and thread.inherited is None and thread.parent is not None:
             reason = f" ({thread.error})" if thread.error else ""
             raise ReturnedNothing(f"the thread ended without returning anything{reason}")
         return Result(text, closed=closed)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from thread_cli.engine.namespace import Namespace
     from thread_cli.engine.pending import Pending
 
-__all__ = ["Thread"]
+__all__ = ["Thread", "is_first_of_its_format"]
 
 
 @dataclass(slots=True, eq=False)
@@ -172,3 +172,10 @@ class Thread:
             count += thread.context == context
             thread = thread.parent
         return count
+
+
+def is_first_of_its_format(thread: Thread) -> bool:
+    """Whether it is a main thread, or reads and writes like one: a branch below a vote."""
+    if thread.parent is None:
+        return True
+    return thread.inherited is None and thread.protocol is not thread.parent.protocol
