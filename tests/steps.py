@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from thread_cli.contracts.events import parse_event
+from thread_cli.record.lines import parse_event
 
 USAGE = dict.fromkeys(("prompt_tokens", "cached_tokens", "repeated_tokens", "seconds", "waited"), 0)
 

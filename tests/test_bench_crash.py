@@ -132,7 +132,7 @@ def test_a_runner_killed_again_and_again_ends_as_one_that_never_was(tmp_path, ep
     assert run.report() == undisturbed.report()
 
 
-@pytest.mark.parametrize("episodes", [100, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("episodes", [60, pytest.param(400, marks=pytest.mark.slow)])
 def test_runners_that_share_a_run_finish_it_though_two_of_four_are_killed(tmp_path, episodes):
     faults = "faulty:429=0.25,retry_after=0.5+"
     alone = Run(tmp_path / "alone", episodes, faults=faults)

@@ -21,7 +21,7 @@ from thread_cli.cli.bench import bench
 from thread_cli.cli.options import Sets, settings_of
 from thread_cli.cli.run import run
 from thread_cli.cli.serve import serve
-from thread_cli.contracts.events import parse_event
+from thread_cli.record.lines import parse_event
 
 PROMPT = """Prompt:
 Crafting commands:

@@ -18,7 +18,7 @@ from pytest import approx
 from rooms import Fork, ForkThatActs, Walls
 
 from thread_cli.contracts.environment import Action, Concurrency, Step, Task
-from thread_cli.contracts.events import Event, parse_event
+from thread_cli.contracts.events import Event
 from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
 from thread_cli.contracts.model import Completion, Piece, Request, StopReason
 from thread_cli.contracts.protocol import Await, Child, End, Move, Result, Segment, Spawn
@@ -26,6 +26,7 @@ from thread_cli.contracts.watcher import Watched
 from thread_cli.contracts.writer import Course, Decided, Turn
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.models.written import Written
+from thread_cli.record.lines import parse_event
 from thread_cli.record.tree import tree_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "contracts.md"

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from stories import HOSTILE, Story, door, wide
 
-from thread_cli.contracts.events import parse_event
 from thread_cli.display import Display, JsonDisplay, PlainDisplay, TreeDisplay, choose, export_svg, replay
+from thread_cli.record.lines import parse_event
 
 
 def test_plain_lines_carry_path_and_depth_and_no_escape_codes():

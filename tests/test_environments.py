@@ -99,7 +99,12 @@ class Official(Case):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param("alfworld", marks=pytest.mark.timeout(400)), "webshop", "dataqa/icu", "dataqa/datacommons"],
+    [
+        pytest.param("alfworld", marks=[pytest.mark.slow, pytest.mark.timeout(400)]),
+        "webshop",
+        "dataqa/icu",
+        "dataqa/datacommons",
+    ],
 )
 async def test_our_adapters_keep_what_they_promise_to_threads_at_once(name, request) -> None:
     if name == "alfworld":

@@ -11,9 +11,8 @@ from rooms import Walls
 
 from thread_cli.contracts.environment import Step, Task
 from thread_cli.contracts.errors import Status
-from thread_cli.contracts.events import parse_event
 from thread_cli.contracts.model import Completion, Request, Usage
-from thread_cli.record.lines import line_of
+from thread_cli.record.lines import line_of, parse_event
 
 
 class Answers:

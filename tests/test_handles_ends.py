@@ -12,12 +12,12 @@ from pruning import When, at, ends, prune
 from rooms import Fork, Walls
 
 from thread_cli.contracts.errors import Status
-from thread_cli.contracts.events import parse_event
 from thread_cli.contracts.limits import Limits
 from thread_cli.contracts.protocol import Child
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.record import first_difference
+from thread_cli.record.lines import parse_event
 
 # --- ends from outside
 

@@ -24,8 +24,9 @@ from thread_cli.bench.runner import Ending
 from thread_cli.bench.suite import load
 from thread_cli.cli.app import app
 from thread_cli.contracts.errors import UserError
-from thread_cli.contracts.events import Totals, parse_event
+from thread_cli.contracts.events import Totals
 from thread_cli.record import RunFolder
+from thread_cli.record.lines import parse_event
 
 LOGS = Path(__file__).parent / "logs"
 ADDED = {

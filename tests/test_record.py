@@ -13,14 +13,13 @@ from pydantic import ValidationError
 
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.contracts.events import parse_event
 from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role, ScriptedModel, load_script
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import RunFolder, first_difference, read_events
-from thread_cli.record.lines import line_of
+from thread_cli.record.lines import line_of, parse_event
 
 NEW = {"limit", "used", "cap", "owner", "how", "policy"}
 """Fields that logs of earlier versions lack."""

@@ -16,10 +16,10 @@ from thread_cli import play as play_task
 from thread_cli.bench.methods import method
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status, UserError
-from thread_cli.contracts.events import parse_event
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.protocols.prompt import load as load_prompt
+from thread_cli.record.lines import parse_event
 from thread_cli.train.collecting import Choice, collect
 from thread_cli.train.flatten import flattened
 from thread_cli.train.recordings import Recording, recordings

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from thread_cli.contracts.errors import Boundary, Ending, Status
 from thread_cli.contracts.model import Local, StopReason
@@ -38,7 +38,6 @@ __all__ = [
     "ThreadEnded",
     "ThreadStarted",
     "Totals",
-    "parse_event",
 ]
 
 
@@ -345,14 +344,3 @@ Event = Annotated[
 
 Sink = Callable[[Event], None]
 """A consumer of the stream. It is called in order, on the engine's event loop, and must return quickly."""
-
-_adapter: TypeAdapter[Event] = TypeAdapter(Event)
-
-
-def parse_event(line: str | bytes) -> Event:
-    """One event from its JSON.
-
-    Raises:
-        pydantic.ValidationError: `line` is not the JSON of an event.
-    """
-    return _adapter.validate_json(line)

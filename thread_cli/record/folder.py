@@ -25,9 +25,8 @@ import tomli_w
 from pydantic import ValidationError
 
 from thread_cli.contracts.errors import ExitCode, UserError
-from thread_cli.contracts.events import parse_event
 from thread_cli.distribution import NAME
-from thread_cli.record.lines import line_of
+from thread_cli.record.lines import line_of, parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

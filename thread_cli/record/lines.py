@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, get_args
 
+from pydantic import TypeAdapter
+
 from thread_cli.contracts.events import Event, ThreadStarted
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["line_of"]
+__all__ = ["line_of", "parse_event"]
+
+_adapter: Final[TypeAdapter[Event]] = TypeAdapter(Event)
 
 
 def line_of(event: Event) -> bytes:
@@ -20,6 +24,15 @@ def line_of(event: Event) -> bytes:
     if not optional.isdisjoint(event.model_fields_set):
         rest = rest - event.model_fields_set.difference(_DERIVED)
     return event.__pydantic_serializer__.to_json(event, exclude=rest) + b"\n"
+
+
+def parse_event(line: str | bytes) -> Event:
+    """One event from its JSON.
+
+    Raises:
+        pydantic.ValidationError: `line` is not the JSON of an event.
+    """
+    return _adapter.validate_json(line)
 
 
 def _optional(kind: type[BaseModel]) -> tuple[set[str], set[str]]:
