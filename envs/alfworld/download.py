@@ -1,6 +1,6 @@
 """Bringing ALFWorld's official games to the data folder: resumable, verified, never half there.
 
-The archive is the one that `alfworld-download` fetches the text games from. What is already there is not asked for
+The archive is the one that `alfworld-download` fetches the text games from. Files that are there are not asked for
 again; an archive is kept as `….part` until it is whole, and unpacked beside its destination before it is moved there.
 """
 

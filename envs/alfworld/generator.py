@@ -101,7 +101,7 @@ def _package() -> _Package:
     found = find_spec("alfworld")
     if found is None or not found.submodule_search_locations:
         raise UserError("ALFWorld cannot be loaded; install it: pip install alfworld")
-    # Importing `alfworld` makes folders in the user's home, so what is needed of it is read as files.
+    # Importing `alfworld` makes folders in the user's home, so the needed parts of it are read as files.
     folder = Path(found.submodule_search_locations[0])
     constants = runpy.run_path(str(folder / "gen" / "constants.py"))
     holds = {kind: frozenset(kinds) for kind, kinds in constants["VAL_RECEPTACLE_OBJECTS"].items()}
@@ -178,7 +178,7 @@ def _draw_wish(package: _Package, category: str, room: _Room, rng: random.Random
 
 
 def _fill(package: _Package, room: _Room, category: str, wish: tuple[str, str], rng: random.Random) -> None:
-    """Put things into the room, what is wanted outside its target."""
+    """Put things into the room, the wanted thing outside its target."""
     kind, target = wish
     name = _namer(rng)
     counts = {other: rng.choice((0, 1, 1, 1, 2, 2, 3)) for other in room.kinds}

@@ -34,7 +34,7 @@ _EXPLORED: Final = re.compile(r"^Exploring Operation: (\S+),", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A node of the search: what is left, and the operations that led to it."""
+    """A node of the search: the numbers left, and the operations that led to them."""
 
     name: str
     target: int

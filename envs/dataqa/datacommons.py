@@ -1,6 +1,7 @@
 """Data Commons question answering: questions about places and years, answered with code over public statistics.
 
-This module decides where the data come from, and what threads can call. What is asked is in `datacommons_questions`.
+This module decides where the data come from, and which functions threads can call. The questions are in
+`datacommons_questions`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Question answering over stays in intensive care, in the layout of mimic3-benchmarks (MIMIC-III ICU QA).
 
-This module decides where the data come from. What is asked is in `icu_questions`.
+This module decides where the data come from. The questions are in `icu_questions`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["generated_folder"]
 
 _VERSION: Final = 1
-"""Goes up with every change of what is generated."""
+"""Goes up with every change of the generated stays."""
 _PATIENTS: Final = range(90001, 90049)
 _HOURS: Final = 48
 _MEASURED: Final = {

@@ -85,7 +85,7 @@ class Instance:
         return str(facet.get("unit") or "").strip(), "" if _is_one(factor) else factor
 
     def observe(self, variables: Sequence[str], entities: Sequence[str]) -> dict[str, Any]:
-        """The answer of REST v2's `observation`; what is not known is there without values, as in the original.
+        """The answer of REST v2's `observation`; unknown series are there without values, as in the original.
 
         Raises:
             HostError: the values cannot be had.
@@ -150,7 +150,7 @@ class Instance:
 
 
 def _about(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a variable: of each place the facets, with their observations that have a date and a number."""
+    """The known values of a variable: for each place the facets, with observations that have a date and a number."""
     entities: Mapping[str, Any] = found.get("byEntity") or {}
     return {"byEntity": {entity: _facets(series) if series else {} for entity, series in entities.items()}}
 

@@ -23,9 +23,9 @@ _TRIES: Final = 400
 class Template:
     """One kind of question.
 
-    `statistic` is what is compared. `form` is how: `sign` (of one number), `between` (which of two is greater or less),
-    `against` (whether one is greater or less than another), `number` (asked for itself). `words` are the two choices,
-    that for the greater or positive first; of `between`, the word that tells which one is sought.
+    `statistic` is the compared quantity. `form` is how: `sign` (of one number), `between` (which of two is greater or
+    less), `against` (whether one is greater or less than another), `number` (asked for itself). `words` are the two
+    choices, the greater or positive one first; of `between`, the word that tells which one is sought.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which part of a text is the answer: the last box, else what is called the answer, else the last line."""
+"""Which part of a text is the answer: the last box, else the words behind `answer is`, else the last line."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _GOODS: Final = ("jars of honey", "candles", "baskets", "bars of soap", "loaves"
 
 
 def generated() -> list[Task]:
-    """The questions, the kinds in turn. `steps` has what is to be computed, each with its value."""
+    """The questions, the kinds in turn. `steps` has the expressions to compute, each with its value."""
     drawn = random.Random(20)
     tasks: list[Task] = []
     texts: set[str] = set()

@@ -1,7 +1,7 @@
 """WebShop (arXiv 2207.01206): buy the product that an instruction describes.
 
 The shop itself is either played in this process, from WebShop's catalogue files or from an invented catalogue that
-comes with this package, or behind HTTP, on a WebShop server of the user's. This module decides what is played: which
+comes with this package, or behind HTTP, on a WebShop server of the user's. This module chooses the tasks: which
 goal a task's name stands for, and which of the published clients writes the pages down.
 """
 

@@ -54,7 +54,7 @@ class Product:
     """Values by the name of the choice."""
     price_tag: str
     price: float
-    """What is paid; drawn from the range where the tag names one."""
+    """The price paid; drawn from the range where the tag names one."""
 
     @property
     def searched(self) -> str:

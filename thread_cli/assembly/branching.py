@@ -67,7 +67,7 @@ def require_answers(environment: Environment, name: str) -> None:
 def _limits(limits: Limits, branches: int, *, probes: bool) -> Limits:
     """The limits of an episode of so many branches: each may make as many calls and threads as it might alone.
 
-    What is left after the main thread's first call and the births of the branches is divided into equal parts, one
+    The amounts left after the main thread's first call and the births of the branches are divided into equal parts, one
     for each branch and one for the main thread. The main thread is a level above the branches, `probes` are one below.
     """
     parts = branches + 1

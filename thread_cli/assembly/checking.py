@@ -69,7 +69,7 @@ class FormatCheck:
             self._texts.pop(event.thread, None)
 
     def problems(self) -> tuple[str, ...] | None:
-        """What is wrong with the texts so far, in a few words each; None without a checker, or a text to check."""
+        """The faults of the texts so far, in a few words each; None without a checker, or a text to check."""
         if self._check is None or (self._level and not self._texts):
             return None
         texts = map("".join, self._texts.values()) if self._texts else [""]

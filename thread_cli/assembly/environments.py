@@ -38,7 +38,7 @@ class Installed:
 
     @property
     def remedy(self) -> str:
-        """The command that installs what is missing."""
+        """The command that installs the missing packages."""
         if self.adapter.extra:
             return remedy(self.adapter.extra)
         return "pip install " + " ".join(f"'{requirement(name)}'" for name in self.missing)

@@ -42,7 +42,7 @@ class Kind:
 
     @property
     def remedy(self) -> str:
-        """The command that installs what is missing."""
+        """The command that installs the missing packages."""
         return remedy(self.extra) if self.extra else f"pip install {' '.join(self.packages)}"
 
 

@@ -61,7 +61,7 @@ class Result(BaseModel):
     format_correct: bool | None = None
     """Whether the main thread's text keeps to its wire format; None where the format has no checker."""
     format_problems: tuple[str, ...] = ()
-    """What is wrong with it, each in a few words."""
+    """Its faults, each in a few words."""
     attempts: int
     """1 and the retries of the whole episode after failures of the infrastructure."""
     seconds: float

@@ -67,7 +67,7 @@ def threads_of(events: Iterable[Event], *, times: bool = True) -> list[dict[str,
 
     `parts` are the pieces of the thread's text in order, as pairs of `Hand` (the source) and text. `spans` tell what it
     did when: the time at which it began, then pairs of `Doing`'s place and a length of time, all in 2,000ths of the
-    episode. What is shorter than that is left out, since no screen shows it. Without times there are no spans.
+    episode. Shorter spans are left out, since no screen shows them. Without times there are no spans.
     """
     threads: dict[str, dict[str, Any]] = {}
     timeline = Timeline()

@@ -247,7 +247,7 @@ def prompt_hash(prompt: Prompt, keys: int) -> str:
         del rules["orphans"]  # earlier versions knew no others
     if prompt.rules.protocol == "thread":
         del rules["protocol"]  # nor did they know other formats
-    # Of what no earlier version knew, only what is set is told: else keys are as they always were.
+    # Rules that no earlier version knew are told where they are set: else keys are as they always were.
     later = [(rules, name) for name in ("fence", "opening", "several", "background", "independent")]
     for section, name in (*later, (rules["observation"], "longest")):
         if not section.get(name):

@@ -67,7 +67,7 @@ class Attempt:
     stopped: bool = False
     """Whether a watcher ended the episode."""
     format_problems: tuple[str, ...] | None = None
-    """What is wrong with the main thread's text; None where its wire format has no checker."""
+    """The faults of the main thread's text; None where its wire format has no checker."""
 
     def result(self, plan: Plan, item: Item, attempts: int) -> Result:
         """The result of the episode, if this is the attempt that counts."""

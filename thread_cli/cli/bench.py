@@ -215,7 +215,7 @@ def _report_end(end: RunEnd, settings: Settings, mode: Mode) -> int:
 
 @contextmanager
 def _interrupts(runner: Runner) -> Generator[None]:
-    """Ctrl-C once lets what is under way end, twice stops at once; pressed later still, it changes nothing."""
+    """Ctrl-C once lets the episodes under way end, twice stops at once; pressed later still, it changes nothing."""
     loop = asyncio.get_running_loop()
     pressed: list[int] = []
 

@@ -43,7 +43,7 @@ _Name = Annotated[
 
 @app.callback()
 def environments(context: typer.Context) -> None:
-    """List the environments, their sets of tasks, and what is missing."""
+    """List the environments, their sets of tasks, and missing packages."""
     if context.invoked_subcommand:
         return
     found = installed()

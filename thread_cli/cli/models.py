@@ -37,7 +37,7 @@ def models(
     ] = None,
     override: Override = None,
 ) -> None:
-    """List the kinds of models, how --model names them, and what is missing.
+    """List the kinds of models, how --model names them, and missing packages.
 
     Exit code: 2 the input is wrong, 4 the probed model cannot be used, 130 interrupted.
     """

@@ -50,7 +50,7 @@ class Sets:
 
 
 def completes(words: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Shell completion with the words that begin as what is typed."""
+    """Shell completion with the words that begin with the typed letters."""
     return lambda incomplete: [word for word in words() if word.startswith(incomplete)]
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
-_PARTS = "What is shown"
+_PARTS = "Views"
 
 
 def show(
@@ -102,7 +102,7 @@ def show(
 
 
 def _lines(events: list[Event], console: Console, *, cost: bool, timeline: bool, times: bool) -> list[Text]:
-    """What is printed above the footer, and the footer."""
+    """The lines of a view, and the footer."""
     state, glyphs = TreeState.of(events), glyphs_for(console)
     width = console.width if console.is_terminal else 120
     if cost or timeline:

@@ -92,7 +92,7 @@ def sft(
 ) -> None:
     """Fine-tune on threads, and print the path of the adapter: for --lora and `thread models prepare`.
 
-    Exit code: 2 the input is wrong, 4 what is made cannot be kept or played, 130 interrupted (it goes on later).
+    Exit code: 2 the input is wrong, 4 an adapter cannot be kept or played, 130 interrupted (it goes on later).
     """
     note(goes_on=GOES_ON)
     trajectories = _read(data)
@@ -137,7 +137,7 @@ def self_(
 ) -> None:
     """Let a model learn from its own threads that went well, and print the path of the last adapter.
 
-    Exit code: 2 the input is wrong, 4 what is made cannot be kept or played, 130 interrupted (it goes on later).
+    Exit code: 2 the input is wrong, 4 an adapter cannot be kept or played, 130 interrupted (it goes on later).
     """
     from thread_cli.train.selftrain import SelfTraining
 

@@ -262,7 +262,7 @@ class SetsUp(Protocol):
     def setup(cls, tell: Callable[[str], None]) -> str:
         """Bring the data to where the environment looks for them, going on where an earlier try stopped.
 
-        `tell` gets lines for people as it goes. Returns one line that says what is there now.
+        `tell` gets lines for people as it goes. Returns one line about the data that are there now.
 
         Raises:
             UserError: the data cannot be fetched or made.

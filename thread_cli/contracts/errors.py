@@ -216,7 +216,7 @@ class WatcherFailed(ThreadFailure):
 
 
 class UserError(Exception):
-    """Something the user can put right: `message` is one line that says what is wrong and what to do."""
+    """Something the user can put right: `message` is one line that names the fault and the remedy."""
 
     def __init__(self, message: str, exit_code: ExitCode = ExitCode.wrong_input) -> None:
         super().__init__(message)

@@ -86,7 +86,7 @@ class Executor:
         temperature, seed: of sampling.
         sinks: consumers of the event stream.
         protocol: the wire format, where it is not the one that the prompt declares.
-        watchers: see what happens and what is written, and may end threads or the episode.
+        watchers: see events and generated text, and may end threads or the episode.
         logprobs: whether the model is asked for the tokens that it writes and their log-probabilities, to be recorded.
         policy: the version of the model, to be recorded.
         max_parallel: how many threads may be in a call of the model at once; None for any number.

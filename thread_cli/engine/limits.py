@@ -5,9 +5,9 @@ it, so a child can never have more than its parent has left. Threads without lim
 budget object.
 
 Threads that run at the same time share nothing that runs out: which of them came first would decide what each may do.
-What is left when they are spawned is divided into equal parts, one for each of them in the order of spawning, and one
-for their parent. Where it goes on at once, as it may spawn more, it keeps as many as they get, and three at least. At
-the join, a child's part goes back, less what it has spent.
+The amounts left when they are spawned are divided into equal parts, one for each of them in the order of spawning, and
+one for their parent. A parent that goes on at once, and so may spawn more, keeps as many parts as they get, and three
+at least. At the join, the unspent rest of a child's part goes back.
 
 Time is kept by deadlines. A child's deadline lies before its parent's: the time that a parent has left is divided by
 the levels that may still come, so that a hung child always leaves its parent time to react.

@@ -424,7 +424,7 @@ class OpenAIModel:
             failure = await self._streamed(shape, unstreamed, Answer(request))
         return _CUT if failure is None or (failure.status is None and failure.fault is None) else failure
 
-    # --- what is known before
+    # --- facts known before a call
 
     async def context(self) -> int | None:
         """Tokens that a prompt and its answer may have together, where the server lists them; asked for once."""

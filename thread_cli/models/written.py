@@ -56,7 +56,7 @@ class Written:
 
         Raises:
             ModelError: as the model does; there is no model, and the writer has no course for the thread; or its course
-            fails, or writes what is neither a text nor a text with a move.
+            fails, or writes neither a text nor a text with a move.
             MalformedOutput: what the thread has written so far is not what its course writes.
         """
         return await self._turn(request)

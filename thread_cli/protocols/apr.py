@@ -307,7 +307,7 @@ def node_context(line: str, text: str) -> str:
 
 
 def apr_problems(text: str) -> tuple[str, ...]:
-    """What is wrong with the tags of a thread's text, each in a word or two; nothing: it is right.
+    """The faults of the tags of a thread's text, each in a word or two; empty: there are none.
 
     Right are blocks of calls and of results that are closed, numbered from 0 without a gap, of one level, and hold
     nothing else. A call is followed by its results, as in the paper's text, or by nothing, and no other tag stands

@@ -30,7 +30,7 @@ class _Element(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """A text divided into elements, with the text after the last one, and what is wrong with the tags."""
+    """A text divided into elements, with the text after the last one, and the faults of the tags."""
 
     elements: list[_Element]
     rest: str
@@ -41,7 +41,7 @@ class _Read(NamedTuple):
 
 
 def weaver_problems(text: str) -> tuple[str, ...]:
-    """What is wrong with the blocks of a text in ThreadWeaver's format, each in a word or two; nothing: it is right."""
+    """The faults of the blocks of a text in ThreadWeaver's format, each in a word or two; empty: there are none."""
     found = _read(text, _WEAVER)
     problems = [*found.problems]
     for element in found.elements:
@@ -72,7 +72,7 @@ def npr_problems(text: str) -> tuple[str, ...]:
 
 
 def _block(inner: str) -> list[str]:
-    """What is wrong within `<Parallel>`."""
+    """The faults within `<Parallel>`."""
     found = _read(inner, _WEAVER)
     problems = [*found.problems]
     names = [element.name for element in found.elements]
@@ -95,7 +95,7 @@ def _block(inner: str) -> list[str]:
 
 
 def _pairs(listing: _Element, item: str, threads: Sequence[_Element], widest: int) -> list[str]:
-    """What is wrong with the items of a list and the threads that belong to them."""
+    """The faults of the items of a list and of the threads that belong to them."""
     found = _read(listing.inner, (*_WEAVER, *_NPR))
     items = found.named(item)
     problems = [*found.problems]
@@ -122,7 +122,7 @@ def _pairs(listing: _Element, item: str, threads: Sequence[_Element], widest: in
 
 
 def _conclusion(elements: Sequence[_Element], ends: Sequence[_Element], *, needed: bool) -> list[str]:
-    """What is wrong with the part in which threads are summed up."""
+    """The faults of the part in which threads are summed up."""
     if len(ends) > 1:
         return ["several conclusions"]
     if not ends:

@@ -75,7 +75,7 @@ class Grammar:
 
 
 class Item(NamedTuple):
-    """An item of a list: its number as it stands in the text, and what is to be done."""
+    """An item of a list: its number as it stands in the text, and its words."""
 
     id: str
     text: str

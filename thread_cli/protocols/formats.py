@@ -29,7 +29,7 @@ class Format:
     rules: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Front matter that holds where a prompt in this format says nothing else, such as its ψ."""
     problems: Callable[[str], tuple[str, ...]] | None = None
-    """What is wrong with a main thread's Y, in a few words each; None where only the engine checks the format."""
+    """The faults of a main thread's Y, in a few words each; None where only the engine checks the format."""
 
 
 FORMATS: Final[dict[str, Format]] = {

@@ -41,7 +41,7 @@ _GROUP: Final = "thread_cli.prompts"
 """Entry points: a folder of prompts, as a package, under the name of the environment that they are for."""
 _FENCE: Final = "+++\n"
 _LATER: Final = {name: f"\ue000parallel.{name}\ue000" for name in ("width", "profile")}
-"""Stand-ins for what is known of a model only once it is loaded."""
+"""Stand-ins for facts about a model that are known once it is loaded."""
 _json_adapter: Final = TypeAdapter(dict[str, str])
 _TOKENS: Final = (("#START#", "#END#"), ("[START]", "[END]"))
 

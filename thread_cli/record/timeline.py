@@ -34,7 +34,7 @@ __all__ = ["Arrow", "Doing", "Line", "Span", "Timeline"]
 
 
 _LEAST_WAIT: Final = 0.001
-"""Seconds; what is shorter is no wait but the engine's own work."""
+"""Seconds; a shorter pause is no wait but the engine's own work."""
 
 
 class Doing(StrEnum):

@@ -27,7 +27,7 @@ _REPEATS: Final = 10
 
 
 class Method:
-    """A method of playing. What is here is what most baselines have in common: a prompt and a format of their own."""
+    """A method of playing, with the parts that most baselines share: a prompt and a format of their own."""
 
     name: ClassVar[str]
     description: ClassVar[str]
@@ -83,7 +83,7 @@ class Method:
     def model(self, model: Model) -> Model:
         """Who writes the threads: the model itself, or a method that writes some of them around it.
 
-        What is returned holds nothing: the model is closed by whoever has opened it.
+        The returned model holds nothing: the model is closed by whoever has opened it.
         """
         return model
 

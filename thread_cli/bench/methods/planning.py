@@ -30,7 +30,7 @@ _BRACES: Final = str.maketrans("{}", "()")
 
 
 def asks(sign: str, what: str, done: str, brief: object = None) -> Decided:
-    """A turn that spawns one thread. Its context ends with what is done, a line each, and what it is asked for."""
+    """A turn that spawns one thread. Its context ends with the steps done, a line each, and its own step."""
     line = f"{sign}{what} "
     return Decided(line, Spawn((Child(f"{done}{line}", brief=brief),)))
 

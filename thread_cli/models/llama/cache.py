@@ -3,7 +3,7 @@
 A node is a run of tokens whose cells all sequences below it share. A sequence is a path from the root. New prompts
 continue the sequence that ends where they go on, or are forked off the deepest node that they have in common with any.
 When ids or cells are short, sequences at rest are dropped: ended threads first, then threads that wait, each least
-recently used first. What is dropped is remembered by hash, so that evaluating it again is counted. What the model chose
+recently used first. Dropped tokens are remembered by hash, so that evaluating it again is counted. What the model chose
 after a token is kept with it, so that a thread that goes like an earlier one need not be computed.
 """
 
@@ -100,8 +100,8 @@ def common_prefix(a: _Run, b: _Run) -> int:
 class PrefixTree:
     """The sequences of one KV memory of `cells` cells and ids below `sequences`.
 
-    With `recurrent`, the memory can only copy sequences as a whole, as that of recurrent models: a prompt is then
-    matched where a known sequence ends, and nowhere else.
+    With `recurrent`, the memory can only copy sequences as a whole, like the memory of recurrent models: a prompt is
+    then matched where a known sequence ends, and nowhere else.
     """
 
     def __init__(self, store: Store, *, sequences: int, cells: int, recurrent: bool = False) -> None:

@@ -118,7 +118,7 @@ def _one(repo: str, file: str, endpoint: str, tell: Callable[[str], None] | None
 
 
 def _download(location: str, blob: Path, size: int, file: str, tell: Callable[[str], None] | None) -> None:
-    """Download what is still missing of a file, check it, and make it one of the cache's."""
+    """Download the missing part of a file, check it, and make it one of the cache's."""
     from filelock import FileLock
     from huggingface_hub import file_download, utils
 

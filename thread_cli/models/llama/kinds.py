@@ -48,12 +48,12 @@ class _Params(ctypes.Structure):
 
 
 def kinds_in(paths: Iterable[Path], *, gpu: bool = False) -> set[Kind]:
-    """The kinds of the weights of models and adapters. What is no whole GGUF file has none, and cannot be loaded."""
+    """The kinds of the weights of models and adapters. Files that are no whole GGUF files have none."""
     return {kind for path in paths for part in _parts(path) for kind in _kinds(part, gpu)}
 
 
 def parameters_in(path: Path) -> int:
-    """The parameters of a model, in all files that it is divided into; 0 for what is no whole GGUF file."""
+    """The parameters of a model, in all files that it is divided into; 0 for a file that is no whole GGUF file."""
     quiet()
     return sum(tensor.size for part in _parts(path) for _, tensor in _tensors(part))
 

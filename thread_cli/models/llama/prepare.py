@@ -48,7 +48,7 @@ def embedded_model_path(
 
     The adapter that is shipped with it is merged in, in Q8_0, if there is one and not the `base` is asked for. The base
     is in the format that `prepare` found to be the fastest on this machine, else in Q4_0. `progress` is told in lines
-    what is being done, if anything is.
+    each step as it is done, if any is.
 
     Raises:
         UserError: the `local` extra is not installed, or the file cannot be written.

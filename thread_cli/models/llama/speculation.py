@@ -59,7 +59,7 @@ class Cost:
 
 @dataclass(slots=True)
 class Speculation:
-    """What is known of drafts. `on` is whether any are made."""
+    """Measurements of drafts so far. `on` is whether any are made."""
 
     on: bool = True
     cost: Cost = field(default_factory=Cost)

@@ -23,7 +23,7 @@ _PIECE: Final = 2**24
 
 
 def stage(tell: Callable[[str], None], name: str) -> Callable[[float], None]:
-    """Tell that a stage begins; what is returned takes the share that is done, and now and then tells the time left."""
+    """Tell that a stage begins; the returned function takes the share done, and sometimes tells the time left."""
     began = last = time.monotonic()
     tell(name)
 
