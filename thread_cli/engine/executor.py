@@ -3,8 +3,9 @@
 A thread generates text until it listens or ends. A line that listens either acts on the environment or spawns
 children; the thread then waits for the answer, reads it, and goes on generating. A thread that ends returns only the
 text that its parent needs. `Executor._thread` says just this; the rest of the module carries out each of these steps.
-Threads are born and end in `family.py`, their code is run in `computing.py`, and children that nobody waits for at
-once are the matter of `background.py`.
+Threads are born and end in `family.py`, and their code is run in `computing.py`. Three kinds of children need more than
+that: children that are awaited later (`background.py`), children whose results are variables (`promises.py`), and
+children beside a text that goes on (`aside.py`). A thread that has none of them meets none of that code.
 """
 
 from __future__ import annotations
