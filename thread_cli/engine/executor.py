@@ -179,6 +179,9 @@ class Executor:
             self._recorder.end(root, episode, self._family.stopped_because, self._family.stopped_with)
         except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
             raise (untold if error is None or isinstance(error, ThreadFailure) else error) from None
+        finally:
+            # These refer to each other by way of this object; without it, all that the episode held is freed at once.
+            del self._family, self._background
         if error is not None and not isinstance(error, ThreadFailure):
             raise error
         return episode

@@ -8,12 +8,12 @@ on no earlier than the last of them ended, and one that ends after children that
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from thread_cli.contracts.errors import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from thread_cli.contracts.events import (
         Awaiting,
@@ -39,23 +39,12 @@ class CriticalPath:
         """The clock at the end of each thread, by the number of that event."""
         self._awaited: dict[str, tuple[str, ...]] = {}
         """For each thread that waits for children in the background: the paths of these children."""
-        self.moves: dict[str, Callable[[Any], None]] = {
-            "thread_started": self._started,
-            "generated": self._generated,
-            # The lost answers of a failed call were generated before anything that the thread does next.
-            "failed": self._generated,
-            "spawned": self._spawned,
-            "awaiting": self._awaits,
-            "joined": self._joined,
-            "thread_ended": self._ended,
-        }
-        """What an event of each kind does; events of other kinds do nothing."""
 
     def add(self, event: Event) -> None:
         """Add the next event."""
         move = self.moves.get(event.kind)
         if move is not None:
-            move(event)
+            move(self, event)
 
     def _started(self, event: ThreadStarted) -> None:
         self._clocks[event.thread] = self._clocks[event.parent] if event.parent is not None else 0
@@ -85,3 +74,15 @@ class CriticalPath:
     def _forward(self, thread: str, clock: int) -> None:
         """Put a thread's clock forward to at least `clock`."""
         self._clocks[thread] = max(self._clocks[thread], clock)
+
+    moves: ClassVar[Mapping[str, Callable[..., None]]] = {
+        "thread_started": _started,
+        "generated": _generated,
+        # The lost answers of a failed call were generated before anything that the thread does next.
+        "failed": _generated,
+        "spawned": _spawned,
+        "awaiting": _awaits,
+        "joined": _joined,
+        "thread_ended": _ended,
+    }
+    """What an event of each kind does; events of other kinds do nothing."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from thread_cli.contracts.events import Totals
 from thread_cli.contracts.model import Local
 from thread_cli.record.critical import CriticalPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from thread_cli.contracts.events import Acted, Event, Failed, Generated, Repaired, Spawned, ThreadStarted
 
@@ -21,6 +21,8 @@ _APART: Final = {"cost", "local", "estimated", "cached_known", "model_seconds", 
 class Sums:
     """Totals over the events of an episode so far."""
 
+    _moves = CriticalPath.moves
+
     def __init__(self) -> None:
         self._sums = dict.fromkeys(Totals.model_fields.keys() - _APART, 0)
         self._model_seconds = 0.0
@@ -30,16 +32,6 @@ class Sums:
         self._estimated = False
         self._cached_known = True
         self._critical = CriticalPath()
-        self._counts: dict[str, list[Callable[[Any], None]]] = {
-            "thread_started": [self._started],
-            "generated": [self._generated],
-            "spawned": [self._spawned],
-            "failed": [self._failed],
-            "acted": [self._acted],
-            "repaired": [self._repaired],
-        }
-        for kind, move in self._critical.moves.items():
-            self._counts.setdefault(kind, []).append(move)
 
     def totals(self) -> Totals:
         """The sums as they are recorded."""
@@ -71,8 +63,11 @@ class Sums:
     def add(self, event: Event) -> None:
         """Count one more event."""
         self._newest = event
-        for count in self._counts.get(event.kind, ()):
-            count(event)
+        kind = event.kind
+        if (count := self._counts.get(kind)) is not None:
+            count(self, event)
+        if (move := self._moves.get(kind)) is not None:
+            move(self._critical, event)
 
     def _started(self, event: ThreadStarted) -> None:
         self._sums["threads"] += 1
@@ -114,3 +109,13 @@ class Sums:
 
     def _pay(self, cost: float | None) -> None:
         self._cost = None if self._cost is None or cost is None else self._cost + cost
+
+    _counts: ClassVar[Mapping[str, Callable[..., None]]] = {
+        "thread_started": _started,
+        "generated": _generated,
+        "spawned": _spawned,
+        "failed": _failed,
+        "acted": _acted,
+        "repaired": _repaired,
+    }
+    """What an event of each kind adds. Functions and not methods: those would hold the object that holds them."""
