@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+import sys
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import UserError
@@ -22,9 +24,19 @@ _GROUP: Final = "thread_cli.watchers"
 _METHODS: Final = ("begin", "see", "hear")
 
 
+@cache
+def _found(path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001 - where packages are looked for
+    """The entry points; looking them up reads a file of each package, and each episode of a bench run needs them."""
+    return entry_points(group=_GROUP)
+
+
+def _points() -> EntryPoints:
+    return _found(tuple(sys.path))
+
+
 def names() -> list[str]:
     """The names of all watchers that are installed."""
-    return sorted(entry_points(group=_GROUP).names)
+    return sorted(_points().names)
 
 
 def open_watcher(name: str, settings: Mapping[str, Any] | None = None) -> Watcher:
@@ -33,7 +45,7 @@ def open_watcher(name: str, settings: Mapping[str, Any] | None = None) -> Watche
     Raises:
         UserError: there is none, its constructor fails, or what it makes is no watcher.
     """
-    points = entry_points(group=_GROUP)
+    points = _points()
     if name not in points.names:
         raise UserError(f"there is no watcher {name!r}; there are {', '.join(names()) or 'none installed'}")
     try:
@@ -52,6 +64,8 @@ def open_watchers(config: Config) -> list[Watcher]:
     Raises:
         UserError: as `open_watcher`; a watcher is set that does not exist; or one that is named has nothing to watch.
     """
+    if not config.watch and not config.watchers:
+        return []  # most episodes are not watched
     if unknown := sorted(config.watchers.keys() - set(names())):
         raise UserError(f"watchers.{unknown[0]}: there is no such watcher; there are {', '.join(names())}")
     watchers = [open_watcher(name, config.watchers.get(name)) for name in config.watch]
@@ -66,16 +80,19 @@ def open_watchers(config: Config) -> list[Watcher]:
 
 def probed(model: Model, watchers: list[Watcher]) -> Model:
     """The model with which probes are put to threads, where one of the watchers has any."""
-    from thread_cli.models.probed import Probed
+    watcher = next((watcher for watcher in watchers if isinstance(watcher, Probes)), None)
+    if watcher is None:
+        return model
+    from thread_cli.models.probed import Probed  # loaded for probes alone
 
-    return next((Probed(model, watcher) for watcher in watchers if isinstance(watcher, Probes)), model)
+    return Probed(model, watcher)
 
 
 def acting(model: Model, watchers: list[Watcher]) -> list[Watcher]:
     """The watchers that may end something: in a replay only the one that ends what was ended in the recorded run."""
-    if not isinstance(model, Recorded):  # the module below is loaded for replays alone
+    if not isinstance(model, Recorded):
         return watchers
-    from thread_cli.models.replay import ReplayModel
+    from thread_cli.models.replay import ReplayModel  # loaded for replays alone
 
     if not isinstance(model, ReplayModel):
         return watchers
