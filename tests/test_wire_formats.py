@@ -54,7 +54,7 @@ def test_prompts_in_threads_format_keep_their_identity(plain: str) -> None:
 
 
 def test_each_format_says_what_it_is_and_what_its_options_do() -> None:
-    for found in FORMATS.values():
+    for found in [point.load() for point in FORMATS.values()]:
         assert found.description
         assert all(found.options.values())
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from thread_cli.assembly.watchers import acting, probed
 from thread_cli.contracts.environment import Marks, Scores
 from thread_cli.contracts.errors import UserError
-from thread_cli.models.branches import branched
 
 if TYPE_CHECKING:
     from thread_cli.contracts.environment import Environment
@@ -52,6 +51,8 @@ def arrange(
     asked = probed(model, watchers)
     if branches is None:
         return Arranged(asked, protocol, limits, watching)
+    from thread_cli.models.branches import branched  # loaded for votes alone
+
     outside, ballot = branched(asked, branches, protocol or plain)
     return Arranged(outside, ballot, _limits(limits, branches, probes=asked is not model), watching)
 

@@ -20,7 +20,7 @@ from thread_cli.contracts.events import (
 from thread_cli.protocols.formats import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from thread_cli.contracts.events import Event
 
@@ -36,7 +36,7 @@ class FormatCheck:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.protocol = ""
-        self._check = None
+        self._check: Callable[[str], tuple[str, ...]] | None = None
         self._level = 0
         """How many levels below the main thread the texts are."""
         self._texts: dict[str, list[str]] = {}
@@ -48,7 +48,7 @@ class FormatCheck:
         if isinstance(event, EpisodeStarted):
             self.protocol, self._texts, self._level = event.protocol, {}, 0
             found = FORMATS.get(event.protocol.partition(":")[0])
-            self._check = found and found.problems
+            self._check = found and found.load().problems
         elif self._check is None or event.thread.count(".") > 1:
             return
         elif isinstance(event, Generated) and event.thread == "0" and event.writer:

@@ -9,8 +9,6 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from thread_cli.interpreters.monty import MontyInterpreter
-from thread_cli.interpreters.session import SessionInterpreter
 from thread_cli.interpreters.session_confinement import unavailable
 from thread_cli.interpreters.simple import simple_outcome
 
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from thread_cli.contracts.interpreter import Interpreter, Outcome
+    from thread_cli.interpreters.session import SessionInterpreter
 
 __all__ = ["VariableInterpreter", "described"]
 
@@ -36,6 +35,8 @@ class VariableInterpreter:
         self._seconds = seconds
         self._memory = memory
         self._chosen: Interpreter | None = None
+        self._sessions: SessionInterpreter | None = None
+        """The interpreter that is chosen, where it has sessions."""
         self.patience = 0.4
 
     async def open(self) -> None:
@@ -51,24 +52,30 @@ class VariableInterpreter:
 
     def ended(self, thread: str) -> None:
         """A thread has ended: its session is needed no more."""
-        if isinstance(self._chosen, SessionInterpreter):
-            self._chosen.ended(thread)
+        if self._sessions is not None:
+            self._sessions.ended(thread)
 
     @property
     def sessions(self) -> int:
         """Number of sessions at the moment."""
-        return self._chosen.sessions if isinstance(self._chosen, SessionInterpreter) else 0
+        return 0 if self._sessions is None else self._sessions.sessions
 
     async def close(self) -> None:
         if self._chosen is not None:
             await self._chosen.close()
 
     def _choose(self) -> Interpreter:
+        # Simple code needs neither, so either is loaded when it is first needed.
         if not self._unsafe and unavailable():
+            from thread_cli.interpreters.monty import MontyInterpreter
+
             return MontyInterpreter(seconds=self._seconds, memory=self._memory)
-        return SessionInterpreter(
+        from thread_cli.interpreters.session import SessionInterpreter
+
+        self._sessions = SessionInterpreter(
             kind="variables", unsafe=self._unsafe, seconds=self._seconds, memory=self._memory, disk=0
         )
+        return self._sessions
 
 
 def described(*, unsafe: bool = False) -> str:

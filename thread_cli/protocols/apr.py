@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from thread_cli.contracts.errors import MalformedOutput, UserError
 from thread_cli.contracts.protocol import Child, End, Joining, Segment, Spawn
+from thread_cli.protocols.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from thread_cli.contracts.protocol import Result, StopReason
 
-__all__ = ["OPTIONS", "AprProtocol", "apr", "apr_problems", "goal_path", "node_context", "search_result"]
+__all__ = ["FORMAT", "OPTIONS", "AprProtocol", "apr", "apr_problems", "goal_path", "node_context", "search_result"]
 
 OPTIONS: Final = {
     "paper": "the block that spawns stays in the parent's text",
@@ -344,3 +345,12 @@ def _closing_problems(inside: str, closing: str, numbered: Sequence[re.Match[str
         "misnumbered": not _are_numbered(numbered),
     }
     return [name for name, applies in wrong.items() if applies]
+
+
+FORMAT: Final = Format(
+    "APR: a block that names nodes spawns a thread for each, and is replaced by their results",
+    apr,
+    OPTIONS,
+    {"phi": "sub_search", "psi": "sub_search"},
+    apr_problems,
+)

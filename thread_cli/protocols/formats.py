@@ -1,13 +1,13 @@
-"""The wire formats that a prompt can name, each with the options that it takes: `weaver:paper`."""
+"""The wire formats that a prompt can name, each with the options that it takes: `weaver:paper`.
+
+Each format is declared as `FORMAT` by the module of its name, which is loaded when that format is first needed.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
-
-from thread_cli.protocols import apr, npr, weaver
-from thread_cli.protocols.checking import npr_problems, weaver_problems
-from thread_cli.protocols.thread import Dialect, ThreadProtocol
+from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +15,31 @@ if TYPE_CHECKING:
     from thread_cli.contracts.protocol import Protocol as WireFormat
 
 __all__ = ["FORMATS", "Dialect", "Format"]
+
+
+class Dialect(Protocol):
+    """What a prompt's rules say about its wire format."""
+
+    @property
+    def start(self) -> str: ...
+    @property
+    def end(self) -> str: ...
+    @property
+    def opening(self) -> str: ...
+    @property
+    def blank_line(self) -> bool: ...
+    @property
+    def fence(self) -> str: ...
+    @property
+    def several(self) -> str: ...
+    @property
+    def background(self) -> str: ...
+    @property
+    def independent(self) -> bool: ...
+    @property
+    def comment(self) -> str:
+        """Prefix of each line of an observation of several lines."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +57,7 @@ class Format:
     """The faults of a main thread's Y, in a few words each; None where only the engine checks the format."""
 
 
-FORMATS: Final[dict[str, Format]] = {
-    "thread": Format("THREAD: a line that ends in => acts, or spawns a thread and waits for it", ThreadProtocol.of),
-    "apr": Format(
-        "APR: a block that names nodes spawns a thread for each, and is replaced by their results",
-        apr.apr,
-        apr.OPTIONS,
-        {"phi": "sub_search", "psi": "sub_search"},
-        apr.apr_problems,
-    ),
-    "weaver": Format(
-        "ThreadWeaver: outlines, and a thread for each that goes on from all text so far",
-        weaver.weaver,
-        weaver.OPTIONS,
-        {"start": "<think>", "psi": "answer"},
-        weaver_problems,
-    ),
-    "npr": Format(
-        "NPR: a guideline of plans, a step for each that goes on from all text so far, and a takeaway",
-        npr.npr,
-        npr.OPTIONS,
-        {"psi": "answer:after=</takeaway>"},
-        npr_problems,
-    ),
+FORMATS: Final = {
+    name: EntryPoint(name, f"thread_cli.protocols.{name}:FORMAT", "") for name in ("thread", "apr", "weaver", "npr")
 }
-"""Each wire format by name."""
+"""Where each `Format` is, by name: `FORMATS[name].load()`."""

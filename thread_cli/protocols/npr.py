@@ -8,14 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from thread_cli.protocols.checking import npr_problems
 from thread_cli.protocols.forkjoin import ForkJoin, Grammar
+from thread_cli.protocols.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from thread_cli.protocols.thread import Dialect
+    from thread_cli.protocols.formats import Dialect
 
-__all__ = ["OPTIONS", "npr"]
+__all__ = ["FORMAT", "OPTIONS", "npr"]
 
 OPTIONS: Final = {"paper": "as the paper says: any number of plans; without any, the thread goes on by itself"}
 """What each option changes."""
@@ -38,3 +40,12 @@ def npr(dialect: Dialect, options: Mapping[str, str]) -> ForkJoin:
     """The format, with some of `OPTIONS`; without any, as released."""
     grammar = replace(_RELEASED, halts=False, widest=None) if "paper" in options else _RELEASED
     return ForkJoin(grammar, start=dialect.start, end=dialect.end, opening=dialect.opening)
+
+
+FORMAT: Final = Format(
+    "NPR: a guideline of plans, a step for each that goes on from all text so far, and a takeaway",
+    npr,
+    OPTIONS,
+    {"psi": "answer:after=</takeaway>"},
+    npr_problems,
+)

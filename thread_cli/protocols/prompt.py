@@ -216,7 +216,7 @@ def named(spec: str) -> tuple[Format, dict[str, str]]:
     name, _, written = spec.partition(":")
     if name not in FORMATS:
         raise UserError(f"no protocol is called {name!r}; there are {', '.join(FORMATS)}")
-    found = FORMATS[name]
+    found: Format = FORMATS[name].load()
     parts = [part.strip().partition("=") for part in written.split(",") if part.strip()]
     options = {word: value for word, _, value in parts}
     if unknown := sorted(options.keys() - found.options.keys()):

@@ -16,18 +16,19 @@ from __future__ import annotations
 import re
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
-from typing import Protocol as TypingProtocol
 
 from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.protocol import Act, Await, Child, End, Result, Spawn
+from thread_cli.protocols.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from thread_cli.contracts.model import StopReason
     from thread_cli.contracts.protocol import Move
+    from thread_cli.protocols.formats import Dialect
 
-__all__ = ["CLOSE", "LISTEN", "Dialect", "ThreadProtocol"]
+__all__ = ["CLOSE", "FORMAT", "LISTEN", "ThreadProtocol"]
 
 LISTEN: Final = "=>"
 """ω_listen: the stop string after which a thread waits for a child or an observation."""
@@ -36,31 +37,6 @@ CLOSE: Final = "<="
 _SEPARATOR: Final = "\n\n\n\n\n\n"
 _NAMED: Final = re.compile(r"([^\W\d]\w*) = (?=\S)")
 _AWAIT: Final = re.compile(r"await\b\s*(any|all)?[\s:]*((?:\d+[\s,]*)*)")
-
-
-class Dialect(TypingProtocol):
-    """What a prompt's rules say about its wire format."""
-
-    @property
-    def start(self) -> str: ...
-    @property
-    def end(self) -> str: ...
-    @property
-    def opening(self) -> str: ...
-    @property
-    def blank_line(self) -> bool: ...
-    @property
-    def fence(self) -> str: ...
-    @property
-    def several(self) -> str: ...
-    @property
-    def background(self) -> str: ...
-    @property
-    def independent(self) -> bool: ...
-    @property
-    def comment(self) -> str:
-        """Prefix of each line of an observation of several lines."""
-        ...
 
 
 class _Fenced(NamedTuple):
@@ -267,3 +243,6 @@ def _last_line(y: str) -> str:
 def _ends(line: str) -> bool:
     """Whether a text that ends with `line` ends the thread, by the paper's rule, for backends that cannot tell."""
     return not line.strip() or line.lstrip().startswith("print(")
+
+
+FORMAT: Final = Format("THREAD: a line that ends in => acts, or spawns a thread and waits for it", ThreadProtocol.of)

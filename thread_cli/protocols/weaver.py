@@ -9,14 +9,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.contracts.errors import UserError
+from thread_cli.protocols.checking import weaver_problems
 from thread_cli.protocols.forkjoin import ForkJoin, Grammar
+from thread_cli.protocols.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from thread_cli.protocols.thread import Dialect
+    from thread_cli.protocols.formats import Dialect
 
-__all__ = ["OPTIONS", "weaver"]
+__all__ = ["FORMAT", "OPTIONS", "weaver"]
 
 OPTIONS: Final = {
     "evaluation": "as the released evaluation script: doubled numbers all count, and a list of none ends the thread",
@@ -56,3 +58,12 @@ def weaver(dialect: Dialect, options: Mapping[str, str]) -> ForkJoin:
         seed = "\n<Thread> {id}:"
         grammar = replace(grammar, seed=seed, next_seed=seed, after="\n</Parallel>\n", cut=None, blocks=None)
     return ForkJoin(grammar, start=dialect.start, end=dialect.end, opening=dialect.opening)
+
+
+FORMAT: Final = Format(
+    "ThreadWeaver: outlines, and a thread for each that goes on from all text so far",
+    weaver,
+    OPTIONS,
+    {"start": "<think>", "psi": "answer"},
+    weaver_problems,
+)
