@@ -76,7 +76,8 @@ class TextCraft:
         self.losses = losses
         self.terse = terse
         self._game: Any = None
-        self._luck = random.Random()
+        self._luck: random.Random | None = None
+        """Decides what is lost; None where nothing ever is, since the state of a generator takes 2.5 kB."""
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The tasks of a split, deepest goals first.
@@ -125,7 +126,7 @@ class TextCraft:
         self._game = copy.copy(book.pristine)
         self._game.inventory = {}
         self._game.goal = goal
-        self._luck = random.Random(f"losses {self.seed}:{name}")
+        self._luck = random.Random(f"losses {self.seed}:{name}") if self.losses else None
         commands = _shown_commands(book, goal, random.Random(f"{self.seed}:{name}"))
         return "\n".join(["Crafting commands:", *commands, f"Goal: craft {_words(goal)}."])
 
@@ -141,28 +142,29 @@ class TextCraft:
             return Step(f"Could not execute {action[:40]}…, which is longer than {_MAX_ACTION} characters")
         before = dict(game.inventory)
         observation, reward, done, _, _ = game.step(action)
-        if self.losses and self._luck.random() < self.losses:
-            self._lose(before)
+        if self._luck is not None and self._luck.random() < self.losses:
+            self._lose(before, self._luck)
         return Step(observation, float(reward), bool(done))
 
     async def close(self) -> None:
         self._game = None
 
     async def snapshot(self) -> object:
-        return dict(self._running().inventory), self._luck.getstate()
+        return dict(self._running().inventory), self._luck and self._luck.getstate()
 
     async def restore(self, snapshot: object) -> None:
-        inventory, luck = cast("tuple[Mapping[str, int], tuple[Any, ...]]", snapshot)
+        inventory, luck = cast("tuple[Mapping[str, int], tuple[Any, ...] | None]", snapshot)
         self._running().inventory = dict(inventory)
-        self._luck.setstate(luck)
+        if self._luck is not None and luck is not None:
+            self._luck.setstate(luck)
 
     def teacher(self, task: Task) -> Teacher:  # noqa: ARG002
         return TerseTeacher() if self.terse else TextCraftTeacher()
 
-    def _lose(self, before: Mapping[str, int]) -> None:
+    def _lose(self, before: Mapping[str, int], luck: random.Random) -> None:
         held = self._game.inventory
         for item in [name for name, count in held.items() if count > before.get(name, 0)]:
-            held[item] -= self._luck.randint(1, held[item])
+            held[item] -= luck.randint(1, held[item])
             if not held[item]:
                 del held[item]
 
