@@ -90,7 +90,8 @@ class Executor:
         watchers: see events and generated text, and may end threads or the episode.
         logprobs: whether the model is asked for the tokens that it writes and their log-probabilities, to be recorded.
         policy: the version of the model, to be recorded.
-        max_parallel: how many threads may be in a call of the model at once; None for any number.
+        max_parallel: how many threads may be in a call of the model at once; None for any number, as in replays: a
+            recorded model knows what came when.
     """
 
     def __init__(
@@ -123,8 +124,10 @@ class Executor:
         self._temperature = temperature
         self._seed = seed
         self._logprobs = logprobs
-        self._policy = model.policy if isinstance(model, Recorded) else policy
-        self._max_parallel = max_parallel
+        recorded = model if isinstance(model, Recorded) else None
+        self._policy = policy if recorded is None else recorded.policy
+        # A recorded call in which a watcher ended its thread goes on until then, and would keep its permit so long.
+        self._max_parallel = max_parallel if recorded is None else None
         self._watching = Watching(watchers) if watchers else None
         self._sinks = [*sinks, self._watching] if self._watching else sinks
         self._protocol = protocol
