@@ -11,11 +11,12 @@ from benches import keys, of, plan, results, suite
 from processes import in_this_process
 
 from thread_cli.assembly.config import Config
+from thread_cli.assembly.environments import open_environment
 from thread_cli.assembly.playing import Played, play
 from thread_cli.bench.playing import join, run
 from thread_cli.bench.runner import Ending
 from thread_cli.bench.suite import Part, Suite, Variant
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import Event
 from thread_cli.record import RunFolder, first_difference, read_events
 
@@ -209,6 +210,19 @@ async def test_self_consistency_is_a_method_and_branches_are_part_of_what_a_run_
     assert len({key for each in (plain, three, watched, set_otherwise) for key in await keys(each)}) == 8
     with pytest.raises(UserError, match="branches was 3, is now 4"):
         await run(plan(questions(), model=votes, method="self-consistency", branches=4), tmp_path / "run")
+
+
+async def test_a_vote_of_branches_that_overran_a_limit_is_judged_by_bench_and_in_its_replay(tmp_path) -> None:
+    truth = open_environment("dataqa/icu", {}).tasks("test")[0].data["answer"]
+    (tmp_path / "right.toml").write_text(f'[[thread]]\ntext = """print("Final Answer: {truth}")"""\n')
+    options: dict[str, Any] = {"method": "self-consistency", "branches": 3, "limit": 1, "limits": {"total_tokens": 100}}
+    for name, model in (("run", f"scripted:{tmp_path / 'right.toml'}"), ("again", f"replay:{tmp_path / 'run'}")):
+        await run(plan(questions(), model=model, **options), tmp_path / name)
+        (result,) = results(tmp_path / name)
+        assert (result.status, result.failure) == (Status.solved, None)
+        assert result.message == "the task is solved; the limit of 100 tokens is reached"
+    (recorded,), (now,) = (RunFolder(tmp_path / name).episodes() for name in ("run", "again"))
+    assert first_difference(read_events(recorded), read_events(now)) is None
 
 
 async def test_self_consistency_has_sixteen_branches_where_nobody_says(tmp_path, votes) -> None:

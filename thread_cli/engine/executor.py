@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from thread_cli.contracts.errors import (
     Ending,
+    LimitReached,
     MalformedOutput,
     ModelError,
     ReturnedNothing,
@@ -159,6 +160,8 @@ class Executor:
         )
         self._computing = Computing(self._interpreter, self._prompt, self._recorder)
         self._background: Background | None = None
+        self._passed = ""
+        """The limit that code went on beyond, in words."""
         self._permits = None if self._max_parallel is None else Permits(self._max_parallel)
         if self._watching:
             self._watching.begin(self._family)
@@ -198,6 +201,8 @@ class Executor:
         episode = judge(self._environment, text, reward=reward, marks=marks, error=error, totals=totals)
         if self._family.stopped_because:
             episode = replace(episode, message=f"a watcher ended the episode: {self._family.stopped_because}")
+        elif self._passed and error is None:
+            episode = replace(episode, message=f"{episode.message}; {self._passed}")
         return episode, error
 
     # --- THREAD
@@ -259,8 +264,13 @@ class Executor:
         return self._background.carry_out(thread, written, move)
 
     async def _generate(self, thread: Thread) -> Completion:
-        """One call of the model, appended to the thread's Y."""
-        thread.budget.demand_call()
+        """One call of the model, or of code that writes the thread beside it, appended to the thread's Y."""
+        try:
+            thread.budget.demand_call()
+        except LimitReached as limit:
+            if not thread.concludes:
+                raise
+            self._passed = limit.message
         request = self._request(thread)
         self._recorder.emit(Generating, thread)
         thread.budget.charge("calls", 1)
@@ -281,7 +291,7 @@ class Executor:
             written = replace(written, text=text)
         usage = written.usage
         thread.write(text)
-        thread.tokens = written.tokens
+        thread.tokens, thread.by_code = written.tokens, bool(written.writer)
         unknown = bool(usage.generated) and not usage.prompt
         prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
         thread.counted = (len(request.q) + len(request.c) + len(request.y), prompt_tokens)
@@ -304,7 +314,9 @@ class Executor:
         c, y = thread.prompt()
         prompt = thread.prompt_tokens(len(self._prompt.q) + len(c) + len(y))
         left = min(thread.budget.left("generated_tokens"), thread.budget.left("total_tokens") - prompt)
-        if left <= 0:
+        if thread.concludes:
+            left = max(1, left)
+        elif left <= 0:
             thread.budget.demand("total_tokens", prompt + 1)
         max_tokens = int(max(1, min(self._limits.max_tokens, left)))
         return Request(
