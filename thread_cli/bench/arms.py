@@ -34,10 +34,11 @@ def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
     for run in runs:
         parts += [(run.variant(name), name) for name in run.variants] or [(run, "")]
     suites = len({run.suite.name for run in runs}) > 1
-    alike = all(name for _, name in parts) and len({(part.method, part.model) for part, _ in parts}) == 1
+    whole = {(part.method, part.model) for part, _ in parts}, {tuple(run.ways[""].words) for run in runs}
+    alike = all(name for _, name in parts) and all(len(each) == 1 for each in whole)
     labels: list[str] = []
     for part, variant in parts:
-        who = [] if alike else [part.method, _brief(part.model)]
+        who = [] if alike else [part.method, _brief(part.model), *part.ways[""].words]
         names = [part.suite.name if suites else "", *who, variant]
         labels.append(" · ".join(clean(name) for name in names if name))
     doubled = {label for label in labels if labels.count(label) > 1}
@@ -52,9 +53,11 @@ def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
 
 
 def title_of(arms: Sequence[Arm]) -> str:
-    """The title of a report: the suites, and method and model if all arms have the same."""
+    """The title of a report: the suites; and method and model, and branches and watchers, if all arms have the same."""
     who = {(arm.summary.method, _brief(arm.summary.model)) for arm in arms}
-    names = [", ".join(dict.fromkeys(arm.summary.suite for arm in arms)), *(who.pop() if len(who) == 1 else ())]
+    ways = {tuple(arm.run.ways[""].words) for arm in arms}
+    names = [", ".join(dict.fromkeys(arm.summary.suite for arm in arms))]
+    names += [name for each in (who, ways) if len(each) == 1 for name in each.pop()]
     return clean(" · ".join(names))
 
 
