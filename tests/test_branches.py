@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from speaking import Halves, Speaks
 
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.model import Completion, Usage
 from thread_cli.contracts.watcher import Probes
 from thread_cli.models.branches import NO_ANSWER, branched
 from thread_cli.models.probed import Probed
@@ -66,6 +69,65 @@ async def test_a_branch_that_failed_has_no_vote(vote) -> None:
 async def test_a_branch_may_end_in_prose_as_a_main_thread_may(vote) -> None:
     played = await vote(Speaks(["Three and one.\nThe answer is 4", "print(4)", "print(5)"]), 3)
     assert (played.episode.answer, [event.failed for event in played.of("thread_ended")]) == ("4", [False] * 4)
+
+
+class Spends:
+    """Answers each branch with its text, in one piece, and with a usage of which each part overruns a small limit."""
+
+    def __init__(self, texts: list[str], late: float = 0.0) -> None:
+        self.texts, self.late = texts, late
+
+    async def complete(self, request: Any) -> Any:
+        branch = int(request.thread.split(".")[1])
+        if self.late and branch == 1:
+            await asyncio.sleep(0.05)
+            time.sleep(self.late)  # noqa: ASYNC251 - as a backend does that cannot be cancelled
+        return Completion(self.texts[branch], "end", Usage(40, generated=9, cost=0.002))
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "cap", "says"),
+    [
+        ("total_tokens", 20, "the limit of 20 tokens is reached"),
+        ("generated_tokens", 8, "the limit of 8 generated tokens is reached"),
+        ("cost", 0.004, "the limit of 0.004 US dollars is reached"),
+    ],
+)
+async def test_a_limit_that_branches_overran_is_told_and_their_vote_is_counted(vote, kind, cap, says) -> None:
+    """What a call costs is known when it has been made: so branches may spend more than there is."""
+    limits = Limits(calls=1000, **{kind: cap})
+    first = await vote(Spends(["print(7)", "x = 2\nprint(x * 4)", "print('8.')"]), 3, limits=limits)
+    assert (first.episode.status, first.episode.answer) == (Status.answered, "8")
+    assert first.episode.message == f"the main thread ended; nothing here judges its answer; {says}"
+    assert (first.events[-1].message, first.of("thread_ended", "0")[0].result) == (first.episode.message, "8")
+    again = await vote(ReplayModel(first.events), 3, limits=limits)
+    assert first_difference(first.events, again.events) is None
+
+
+async def test_a_vote_is_counted_after_the_episodes_time(vote) -> None:
+    for limits, says in (
+        (Limits(working_time=0.1), "; the limit of 0.1 seconds of work is reached"),
+        (Limits(wall_time=0.2), "nothing here judges its answer"),
+    ):
+        played = await vote(Spends(["print(6)", "print(5)", "print(6)"], late=0.3), 3, limits=limits)
+        assert (played.episode.status, played.episode.answer) == (Status.answered, "6")
+        assert played.episode.message.endswith(says)
+
+
+async def test_where_no_branch_returned_a_limit_that_they_overran_ends_the_episode(vote) -> None:
+    played = await vote(Spends(["", " "]), 2, limits=Limits(total_tokens=60))
+    assert (played.episode.status, played.episode.message) == (Status.limited, "the limit of 60 tokens is reached")
+    assert [event.failed for event in played.of("thread_ended")] == [True] * 3
+
+
+async def test_a_branch_that_a_limit_ended_has_no_vote_and_its_failure_says_which(vote) -> None:
+    played = await vote(Speaks([LONG, "print(3)", "print(3)"]), 3, limits=Limits(generated_tokens=80))
+    assert (played.episode.status, played.episode.answer) == (Status.answered, "3")
+    (failed,) = played.of("failed")
+    assert (failed.thread, failed.limit, failed.cap) == ("0.0", "max_tokens", 20)
+    assert "0: error: limit reached: 20 tokens were generated without a line" in played.y("0")
 
 
 async def test_each_branch_draws_from_a_seed_of_its_own_and_not_greedily(vote) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ from benches import keys, of, plan, results, suite
 from processes import in_this_process
 
 from thread_cli.assembly.config import Config
+from thread_cli.assembly.environments import open_environment
 from thread_cli.assembly.playing import Played, play
+from thread_cli.bench.arms import arms_of, title_of
 from thread_cli.bench.playing import join, run
+from thread_cli.bench.report import read_run
 from thread_cli.bench.runner import Ending
 from thread_cli.bench.suite import Part, Suite, Variant
-from thread_cli.contracts.errors import UserError
+from thread_cli.bench.tables import as_json
+from thread_cli.bench.ways import Ways
+from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.events import Event
 from thread_cli.record import RunFolder, first_difference, read_events
 
@@ -211,6 +217,19 @@ async def test_self_consistency_is_a_method_and_branches_are_part_of_what_a_run_
         await run(plan(questions(), model=votes, method="self-consistency", branches=4), tmp_path / "run")
 
 
+async def test_a_vote_of_branches_that_overran_a_limit_is_judged_by_bench_and_in_its_replay(tmp_path) -> None:
+    truth = open_environment("dataqa/icu", {}).tasks("test")[0].data["answer"]
+    (tmp_path / "right.toml").write_text(f'[[thread]]\ntext = """print("Final Answer: {truth}")"""\n')
+    options: dict[str, Any] = {"method": "self-consistency", "branches": 3, "limit": 1, "limits": {"total_tokens": 100}}
+    for name, model in (("run", f"scripted:{tmp_path / 'right.toml'}"), ("again", f"replay:{tmp_path / 'run'}")):
+        await run(plan(questions(), model=model, **options), tmp_path / name)
+        (result,) = results(tmp_path / name)
+        assert (result.status, result.failure) == (Status.solved, None)
+        assert result.message == "the task is solved; the limit of 100 tokens is reached"
+    (recorded,), (now,) = (RunFolder(tmp_path / name).episodes() for name in ("run", "again"))
+    assert first_difference(read_events(recorded), read_events(now)) is None
+
+
 async def test_self_consistency_has_sixteen_branches_where_nobody_says(tmp_path, votes) -> None:
     await run(plan(questions(), model=votes, method="self-consistency", limit=1), tmp_path / "run")
     assert [result.totals.threads for result in results(tmp_path / "run")] == [17]
@@ -226,6 +245,56 @@ async def test_suites_and_variants_name_branches_and_watchers(tmp_path, votes) -
     assert 'watch = ["parallel-probe"]' in " ".join((tmp_path / "run/bench.toml").read_text().split()).replace(
         "[ ", "["
     ).replace(", ]", "]")
+
+
+async def test_reports_name_branches_and_watchers_as_they_name_methods_and_models(tmp_path, votes) -> None:
+    watched: dict[str, Any] = {"branches": 3, "watch": "parallel-probe"}
+    settings: dict[str, dict[str, Any]] = {
+        "plain": {}, "three": {"branches": 3}, "watched": watched, "set": watched | {"watchers": PROBE},
+        "vote": {"method": "self-consistency"}, "same": {"branches": 3},
+    }  # fmt: skip
+    for name, chosen in settings.items():
+        await run(plan(questions(), model=votes, limit=1, **chosen), tmp_path / name)
+    read = {name: read_run(tmp_path / name) for name in settings}
+    who = "thread · scripted:votes.toml"
+    probe = r'parallel-probe distance=8 warm_up=0 patience=2 opening="\nSo:" stop="\n"'
+    assert [arm.label for arm in arms_of([*read.values()])] == [
+        who,
+        f"{who} · 3 branches (three)",
+        f"{who} · 3 branches · parallel-probe",
+        f"{who} · 3 branches · {probe}",
+        "self-consistency · scripted:votes.toml · 16 branches",
+        f"{who} · 3 branches (same)",
+    ]
+    assert title_of(arms_of([read["plain"]])) == f"small · {who}"
+    assert title_of(arms_of([read["watched"]])) == f"small · {who} · 3 branches · parallel-probe"
+    assert title_of(arms_of([read["three"], read["same"]])) == f"small · {who} · 3 branches"
+    assert title_of(arms_of([read["plain"], read["three"]])) == f"small · {who}"
+    assert Ways(watch={"own": {"since": date(2026, 1, 2), "often": True}}).words == [
+        'own since="2026-01-02" often=true'
+    ]
+    told = json.loads(as_json([*read.values()]))
+    assert [each["branches"] for each in told] == [None, 3, 3, 3, 16, 3]
+    assert [each["watch"] for each in told[2:4]] == [{"parallel-probe": {}}, PROBE]
+
+
+async def test_variants_have_their_names_in_reports_and_runs_of_them_their_branches(tmp_path, votes) -> None:
+    probing = Variant(name="probe", watch=("parallel-probe",), watchers=PROBE)
+    voting = Variant(name="vote", method="self-consistency")
+    chosen = questions(variants=(Variant(name="more", branches=4), probing, voting))
+    for name, branches in (("two", 2), ("three", 3)):
+        await run(plan(chosen, model=votes, limit=1, branches=branches), tmp_path / name)
+    two, three = (read_run(tmp_path / name) for name in ("two", "three"))
+    arms = arms_of([two.variant(name) for name in ("more", "probe")])
+    assert [(arm.summary.branches, [*arm.summary.watch]) for arm in arms] == [(4, []), (2, ["parallel-probe"])]
+    more, _, vote, *_, last = [arm.label for arm in arms_of([two, three])]
+    assert more == "thread · scripted:votes.toml · 4 branches · more (two)"
+    assert (vote, last) == (
+        "self-consistency · scripted:votes.toml · 2 branches · vote",
+        "self-consistency · scripted:votes.toml · 3 branches · vote",
+    )
+    await run(plan(questions(variants=chosen.variants[:2]), model=votes, limit=1, branches=2), tmp_path / "one")
+    assert [arm.label for arm in arms_of([read_run(tmp_path / "one")])] == ["more", "probe"]
 
 
 async def test_keys_of_variants_without_branches_are_what_they_were(votes) -> None:

@@ -13,10 +13,10 @@ from pytest import approx
 from typer.testing import CliRunner
 
 from thread_cli.bench import FailureClass, Result
+from thread_cli.bench.arms import arms_of
 from thread_cli.bench.curves import curve_of, write_curves
 from thread_cli.bench.plots import write_plot
 from thread_cli.bench.report import Run, read_run
-from thread_cli.bench.tables import arms_of
 from thread_cli.cli.app import app
 from thread_cli.contracts.errors import Status, UserError
 

@@ -239,6 +239,7 @@ async def test_marks_look_at_the_state_in_which_an_episode_ended(play, script, s
 async def test_marks_may_take_what_the_episode_has_time_left(play) -> None:
     played = await play(["print('room 1')"], environment=Marking(FOREVER), limits=Limits(wall_time=0.2))
     assert (played.episode.status, played.episode.error.limit) == (Status.limited, "wall_time")
+    assert played.episode.answer == "room 1"
 
 
 async def test_an_episode_that_is_cancelled_while_it_is_marked_is_recorded_so(play) -> None:

@@ -363,6 +363,27 @@ async def test_the_methods_own_turns_cost_calls_but_no_tokens():
     assert played.episode.totals.token_latency == played.episode.totals.generated_tokens
 
 
+async def test_what_the_last_step_returned_is_the_answer_though_it_overran_a_limit():
+    steps = [PLAN_OF_THREE, "a = 3\nprint(a)", "b = 4\nprint(b)", "print(a + b)"]
+    whole = (await play("plan-and-execute", steps)).episode.totals
+    for limits, says in (
+        (Limits(calls=whole.calls - 1), "the limit of 8 model calls is reached"),
+        (Limits(total_tokens=whole.prompt_tokens + whole.generated_tokens - 1), "tokens is reached"),
+    ):
+        episode = (await play("plan-and-execute", steps, limits=limits)).episode
+        assert (episode.status, episode.answer) == (Status.answered, "7")
+        assert episode.message.endswith(says)
+
+
+async def test_a_plan_that_is_not_done_ends_with_the_limit_that_was_reached():
+    steps = [PLAN_OF_THREE, "a = 3\nprint(a)", "b = 4\nprint(b)", "print(a + b)"]
+    for calls in range(2, 7):
+        played = await play("plan-and-execute", steps, limits=Limits(calls=calls))
+        assert (played.episode.status, played.episode.answer) == (Status.limited, "")
+        assert played.episode.message == f"the limit of {calls} model calls is reached"
+        assert len(played.contexts) == calls // 2 + 2  # the last of them was refused its first call
+
+
 async def test_an_executor_can_neither_plan_nor_ask():
     script = [PLAN_OF_THREE, "Plan: it again =>", "print(3)", "print(4)", "print(7)"]
     played = await play("plan-and-execute", script)

@@ -35,6 +35,7 @@ ADDED = {
     "cached_known": "what servers do not tell of their cache is shown as unknown",
     **dict.fromkeys(("pruned_threads", "stopped_episodes", "pruned", "stopped"), "what watchers end is counted"),
     **dict.fromkeys(("format", "format_correct"), "how well models keep to a wire format is told"),
+    **dict.fromkeys(("branches", "watch"), "what a run has besides its method is told"),
 }
 """Fields that reports for programs have besides those of then, and why."""
 

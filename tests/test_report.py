@@ -14,11 +14,12 @@ from processes import thread
 from thread_cli import Config
 from thread_cli import play as play_task
 from thread_cli.bench import FailureClass, Result
+from thread_cli.bench.arms import arms_of
 from thread_cli.bench.classes import classify
 from thread_cli.bench.formats import as_text
 from thread_cli.bench.report import compare, rate, read_run, summarise
 from thread_cli.bench.statistics import standard_error, wilson
-from thread_cli.bench.tables import arms_of, as_json, tables
+from thread_cli.bench.tables import as_json, tables
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.record import read_events
 

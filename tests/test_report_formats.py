@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from thread_cli.bench.arms import Arm, arms_of
 from thread_cli.bench.formats import Table, as_latex, as_markdown, as_text
 from thread_cli.bench.page import write_page
 from thread_cli.bench.plots import write_plot
 from thread_cli.bench.report import Run, read_run
-from thread_cli.bench.tables import Arm, arms_of, as_csv, as_json, episodes_csv, tables
+from thread_cli.bench.tables import as_csv, as_json, episodes_csv, tables
 
 
 def everything_printed(read: list[Run], arms: list[Arm], *, times: bool = True) -> list[str]:

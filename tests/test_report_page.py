@@ -14,9 +14,10 @@ from reported import HOSTILE
 from steps import made
 
 from thread_cli.bench import FailureClass
+from thread_cli.bench.arms import arms_of
 from thread_cli.bench.page import threads_of, write_page
 from thread_cli.bench.report import read_run
-from thread_cli.bench.tables import arms_of, tables
+from thread_cli.bench.tables import tables
 from thread_cli.record import read_events
 
 

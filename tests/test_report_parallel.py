@@ -14,9 +14,9 @@ from pytest import approx
 from typer.testing import CliRunner
 
 from thread_cli.bench import Result
+from thread_cli.bench.arms import arms_of
 from thread_cli.bench.page import _row
 from thread_cli.bench.report import read_run
-from thread_cli.bench.tables import arms_of
 from thread_cli.cli.app import app
 
 

@@ -15,13 +15,11 @@ from test_leases import SCRIPTS, played
 from worlds import Ledger, Scripts, acts
 
 from thread_cli.assembly.config import Config, resolve
-from thread_cli.assembly.playing import environment_for, executor_for
-from thread_cli.contracts.environment import Task
+from thread_cli.assembly.playing import environment_for
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.engine.width import Permits
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role
-from thread_cli.protocols.prompt import Prompt, Rules
 from thread_cli.record import first_difference
 
 
@@ -169,7 +167,7 @@ class StopsLate:
     def hear(self, thread: str, piece: Any) -> None: ...
 
 
-async def test_a_replay_of_an_episode_that_a_watcher_ended_waits_for_no_permit(play, variables) -> None:
+async def test_a_replay_of_an_episode_that_a_watcher_ended_waits_for_no_permit(play) -> None:
     """There a call that was under way at the end goes on until then; it would keep the one permit from all others."""
     rules = {"several": "- "}
     roles = [Role(path="0", text="- a, a\n- b, b\n- c, c =>\nprint(2)")]
@@ -179,17 +177,7 @@ async def test_a_replay_of_an_episode_that_a_watcher_ended_waits_for_no_permit(p
     first = await play(paced, rules=rules, **options)
     assert "0.2" not in {event.thread for event in first.of("generated")}
 
-    events: list[Any] = []
     model = ReplayModel(first.events)
-    executor = executor_for(
-        config,
-        model=model,
-        prompt=Prompt("test", "Q", Rules(phi="last_line_after_comma", **rules)),
-        interpreter=variables,
-        environment=environment_for(config),
-        sinks=[events.append],
-        watchers=[model.ends],
-        width=1,
-    )
-    await asyncio.wait_for(executor.run(Task("t", "Do it.")), 20)
-    assert first_difference(first.events, events) is None
+    options |= {"environment": environment_for(config), "watchers": [model.ends]}
+    again = await asyncio.wait_for(play(model, rules=rules, **options), 20)
+    assert first_difference(first.events, again.events) is None

@@ -13,7 +13,7 @@ from thread_cli.assembly.watchers import open_watchers
 from thread_cli.assembly.width import fitted
 from thread_cli.contracts.environment import Computes
 from thread_cli.contracts.errors import ExitCode, InterpreterFailed, UserError
-from thread_cli.contracts.model import Opens, Recorded
+from thread_cli.contracts.model import Opens
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter, described
 from thread_cli.models.embedded import EMBEDDED, TRAINED_FOR, specialist, specialist_digest, unfamiliar
@@ -215,7 +215,7 @@ def executor_for(
 ) -> Executor:
     """The executor of one episode, with the configuration's limits, policy and sampling.
 
-    `width`: how many threads may generate at once, see `fitted`; any number in a replay, which knows what came when.
+    `width`: how many threads may generate at once, see `fitted`.
     """
     return Executor(
         model=model,
@@ -232,8 +232,7 @@ def executor_for(
         watchers=watchers,
         logprobs=config.model.logprobs,
         policy=config.model.version or config.model.spec,
-        # A recorded call in which a watcher ended its thread goes on until then, and would keep its permit so long.
-        max_parallel=None if isinstance(model, Recorded) else width,
+        max_parallel=width,
     )
 
 

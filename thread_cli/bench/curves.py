@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from thread_cli.bench import Result
+    from thread_cli.bench.arms import Arm
     from thread_cli.bench.report import Run
-    from thread_cli.bench.tables import Arm
 
 __all__ = ["Curve", "curve_of", "write_curves"]
 

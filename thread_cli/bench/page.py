@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
 
-from thread_cli.bench.tables import title_of
+from thread_cli.bench.arms import title_of
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.events import Failed, Generated, ThreadEnded, ThreadStarted
 from thread_cli.display.state import Phase, ended_as
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from typing import IO
 
     from thread_cli.bench import Result
+    from thread_cli.bench.arms import Arm
     from thread_cli.bench.formats import Table
-    from thread_cli.bench.tables import Arm
     from thread_cli.contracts.events import Event
     from thread_cli.record.timeline import Line
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from thread_cli.bench.arms import Arm
     from thread_cli.bench.report import Rate
     from thread_cli.bench.statistics import Interval
-    from thread_cli.bench.tables import Arm
 
 __all__ = ["COLOURS", "FORMATS", "save", "short", "thousands", "with_error", "write_plot"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from thread_cli.bench.journal import Journal
 from thread_cli.bench.parallel import Parallel, gained
 from thread_cli.bench.statistics import Difference, Interval, paired_bootstrap, standard_error, wilson
 from thread_cli.bench.suite import Published
+from thread_cli.bench.ways import ways_of
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.model import Local
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from thread_cli.bench.suite import Suite
+    from thread_cli.bench.ways import Ways
 
 __all__ = ["Mean", "Rate", "Run", "Summary", "Tokens", "by_category", "compare", "rate", "read_run", "summarise"]
 
@@ -42,6 +45,8 @@ class Run:
     results: tuple[Result, ...]
     planned: int | None
     """Episodes when the run is complete; None where its plan does not say so."""
+    ways: Mapping[str, Ways]
+    """Branches and watchers of each variant, by name; of the run by the empty name."""
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -56,7 +61,11 @@ class Run:
         methods = {result.method for result in results}
         planned = self.planned and self.planned // max(1, len(self.suite.variants))
         return replace(
-            self, results=results, method=methods.pop() if len(methods) == 1 else self.method, planned=planned
+            self,
+            results=results,
+            method=methods.pop() if len(methods) == 1 else self.method,
+            planned=planned,
+            ways={"": self.ways.get(name, self.ways[""])},
         )
 
     def log(self, result: Result) -> Path:
@@ -136,6 +145,10 @@ class Summary(_Figures):
     method: str
     model: str
     variant: str
+    branches: int | None
+    """Branches of each question; None for none."""
+    watch: Mapping[str, Mapping[str, Any]]
+    """The settings of watchers that were given, by the watchers' names."""
     metric: str
     tasks: int
     epochs: int
@@ -195,7 +208,8 @@ def read_run(path: Path) -> Run:
     results = sorted(map(journal.read, journal.keys()), key=_place(plan.suite))
     if not results:
         raise UserError(f"{path} holds no results yet: run the bench first, or wait for an episode to end")
-    return Run(path, plan.suite, plan.method, plan.model, tuple(results), plan.episodes)
+    ways = {"": ways_of(plan), **{variant.name: ways_of(plan, variant) for variant in plan.suite.variants}}
+    return Run(path, plan.suite, plan.method, plan.model, tuple(results), plan.episodes, ways)
 
 
 def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
@@ -216,6 +230,8 @@ def summarise(run: Run, *, variant: str = "", times: bool = True) -> Summary:
         method=run.method,
         model=run.model,
         variant=variant,
+        branches=run.ways[""].branches,
+        watch=run.ways[""].watch,
         metric=run.suite.metric,
         tasks=len({_task(result) for result in results}),
         epochs=len({result.epoch for result in results}),

@@ -8,12 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import unicodedata
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from thread_cli.bench import FailureClass
+from thread_cli.bench.arms import title_of
 from thread_cli.bench.formats import Table
 from thread_cli.bench.report import compare, summarise
 from thread_cli.display.text import clean, dollars, duration
@@ -21,67 +20,14 @@ from thread_cli.display.text import clean, dollars, duration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from thread_cli.bench.arms import Arm
     from thread_cli.bench.report import Rate, Run, Summary
     from thread_cli.bench.statistics import Interval
     from thread_cli.bench.suite import Published
 
-__all__ = [
-    "Arm",
-    "arms_of",
-    "as_csv",
-    "as_json",
-    "episodes_csv",
-    "forked",
-    "tables",
-    "title_of",
-]
+__all__ = ["as_csv", "as_json", "episodes_csv", "forked", "tables"]
 
 _NOTHING: Final = "\u2013"
-_FOLDERS: Final = re.compile(r"^((?:faulty:[^+]*\+)?(?:llama|scripted|replay):).*/(?=.)")
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One column of a comparison: a run, or one variant of it."""
-
-    label: str
-    run: Run
-    summary: Summary
-
-
-def arms_of(runs: Sequence[Run], *, times: bool = True) -> list[Arm]:
-    """The arms that a report compares: each run, or each of its variants, under a name of its own."""
-    parts: list[tuple[Run, str]] = []
-    for run in runs:
-        parts += [(run.variant(name), name) for name in run.variants] or [(run, "")]
-    suites = len({run.suite.name for run in runs}) > 1
-    alike = all(name for _, name in parts) and len({(part.method, part.model) for part, _ in parts}) == 1
-    labels: list[str] = []
-    for part, variant in parts:
-        who = [] if alike else [part.method, _brief(part.model)]
-        names = [part.suite.name if suites else "", *who, variant]
-        labels.append(" · ".join(clean(name) for name in names if name))
-    doubled = {label for label in labels if labels.count(label) > 1}
-    labels = [
-        f"{label} ({clean(part.path.name)})" if label in doubled else label
-        for label, (part, _) in zip(labels, parts, strict=True)
-    ]
-    return [
-        Arm(label, part, summarise(part, variant=variant, times=times))
-        for label, (part, variant) in zip(_numbered(labels), parts, strict=True)
-    ]
-
-
-def title_of(arms: Sequence[Arm]) -> str:
-    """The title of a report: the suites, and method and model if all arms have the same."""
-    who = {(arm.summary.method, _brief(arm.summary.model)) for arm in arms}
-    names = [", ".join(dict.fromkeys(arm.summary.suite for arm in arms)), *(who.pop() if len(who) == 1 else ())]
-    return clean(" · ".join(names))
-
-
-def _brief(model: str) -> str:
-    """A short name of a model: a file without its folders."""
-    return _FOLDERS.sub(r"\1", model)
 
 
 def tables(arms: Sequence[Arm]) -> list[Table]:
@@ -367,14 +313,6 @@ def _published(arms: Sequence[Arm]) -> list[tuple[str, Published]]:
 
 
 # --- the form of figures and cells
-
-
-def _numbered(labels: Sequence[str]) -> list[str]:
-    """Labels that are all different."""
-    return [
-        f"{label} #{labels[:place].count(label) + 1}" if labels.count(label) > 1 else label
-        for place, label in enumerate(labels)
-    ]
 
 
 def _count(number: int | None) -> str:

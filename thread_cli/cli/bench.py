@@ -18,6 +18,7 @@ from rich.console import Console
 
 from thread_cli.assembly.config import at_home
 from thread_cli.bench import playing
+from thread_cli.bench.arms import arms_of
 from thread_cli.bench.budget import Allowance
 from thread_cli.bench.formats import as_text, terminal_width
 from thread_cli.bench.live import choose_bench
@@ -29,7 +30,7 @@ from thread_cli.bench.progress import Progress
 from thread_cli.bench.report import read_run
 from thread_cli.bench.runner import Ending, Runner
 from thread_cli.bench.suite import installed, load
-from thread_cli.bench.tables import arms_of, tables
+from thread_cli.bench.tables import tables
 from thread_cli.cli.exits import of_bench, of_error
 from thread_cli.cli.interruption import Terminated, interruptible
 from thread_cli.cli.listing import print_table

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from thread_cli.bench.arms import arms_of
 from thread_cli.bench.curves import write_curves
 from thread_cli.bench.formats import as_latex, as_markdown, as_text, terminal_width
 from thread_cli.bench.page import write_page
 from thread_cli.bench.plots import write_plot
 from thread_cli.bench.report import read_run
-from thread_cli.bench.tables import arms_of, as_csv, as_json, episodes_csv, tables
+from thread_cli.bench.tables import as_csv, as_json, episodes_csv, tables
 from thread_cli.contracts.errors import UserError
 
 __all__ = ["report"]

@@ -162,7 +162,8 @@ def judge(
     final = reward if graded else None
     status, message = _verdict(final, error)
     failure = error if isinstance(error, ThreadFailure) else None
-    so_far = failure.partial if failure else answer
+    # An answer that could not be judged, as the time was up, is the episode's answer all the same.
+    so_far = failure.partial if failure and answer is None else answer
     return Episode(status, final, so_far or "", message, totals, failure, marks)
 
 

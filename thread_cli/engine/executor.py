@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from thread_cli.contracts.errors import (
     Ending,
+    LimitReached,
     MalformedOutput,
     ModelError,
     ReturnedNothing,
@@ -90,7 +91,8 @@ class Executor:
         watchers: see events and generated text, and may end threads or the episode.
         logprobs: whether the model is asked for the tokens that it writes and their log-probabilities, to be recorded.
         policy: the version of the model, to be recorded.
-        max_parallel: how many threads may be in a call of the model at once; None for any number.
+        max_parallel: how many threads may be in a call of the model at once; None for any number, as in replays: a
+            recorded model knows what came when.
     """
 
     def __init__(
@@ -123,8 +125,10 @@ class Executor:
         self._temperature = temperature
         self._seed = seed
         self._logprobs = logprobs
-        self._policy = model.policy if isinstance(model, Recorded) else policy
-        self._max_parallel = max_parallel
+        recorded = model if isinstance(model, Recorded) else None
+        self._policy = policy if recorded is None else recorded.policy
+        # A recorded call in which a watcher ended its thread goes on until then, and would keep its permit so long.
+        self._max_parallel = max_parallel if recorded is None else None
         self._watching = Watching(watchers) if watchers else None
         self._sinks = [*sinks, self._watching] if self._watching else sinks
         self._protocol = protocol
@@ -156,6 +160,8 @@ class Executor:
         )
         self._computing = Computing(self._interpreter, self._prompt, self._recorder)
         self._background: Background | None = None
+        self._passed = ""
+        """The limit that code went on beyond, in words."""
         self._permits = None if self._max_parallel is None else Permits(self._max_parallel)
         if self._watching:
             self._watching.begin(self._family)
@@ -198,6 +204,8 @@ class Executor:
         episode = judge(self._environment, text, reward=reward, marks=marks, error=error, totals=totals)
         if self._family.stopped_because:
             episode = replace(episode, message=f"a watcher ended the episode: {self._family.stopped_because}")
+        elif self._passed and error is None:
+            episode = replace(episode, message=f"{episode.message}; {self._passed}")
         return episode, error
 
     # --- THREAD
@@ -259,8 +267,13 @@ class Executor:
         return self._background.carry_out(thread, written, move)
 
     async def _generate(self, thread: Thread) -> Completion:
-        """One call of the model, appended to the thread's Y."""
-        thread.budget.demand_call()
+        """One call of the model, or of code that writes the thread beside it, appended to the thread's Y."""
+        try:
+            thread.budget.demand_call()
+        except LimitReached as limit:
+            if not thread.concludes:
+                raise
+            self._passed = limit.message
         request = self._request(thread)
         self._recorder.emit(Generating, thread)
         thread.budget.charge("calls", 1)
@@ -281,7 +294,7 @@ class Executor:
             written = replace(written, text=text)
         usage = written.usage
         thread.write(text)
-        thread.tokens = written.tokens
+        thread.tokens, thread.by_code = written.tokens, bool(written.writer)
         unknown = bool(usage.generated) and not usage.prompt
         prompt_tokens = estimated_tokens(request.prompt) if unknown else usage.prompt
         thread.counted = (len(request.q) + len(request.c) + len(request.y), prompt_tokens)
@@ -304,7 +317,9 @@ class Executor:
         c, y = thread.prompt()
         prompt = thread.prompt_tokens(len(self._prompt.q) + len(c) + len(y))
         left = min(thread.budget.left("generated_tokens"), thread.budget.left("total_tokens") - prompt)
-        if left <= 0:
+        if thread.concludes:
+            left = max(1, left)
+        elif left <= 0:
             thread.budget.demand("total_tokens", prompt + 1)
         max_tokens = int(max(1, min(self._limits.max_tokens, left)))
         return Request(

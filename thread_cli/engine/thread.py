@@ -73,6 +73,8 @@ class Thread:
     printed: str | None = None
     error: str | None = None
     """The error of the newest piece of code, if it ended in one."""
+    by_code: bool = False
+    """Whether a writer beside the model wrote its newest text, and so writes the next one."""
     counted: tuple[int, int] = (0, 0)
     """Characters and tokens of the newest prompt."""
     _steps: dict[int, tuple[int, int]] | None = None
@@ -128,6 +130,13 @@ class Thread:
         characters, tokens = self.counted
         self.counted = (characters - removed, max(0, tokens - removed // 4))
         return removed
+
+    @property
+    def concludes(self) -> bool:
+        """Whether code writes it on from children of which one has returned. No limit refuses that: code costs no
+        tokens, and the answers of its threads would be lost. It comes to an end, as further children may make no call.
+        """
+        return self.by_code and any(not result.failed for result in self.exchanges[-1].feedback.results)
 
     @property
     def stops(self) -> tuple[str, ...]:
