@@ -182,6 +182,18 @@ def test_a_thread_that_something_else_ended_is_not_shown_as_failed():
     assert drawn(render_thread(story.events, "0.1"))[-1] == "■ stopped → nothing"
 
 
+def test_a_thread_that_was_pruned_as_the_episode_ended_is_not_shown_as_done():
+    story = Story()
+    story.begin()
+    pruned, _ = story.fork("0", "ab")
+    story.end(pruned, None, how="pruned", reason="disagrees")
+    line = next(line for line in drawn(render_tree(story.state, 80)) if line.startswith("├─"))
+    assert line.split()[:1] + line.split()[-2:] == ["├─■", "pruned:", "disagrees"]
+    plain = StringIO()
+    PlainDisplay(plain)(story.events[-1])
+    assert plain.getvalue().split() == ["0.0", "=", "pruned"]
+
+
 # One thread
 
 

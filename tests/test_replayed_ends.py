@@ -133,6 +133,31 @@ async def test_an_episode_is_ended_again_that_ended_while_a_pruned_thread_waited
     await replayed(play, first, environment=SlowToLeave())
 
 
+@pytest.mark.parametrize("kind", ["generating", "joined"])
+async def test_a_thread_is_pruned_in_the_event_that_ends_the_episode(play, kind) -> None:
+    """As Parallel-Probe does. In a replay, which takes no time, that thread is where it was before the others are."""
+
+    def script(request: Request) -> str:
+        if request.thread == "0":
+            return "a|b=>"
+        if request.thread.startswith("0.0"):
+            return f"{request.thread}=>" if len(request.thread) < 20 else WORDS
+        if request.thread == "0.1":
+            return WORDS if request.y else f"{WORDS[:100]} c=>"
+        return "print('c')"
+
+    def prune_and_stop(episode: Any) -> None:
+        episode.prune("0.1", "disagrees")
+        episode.stop("all agree", "42")
+
+    times = 2 if kind == "generating" else 1
+    watcher = When(at(kind, "0.1", times), prune_and_stop)
+    first = await play(ScriptedModel(script, pace=0.002), protocol=Fork(), watchers=[watcher])
+    (end,) = first.of("thread_ended", "0.1")
+    assert (end.how, end.result) == ("pruned", None)
+    await replayed(play, first, protocol=Fork())
+
+
 async def test_a_recording_in_which_no_watcher_did_anything_has_none_and_holds_no_call(play) -> None:
     first = await play(LOOKING, environment=Walls())
     model = ReplayModel(first.events)

@@ -69,7 +69,7 @@ class PlainDisplay(Display):
                 return f"! {event.text}"
             case Failed():
                 return f"✗ {event.boundary}: {event.failure}: {event.message}"
-            case ThreadEnded(failed=True):
+            case ThreadEnded(failed=True) | ThreadEnded(how=Ending.pruned):
                 how = event.how or Ending.failed
                 return f"= {how}" if event.result is None else f"= {how}: {event.result}"
             case ThreadEnded():
