@@ -186,5 +186,31 @@ async def test_a_replay_without_its_watcher_holds_no_call(play) -> None:
     assert "diverges from its recording in thread 0, call 2" in again.episode.message
 
 
+class Slow(ScriptedModel):
+    """Does not stream."""
+
+    stream = None
+
+    async def complete(self, request: Request) -> Any:
+        await asyncio.sleep(10 * (request.thread == "0.0"))
+        return await super().complete(request)
+
+
+@pytest.mark.parametrize("kind", [ScriptedModel, Slow])
+async def test_a_replay_of_an_interrupted_run_says_that_it_was_interrupted(play, kind) -> None:
+    roles = [Role(path="0", text="First, tell =>\nprint('ok')"), Role(path="0.0", text=WORDS)]
+    events: list[Any] = []
+    writes = asyncio.Event()
+    watcher = When(at("generating", "0.0"), lambda _: writes.set())
+    playing = asyncio.ensure_future(play(kind(roles, pace=0.001), sinks=[events.append], watchers=[watcher]))
+    await writes.wait()
+    await asyncio.sleep(0.05)
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+    again = await asyncio.wait_for(play(ReplayModel(events)), 20)
+    assert again.episode.message == "model error: the recorded run was interrupted here, in thread 0.0"
+
+
 def test_threads_without_an_end_are_waited_for_by_nobody() -> None:
     assert not RecordedEnds([]).any

@@ -75,7 +75,7 @@ def waits_for(children: Collection[str], which: Which) -> str:
 
 
 def ended_as(event: ThreadEnded) -> Phase:
-    """The state of a thread that has ended. A thread that the end of a solved episode stopped is done, if not pruned."""
+    """The state of a thread that has ended. One that the end of a solved episode stopped is done, if not pruned."""
     if not event.failed and event.how is not Ending.pruned:
         return Phase.done
     return Phase.stopped if event.how in {Ending.pruned, Ending.stopped} else Phase.failed
