@@ -94,8 +94,8 @@ def show(
         return
     console = Console()
     if thread is not None:
-        if thread not in {event.thread for event in events}:
-            raise UserError(f"the run has no thread {thread}")
+        if thread not in TreeState.of(events).threads:
+            raise UserError(f"the run has no thread {thread!r}")
         print_lines(console, render_thread(events, thread, glyphs=glyphs_for(console)))
         return
     print_lines(console, _lines(events, console, cost=cost, timeline=timeline, times=times))
