@@ -10,6 +10,7 @@ from thread_cli.contracts.errors import Ending
 from thread_cli.contracts.events import (
     Awaiting,
     CodeRan,
+    Conflicted,
     Corrected,
     EpisodeEnded,
     EpisodeStarted,
@@ -78,6 +79,8 @@ class PlainDisplay(Display):
                 return f"< {waits_for(event.children, event.which)}"
             case Spawned(waits=True) if len(event.children) > 1:
                 return f"< {waits_for(event.children, 'all')}"
+            case Conflicted():
+                return f"! conflict: no action of {event.child} is kept: {event.action} => {event.now}"
             case Joined() if len(event.children) > 1:
                 return f"< joined {len(event.children):,} threads"
             case _:

@@ -113,6 +113,8 @@ class ThreadState:
     failure: str | None = None
     how: Ending | None = None
     reason: str = ""
+    conflict: str = ""
+    """The action that was answered otherwise at the join, so that none of its actions was kept."""
     error: str | None = None
     children: list[ThreadState] = field(default_factory=list["ThreadState"])
     total: int = 1
@@ -227,7 +229,10 @@ class TreeState:
                 self._enter(thread, ended_as(event))
                 if thread.awaiter is not None:
                     thread.awaiter.awaited.pop(thread.path, None)
-            case Repaired() | Removed() | Conflicted():
+            case Conflicted():
+                if event.child in self.threads:
+                    self.threads[event.child].conflict = event.action
+            case Repaired() | Removed():
                 pass
 
     def settle(self) -> None:
