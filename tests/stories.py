@@ -91,8 +91,8 @@ class Story:
     def join(self, thread, children, text):
         self.add(Joined, thread, children=tuple(children), text=f"=>{text}<=\n")
 
-    def end(self, thread, result, *, failed=False, how=None):
-        self.add(ThreadEnded, thread, result=result, failed=failed, how=how)
+    def end(self, thread, result, *, failed=False, how=None, **fields):
+        self.add(ThreadEnded, thread, result=result, failed=failed, how=how, **fields)
 
     def finish(self, status=Status.solved, reward=1.0, message="", **totals):
         self.add(EpisodeEnded, status=status, reward=reward, message=message, totals=Totals(**totals))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from benches import plan, results, suite
-from processes import thread
+from processes import in_this_process, thread
 from rich.console import Console
 
 from thread_cli.bench import FailureClass, Result
@@ -120,6 +120,34 @@ def test_an_episode_of_a_run_can_be_shown_and_played_again(tmp_path, suite_file)
     again = thread("run", "textcraft", "--task", "3", "--model", "replay:run", "--display", "none", cwd=tmp_path)
     assert (again.returncode, again.stderr) == (0, "replay: the same events as recorded\n")
     assert "holds no episode with the key or task 77" in thread("show", "run", "--task", "77", cwd=tmp_path).stderr
+
+
+def test_one_of_several_episodes_of_a_task_is_shown_and_played_again_by_its_file(tmp_path, suite_file):
+    options = ("--model", "teacher", "--epochs", "2", "--limit", "1", "--log", "run", "--display", "none")
+    assert in_this_process("bench", suite_file, *options, cwd=tmp_path).returncode == 0
+    (task,) = {result.task for result in results(tmp_path / "run")}
+    key = max(result.key for result in results(tmp_path / "run"))
+    arguments = ("run", "textcraft", "--task", task, "--display", "none", "--model")
+    which = in_this_process(*arguments, "replay:run", cwd=tmp_path)
+    assert (which.returncode, which.stderr.count("\n")) == (2, 1)
+    assert "choose one by its key" in which.stderr
+    assert "run/episodes/KEY.jsonl" in which.stderr
+    file = f"run/episodes/{key}.jsonl"
+    again = in_this_process(*arguments, f"replay:{file}", cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "replay: the same events as recorded\n")
+    shown, keyed = (in_this_process("show", *name, cwd=tmp_path).stdout for name in ([file], ["run", "--task", key]))
+    assert shown == keyed != ""
+    other = in_this_process("show", file, "--task", "77", cwd=tmp_path)
+    assert (other.returncode, other.stderr) == (2, f"thread: {file} holds no episode of task 77\n")
+
+
+def test_the_folder_of_a_replay_may_begin_with_a_tilde(tmp_path):
+    home = {"HOME": str(tmp_path), "THREAD_DISPLAY": "none"}
+    ran = thread("run", "textcraft", "--task", "12", "--model", "teacher", "--log", "a", cwd=tmp_path, **home)
+    assert ran.returncode == 0, ran.stderr
+    for recorded in ("a", "a/12.jsonl"):
+        again = thread("run", "textcraft", "--task", "12", "--model", f"replay:~/{recorded}", cwd=tmp_path, **home)
+        assert (again.returncode, again.stderr) == (0, "replay: the same events as recorded\n")
 
 
 # What is shown

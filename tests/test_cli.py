@@ -74,6 +74,33 @@ def test_a_task_is_played_shown_replayed_and_run_again(tmp_path) -> None:
     assert (tmp_path / "tree.svg").read_text().startswith("<svg")
 
 
+def test_an_interruption_while_modules_are_loaded_leaves_no_trace_on_the_screen(tmp_path) -> None:
+    script = """if True:
+        import os, signal, sys
+        class Interrupts:
+            def find_spec(self, name, *_):
+                if name == "thread_cli.cli.bench":
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Interrupts())
+        from thread_cli.cli.main import main
+        main()
+    """
+    ran = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
+def test_a_thread_that_a_log_does_not_have_is_told_in_one_line(tmp_path) -> None:
+    ran = thread(
+        "run", "textcraft", "--model", "teacher", "--task", "12", "--log", "a", "--display", "none", cwd=tmp_path
+    )
+    assert ran.returncode == 0, ran.stderr
+    log = tmp_path / "a" / "12.jsonl"
+    log.write_text(log.read_text().splitlines()[0])  # killed before the main thread began
+    for path in ("0", "0.7"):
+        shown = thread("show", "a", "--thread", path, cwd=tmp_path)
+        assert (shown.returncode, shown.stderr) == (2, f"thread: the run has no thread '{path}'\n")
+
+
 def test_a_replay_of_another_task_says_where_it_diverges(tmp_path) -> None:
     thread("run", "textcraft", "--model", "teacher", "--task", "12", "--log", "a", "--display", "none", cwd=tmp_path)
     other = thread(

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from stories import HOSTILE, Story, door, drawn
 
+from thread_cli.contracts.events import Conflicted
 from thread_cli.display import (
     PlainDisplay,
     TreeDisplay,
@@ -180,6 +181,37 @@ def test_a_thread_that_something_else_ended_is_not_shown_as_failed():
         "= failed",
     ]
     assert drawn(render_thread(story.events, "0.1"))[-1] == "■ stopped → nothing"
+
+
+def test_a_child_whose_actions_were_dropped_at_the_join_is_shown_so():
+    story = Story()
+    story.begin()
+    first, second = story.fork("0", "ab")
+    for child in (first, second):
+        story.act(child, "take the lamp", "Taken.")
+        story.end(child, "it has the lamp")
+    plain = StringIO()
+    display = PlainDisplay(plain)
+    story.add(Conflicted, child=second, action="take the lamp", seen="Taken.", now="There is no lamp.", actions=1)
+    for event in story.events:
+        display(event)
+    told = [line for line in drawn(render_tree(story.state, 100)) if "the lamp" in line]
+    assert "> take the lamp => Taken." in told[0]
+    assert "conflict: no action kept: take the lamp" in told[1]
+    (line,) = [line for line in plain.getvalue().splitlines() if "conflict" in line]
+    assert line.split(maxsplit=1)[1] == "! conflict: no action of 0.1 is kept: take the lamp => There is no lamp."
+
+
+def test_a_thread_that_was_pruned_as_the_episode_ended_is_not_shown_as_done():
+    story = Story()
+    story.begin()
+    pruned, _ = story.fork("0", "ab")
+    story.end(pruned, None, how="pruned", reason="disagrees")
+    line = next(line for line in drawn(render_tree(story.state, 80)) if line.startswith("├─"))
+    assert line.split()[:1] + line.split()[-2:] == ["├─■", "pruned:", "disagrees"]
+    plain = StringIO()
+    PlainDisplay(plain)(story.events[-1])
+    assert plain.getvalue().split() == ["0.0", "=", "pruned"]
 
 
 # One thread

@@ -133,6 +133,31 @@ async def test_an_episode_is_ended_again_that_ended_while_a_pruned_thread_waited
     await replayed(play, first, environment=SlowToLeave())
 
 
+@pytest.mark.parametrize("kind", ["generating", "joined"])
+async def test_a_thread_is_pruned_in_the_event_that_ends_the_episode(play, kind) -> None:
+    """As Parallel-Probe does. In a replay, which takes no time, that thread is where it was before the others are."""
+
+    def script(request: Request) -> str:
+        if request.thread == "0":
+            return "a|b=>"
+        if request.thread.startswith("0.0"):
+            return f"{request.thread}=>" if len(request.thread) < 20 else WORDS
+        if request.thread == "0.1":
+            return WORDS if request.y else f"{WORDS[:100]} c=>"
+        return "print('c')"
+
+    def prune_and_stop(episode: Any) -> None:
+        episode.prune("0.1", "disagrees")
+        episode.stop("all agree", "42")
+
+    times = 2 if kind == "generating" else 1
+    watcher = When(at(kind, "0.1", times), prune_and_stop)
+    first = await play(ScriptedModel(script, pace=0.002), protocol=Fork(), watchers=[watcher])
+    (end,) = first.of("thread_ended", "0.1")
+    assert (end.how, end.result) == ("pruned", None)
+    await replayed(play, first, protocol=Fork())
+
+
 async def test_a_recording_in_which_no_watcher_did_anything_has_none_and_holds_no_call(play) -> None:
     first = await play(LOOKING, environment=Walls())
     model = ReplayModel(first.events)
@@ -159,6 +184,32 @@ async def test_a_replay_without_its_watcher_holds_no_call(play) -> None:
     again = await asyncio.wait_for(play(ReplayModel(first.events)), 20)
     assert again.of("failed")[0].limit == "wall_time"
     assert "diverges from its recording in thread 0, call 2" in again.episode.message
+
+
+class Slow(ScriptedModel):
+    """Does not stream."""
+
+    stream = None
+
+    async def complete(self, request: Request) -> Any:
+        await asyncio.sleep(10 * (request.thread == "0.0"))
+        return await super().complete(request)
+
+
+@pytest.mark.parametrize("kind", [ScriptedModel, Slow])
+async def test_a_replay_of_an_interrupted_run_says_that_it_was_interrupted(play, kind) -> None:
+    roles = [Role(path="0", text="First, tell =>\nprint('ok')"), Role(path="0.0", text=WORDS)]
+    events: list[Any] = []
+    writes = asyncio.Event()
+    watcher = When(at("generating", "0.0"), lambda _: writes.set())
+    playing = asyncio.ensure_future(play(kind(roles, pace=0.001), sinks=[events.append], watchers=[watcher]))
+    await writes.wait()
+    await asyncio.sleep(0.05)
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+    again = await asyncio.wait_for(play(ReplayModel(events)), 20)
+    assert again.episode.message == "model error: the recorded run was interrupted here, in thread 0.0"
 
 
 def test_threads_without_an_end_are_waited_for_by_nobody() -> None:

@@ -102,7 +102,7 @@ def open_model(
             from thread_cli.models.replay import ReplayModel
             from thread_cli.record import RunFolder, read_events
 
-            return ReplayModel(read_events(RunFolder.open(at_home(Path(spec.rest))).episode(task and task.id)))
+            return ReplayModel(read_events(RunFolder.holding(at_home(Path(spec.rest))).episode(task and task.id)))
         case _:
             return _faulty(config, lambda inner: open_model(inner, environment, task, tell))
 

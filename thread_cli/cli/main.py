@@ -21,8 +21,10 @@ def main() -> None:
     """Run a command in a child process; where a signal kills that, put in order what it left and tell it in a line."""
     supervised(_dead)
     # Only in the child: the parent stays small, and where memory is short it is not the one to be killed.
-    from thread_cli.cli.app import main as command
-
+    try:
+        from thread_cli.cli.app import main as command
+    except KeyboardInterrupt:  # while modules are loaded, which may take some seconds
+        sys.exit(ExitCode.interrupted)
     command()
 
 

@@ -20,7 +20,7 @@ __all__ = ["replay"]
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="A run's folder, or one of its *.jsonl files.")],
     task: Annotated[str | None, typer.Option("--task", "-t", help="Which episode, where there are several.")] = None,
     speed: Annotated[float, typer.Option(help="How many times as fast as it happened; 0 for at once.", min=0)] = 1.0,
     display: Annotated[str, typer.Option(help="auto, tree, plain, json or none.")] = "auto",
@@ -28,7 +28,7 @@ def replay(
     """Watch a recorded run again. To run it again, use `thread run ENV --model replay:RUN`."""
     if display not in get_args(Mode):
         raise UserError(f"there is no display {display!r}; there are {', '.join(get_args(Mode))}")
-    events = read_events(RunFolder.open(run).episode(task))
+    events = read_events(RunFolder.holding(run).episode(task))
     try:
         with choose(cast("Mode", display), Console()) as shown:
             asyncio.run(interruptible(feed(events, shown, speed or float("inf"))))

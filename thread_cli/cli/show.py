@@ -45,7 +45,7 @@ _PARTS = "Views"
 
 
 def show(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="A run's folder, or one of its *.jsonl files.")],
     *,
     task: Annotated[str | None, typer.Option("--task", "-t", help="Which episode, where there are several.")] = None,
     thread: Annotated[
@@ -85,7 +85,7 @@ def show(
     wanted += [name for name, given in {"--cost": cost, "--timeline": timeline, "--json": json}.items() if given]
     if len(wanted) > 1:
         raise UserError(f"choose one of {', '.join(wanted)}")
-    events = read_events(RunFolder.open(run).episode(task))
+    events = read_events(RunFolder.holding(run).episode(task))
     if json:
         sys.stdout.write(as_json(events))
         return
@@ -94,8 +94,8 @@ def show(
         return
     console = Console()
     if thread is not None:
-        if thread not in {event.thread for event in events}:
-            raise UserError(f"the run has no thread {thread}")
+        if thread not in TreeState.of(events).threads:
+            raise UserError(f"the run has no thread {thread!r}")
         print_lines(console, render_thread(events, thread, glyphs=glyphs_for(console)))
         return
     print_lines(console, _lines(events, console, cost=cost, timeline=timeline, times=times))

@@ -10,6 +10,7 @@ from thread_cli.contracts.errors import Ending
 from thread_cli.contracts.events import (
     Awaiting,
     CodeRan,
+    Conflicted,
     Corrected,
     EpisodeEnded,
     EpisodeStarted,
@@ -69,7 +70,7 @@ class PlainDisplay(Display):
                 return f"! {event.text}"
             case Failed():
                 return f"✗ {event.boundary}: {event.failure}: {event.message}"
-            case ThreadEnded(failed=True):
+            case ThreadEnded(failed=True) | ThreadEnded(how=Ending.pruned):
                 how = event.how or Ending.failed
                 return f"= {how}" if event.result is None else f"= {how}: {event.result}"
             case ThreadEnded():
@@ -78,6 +79,8 @@ class PlainDisplay(Display):
                 return f"< {waits_for(event.children, event.which)}"
             case Spawned(waits=True) if len(event.children) > 1:
                 return f"< {waits_for(event.children, 'all')}"
+            case Conflicted():
+                return f"! conflict: no action of {event.child} is kept: {event.action} => {event.now}"
             case Joined() if len(event.children) > 1:
                 return f"< joined {len(event.children):,} threads"
             case _:

@@ -336,6 +336,8 @@ def _detail(thread: ThreadState, cells: int, glyphs: Glyphs) -> Text | None:
         return Text(_safe(words, cells, glyphs), "not dim red" if thread.failure else "not dim")
     if thread.phase is Phase.waiting and thread.waits is not None:
         return Text(_safe(waits_for(thread.awaited, thread.waits), cells, glyphs), "not dim blue")
+    if thread.conflict:
+        return Text(_safe(f"conflict: no action kept: {thread.conflict}", cells, glyphs), "not dim yellow")
     if thread.action is not None:
         seen = "" if thread.observation is None else _safe(thread.observation, cells, glyphs)
         room = max(cells - cell_len(seen) - 4, cells * 11 // 20) if seen else cells

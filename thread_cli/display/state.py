@@ -75,8 +75,8 @@ def waits_for(children: Collection[str], which: Which) -> str:
 
 
 def ended_as(event: ThreadEnded) -> Phase:
-    """The state of a thread that has ended. A thread that the end of a solved episode stopped is done."""
-    if not event.failed:
+    """The state of a thread that has ended. One that the end of a solved episode stopped is done, if not pruned."""
+    if not event.failed and event.how is not Ending.pruned:
         return Phase.done
     return Phase.stopped if event.how in {Ending.pruned, Ending.stopped} else Phase.failed
 
@@ -113,6 +113,8 @@ class ThreadState:
     failure: str | None = None
     how: Ending | None = None
     reason: str = ""
+    conflict: str = ""
+    """The action that was answered otherwise at the join, so that none of its actions was kept."""
     error: str | None = None
     children: list[ThreadState] = field(default_factory=list["ThreadState"])
     total: int = 1
@@ -227,7 +229,10 @@ class TreeState:
                 self._enter(thread, ended_as(event))
                 if thread.awaiter is not None:
                     thread.awaiter.awaited.pop(thread.path, None)
-            case Repaired() | Removed() | Conflicted():
+            case Conflicted():
+                if event.child in self.threads:
+                    self.threads[event.child].conflict = event.action
+            case Repaired() | Removed():
                 pass
 
     def settle(self) -> None:

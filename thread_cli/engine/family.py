@@ -311,7 +311,8 @@ class Family:
             if (thread.alive or thread.background) and thread.how is None:
                 await self._leave(thread)
         except asyncio.CancelledError:
-            if thread.how is None or self._stopping:
+            # A thread that is pruned in the moment in which a watcher ends the episode always ends with it.
+            if thread.how is None or self._stopping or self.stopped_because:
                 raise
             result = Result("")
         except ThreadFailure as failure:

@@ -24,8 +24,9 @@ class RecordedEnds:
     """A watcher that ends what watchers ended in the recorded events of an episode.
 
     It prunes a thread when that thread, and each thread below it that was stopped with it, has come to the last event
-    before its end, and all others below it have ended; the episode is ended likewise. The answer to a thread's last
-    call of the model is not given until then (`holds`).
+    before its end, and all others below it have ended; the episode is ended likewise. A thread that was pruned in the
+    moment in which the episode was ended, so that it had no result, is pruned in that moment. The answer to a thread's
+    last call of the model is not given until then (`holds`).
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -48,8 +49,11 @@ class RecordedEnds:
             for above in (*_upwards(thread), ""):
                 self._family[above].append(thread)
         self._left = {thread for thread, end in self._ends.items() if end.how is Ending.pruned}
+        self._at_once = [thread for thread in sorted(self._left) if self._stop and self._has_no_result(thread)]
+        """The pruned threads that ended with the episode, and all below them that had not ended before."""
         self.any = bool(self._left or self._stop)
         """Whether watchers have ended anything."""
+        self._left -= {*self._at_once}
         self._held = {thread for thread in self._ends if self.any and self._from_outside(thread)}
         self._seen: Counter[str] = Counter()
         self._gone: set[str] = set()
@@ -73,6 +77,8 @@ class RecordedEnds:
                 self._episode.prune(thread, self._ends[thread].reason)
         if self._stop is not None and self._all_are_there(""):
             stop, self._stop = self._stop, None
+            for thread in self._at_once:
+                self._episode.prune(thread, self._ends[thread].reason)
             self._episode.stop(stop.reason, stop.answer)
 
     def hear(self, thread: str, piece: Piece) -> None:
@@ -96,6 +102,11 @@ class RecordedEnds:
         """Whether a watcher ended a thread by pruning it or a thread above it, or by stopping the episode."""
         how = self._ends[thread].how
         return how is Ending.pruned or (how is Ending.stopped and (self._stop is not None or self._root(thread) != ""))
+
+    def _has_no_result(self, root: str) -> bool:
+        """Whether neither a thread nor any of those that were stopped with it has a result."""
+        ends = [self._ends[thread] for thread in self._family[root] if self._root(thread) == root]
+        return all(end.result is None for end in ends if end.how in {Ending.pruned, Ending.stopped})
 
     def _root(self, thread: str) -> str:
         """Path of the pruned thread with which this one ended: its own path, or the nearest above; empty if none."""

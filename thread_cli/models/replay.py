@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.errors import Ending, ModelError
+from thread_cli.contracts.errors import Ending, ModelError, Status
 from thread_cli.contracts.events import (
     Awaiting,
     Corrected,
+    EpisodeEnded,
     EpisodeStarted,
     Generated,
     Generating,
@@ -58,13 +58,14 @@ class ReplayModel:
 
     `policy` is the recorded version of the model. `choices` are the children that were joined where a thread awaited
     any one of several, by that thread's path. A call in which a thread was stopped takes as long as it did, and then is
-    cut. Where watchers ended threads or the episode, the watcher `ends` does so again; in an episode that it watches,
-    the call in which a thread was ended goes on until then.
+    cut, or fails where the whole run was interrupted. Where watchers ended threads or the episode, the watcher `ends`
+    does so again; in an episode that it watches, the call in which a thread was ended goes on until then.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.choices: dict[str, list[str]] = {}
         self.policy = ""
+        self._interrupted = False
         self._threads: defaultdict[str, _Recording] = defaultdict(_Recording)
         events = list(events)
         for event in events:
@@ -125,13 +126,15 @@ class ReplayModel:
         """Give an answer; if the thread was stopped in this call, wait for the stop, or the recorded time."""
         if answer is not None and (answer.stop != "cut" or self._threads[thread].stopped is None):
             return answer
-        seconds = self._threads[thread].stopped or 0.0
-        if answer is None:
-            await asyncio.sleep(seconds)
-            return Completion("", "cut", Usage())
-        with suppress(asyncio.CancelledError):  # the text until then is recorded, as in the recorded run
-            await asyncio.sleep(seconds)
-        return answer
+        try:
+            await asyncio.sleep(self._threads[thread].stopped or 0.0)
+        except asyncio.CancelledError:
+            if answer is None:
+                raise
+            return answer  # the text until then is recorded, as in the recorded run
+        if self._interrupted:
+            raise ModelError(f"the recorded run was interrupted here, in thread {thread}")
+        return answer or Completion("", "cut", Usage())
 
     async def close(self) -> None:
         pass
@@ -141,6 +144,8 @@ class ReplayModel:
         match event:
             case EpisodeStarted():
                 self.policy = event.policy
+            case EpisodeEnded():
+                self._interrupted = event.status is Status.cancelled
             case ThreadStarted():
                 thread.context = event.context
                 if event.inherits and event.parent is not None:

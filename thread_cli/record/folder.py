@@ -45,14 +45,16 @@ _VERSIONED: Final = (
     "textworld",
     "sandlock",
 )
+_EVENTS: Final = ".jsonl"
 _LONGEST_NAME: Final = 120  # characters, so that file systems take it
 
 
 class RunFolder:
-    """One run's folder."""
+    """One run's folder. `file` is the only one of its event files that is meant; None: all are."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: Path | None = None) -> None:
         self.path = path
+        self._file = file
 
     @classmethod
     def create(cls, path: Path | None, name: str, about: Mapping[str, Any], prompt: str) -> RunFolder:
@@ -89,6 +91,17 @@ class RunFolder:
             raise UserError(f"{path} holds no recorded episode (no *.jsonl file)")
         return folder
 
+    @classmethod
+    def holding(cls, path: Path) -> RunFolder:
+        """The folder of a recorded run, or of one of its event files, which then is the only one that is meant; raises
+        UserError where there is none.
+        """
+        if path.suffix != _EVENTS or not _is(path, "file"):
+            return cls.open(path)
+        above = path.parent
+        bench = cls(above.parent) if above.name == "episodes" else None
+        return cls(bench.path if bench is not None and bench.bench else above, path)
+
     @property
     def bench(self) -> bool:
         """Whether it is the folder of a bench run."""
@@ -96,7 +109,9 @@ class RunFolder:
 
     def episodes(self) -> list[Path]:
         """The event files, by name."""
-        return sorted((self.path / "episodes" if self.bench else self.path).glob("*.jsonl"))
+        if self._file is not None:
+            return [self._file]
+        return sorted((self.path / "episodes" if self.bench else self.path).glob(f"*{_EVENTS}"))
 
     def episode(self, task: str | None) -> Path:
         """The event file of a task, or of a key of a bench run; the only one where none is named.
@@ -105,6 +120,10 @@ class RunFolder:
             UserError: there is none, or there are several.
         """
         files = self.episodes()
+        if self._file is not None:
+            if task not in {None, self._file.stem, _task_in(self._file)}:
+                raise UserError(f"{self._file} holds no episode of task {task}")
+            return self._file
         if self.bench and task is not None:
             return self._of_task(task, files)
         if task is None and len(files) == 1:
@@ -147,7 +166,8 @@ class RunFolder:
             return found[0]
         keys = ", ".join(file.stem for file in found[:10])
         if found:
-            raise UserError(f"{self.path} holds {len(found)} episodes of task {task}: choose one by its key ({keys})")
+            several = f"{self.path} holds {len(found)} episodes of task {task}"
+            raise UserError(f"{several}: choose one by its key ({keys}), or its file {self.path}/episodes/KEY.jsonl")
         raise UserError(f"{self.path} holds no episode with the key or task {task}; results/KEY.json tells the tasks")
 
 
@@ -232,7 +252,7 @@ def _file_name(task: str) -> str:
     name = quote(task, safe=" ")
     if len(name) > _LONGEST_NAME:
         name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(task.encode()).hexdigest()[:12]}"
-    return f"{name}.jsonl"
+    return f"{name}{_EVENTS}"
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
