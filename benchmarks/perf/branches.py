@@ -336,7 +336,7 @@ def main() -> int:
         command.add_argument("--opening", default=_OPENING)
         command.add_argument("--longest", type=int, default=8, help="tokens of an answer to a probe")
         command.add_argument("-o", "--output", type=Path, required=True)
-        for setting, default in (("distance", 48), ("warm_up", 1), ("patience", 1), ("disagreements", 2)):
+        for setting, default in (("distance", 48), ("warm_up", 1), ("patience", 2), ("disagreements", 1)):
             if name == "play":
                 command.add_argument(f"--{setting.replace('_', '-')}", type=int, default=default)
     chooser = commands.add_parser("choose")
