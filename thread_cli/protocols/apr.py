@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.protocol import Result, StopReason
 
-__all__ = ["OPTIONS", "AprProtocol", "apr", "apr_problems", "goal_path", "node_context", "search_result"]
+__all__ = ["OPTIONS", "VALUED", "AprProtocol", "apr", "apr_problems", "goal_path", "node_context", "search_result"]
 
 OPTIONS: Final = {
     "paper": "the block that spawns stays in the parent's text",
@@ -33,6 +33,8 @@ OPTIONS: Final = {
     "examples": "blank lines set contexts off from the few-shot prompt",
 }
 """What each option changes."""
+VALUED: Final = frozenset(("calls", "tokens"))
+"""The options that have a value."""
 
 _RESULTS: Final = "<Sub Searches>"
 _RESULTS_END: Final = "<End Sub Searches>"

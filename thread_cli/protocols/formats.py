@@ -26,6 +26,8 @@ class Format:
     """Makes the format from the prompt's rules and the options: values by word, empty for a word alone."""
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     """The options that it takes, each with a line that says what it does."""
+    valued: frozenset[str] = frozenset()
+    """Those that have a value, as in `calls=3`; all others are a word alone."""
     rules: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Front matter that holds where a prompt in this format says nothing else, such as its ψ."""
     problems: Callable[[str], tuple[str, ...]] | None = None
@@ -38,6 +40,7 @@ FORMATS: Final[dict[str, Format]] = {
         "APR: a block that names nodes spawns a thread for each, and is replaced by their results",
         apr.apr,
         apr.OPTIONS,
+        apr.VALUED,
         {"phi": "sub_search", "psi": "sub_search"},
         apr.apr_problems,
     ),
@@ -45,15 +48,15 @@ FORMATS: Final[dict[str, Format]] = {
         "ThreadWeaver: outlines, and a thread for each that goes on from all text so far",
         weaver.weaver,
         weaver.OPTIONS,
-        {"start": "<think>", "psi": "answer"},
-        weaver_problems,
+        rules={"start": "<think>", "psi": "answer"},
+        problems=weaver_problems,
     ),
     "npr": Format(
         "NPR: a guideline of plans, a step for each that goes on from all text so far, and a takeaway",
         npr.npr,
         npr.OPTIONS,
-        {"psi": "answer:after=</takeaway>"},
-        npr_problems,
+        rules={"psi": "answer:after=</takeaway>"},
+        problems=npr_problems,
     ),
 }
 """Each wire format by name."""
