@@ -37,6 +37,22 @@ def test_an_option_that_a_protocol_does_not_take_is_refused_in_one_line() -> Non
         named("thread:paper")
 
 
+@pytest.mark.parametrize(
+    ("spec", "complaint"),
+    [
+        ("weaver:paper=1", "the option 'paper' of the protocol 'weaver' takes no value: write paper alone"),
+        ("npr:paper=", "the option 'paper' of the protocol 'npr' takes no value: write paper alone"),
+        ("apr:examples=no", "the option 'examples' of the protocol 'apr' takes no value: write examples alone"),
+        ("apr:calls=1,calls=2", "the option 'calls' of the protocol 'apr' is named more than once"),
+        ("weaver:conclusions,conclusions", "the option 'conclusions' of the protocol 'weaver' is named more than once"),
+    ],
+)
+def test_options_that_contradict_what_was_meant_are_refused_in_one_line(spec: str, complaint: str) -> None:
+    with pytest.raises(UserError) as refused:
+        named(spec)
+    assert refused.value.message == complaint
+
+
 def test_a_protocol_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "wrong.jinja"
     file.write_text("+++\nprotocol = 3\n+++\nPrompt:", "utf-8")

@@ -76,6 +76,8 @@ class Family:
         self._contexts: set[int] = set()
         """Hashes of the contexts of all threads so far: no ancestor has a context whose hash is not among them."""
         self._stopping = False
+        self._cancelled: set[asyncio.Task[None]] = set()
+        """The tasks that were cancelled since the episode ends."""
         self._clock = Clock()
         self.stopped_because = ""
         """Why a watcher ended the episode."""
@@ -191,9 +193,14 @@ class Family:
         return await self._stage.join(parent, children, results, self._recorder) if self._stage.several else results
 
     def finish(self, outcome: Result | BaseException | None) -> None:
-        """End the episode: with the main thread's result, by the environment (None), or by an error."""
+        """End the episode: with the main thread's result, by the environment (None), or by an error.
+
+        In the last two cases no thread takes a further step: a replay could not know how many it had taken.
+        """
         if self.over.done():
             return
+        if not isinstance(outcome, Result):
+            self._cancel()
         if isinstance(outcome, BaseException):
             self.over.set_exception(outcome)
         else:
@@ -222,9 +229,7 @@ class Family:
 
         Returns the error that the episode ends with: `error`, or a cancellation that came while waiting.
         """
-        self._stopping = True
-        for task in [*self._tasks.values()]:
-            task.cancel()
+        self._cancel()
         while tasks := [task for task in self._tasks.values() if not task.done()]:
             try:
                 await asyncio.wait(tasks)
@@ -241,6 +246,13 @@ class Family:
             except Exception as untold:  # noqa: BLE001 - the first error is the one that is raised
                 error = error or untold
         return error
+
+    def _cancel(self) -> None:
+        """Cancel whatever still runs, each task once."""
+        self._stopping = True
+        for task in {*self._tasks.values()} - self._cancelled:
+            self._cancelled.add(task)
+            task.cancel()
 
     def _child(self, parent: Thread, wanted: Child, place: int, siblings: int) -> Thread | Result:
         """A new child of `parent`, or the account of why it could not be born."""

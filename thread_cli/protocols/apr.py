@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.protocol import Result, StopReason
 
-__all__ = ["FORMAT", "OPTIONS", "AprProtocol", "apr", "apr_problems", "goal_path", "node_context", "search_result"]
+__all__ = [
+    "FORMAT",
+    "OPTIONS",
+    "VALUED",
+    "AprProtocol",
+    "apr",
+    "apr_problems",
+    "goal_path",
+    "node_context",
+    "search_result",
+]
 
 OPTIONS: Final = {
     "paper": "the block that spawns stays in the parent's text",
@@ -34,6 +44,8 @@ OPTIONS: Final = {
     "examples": "blank lines set contexts off from the few-shot prompt",
 }
 """What each option changes."""
+VALUED: Final = frozenset(("calls", "tokens"))
+"""The options that have a value."""
 
 _RESULTS: Final = "<Sub Searches>"
 _RESULTS_END: Final = "<End Sub Searches>"
@@ -351,6 +363,7 @@ FORMAT: Final = Format(
     "APR: a block that names nodes spawns a thread for each, and is replaced by their results",
     apr,
     OPTIONS,
+    VALUED,
     {"phi": "sub_search", "psi": "sub_search"},
     apr_problems,
 )

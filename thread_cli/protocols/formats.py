@@ -51,6 +51,8 @@ class Format:
     """Makes the format from the prompt's rules and the options: values by word, empty for a word alone."""
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     """The options that it takes, each with a line that says what it does."""
+    valued: frozenset[str] = frozenset()
+    """Those that have a value, as in `calls=3`; all others are a word alone."""
     rules: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Front matter that holds where a prompt in this format says nothing else, such as its ψ."""
     problems: Callable[[str], tuple[str, ...]] | None = None

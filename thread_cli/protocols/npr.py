@@ -46,6 +46,6 @@ FORMAT: Final = Format(
     "NPR: a guideline of plans, a step for each that goes on from all text so far, and a takeaway",
     npr,
     OPTIONS,
-    {"psi": "answer:after=</takeaway>"},
-    npr_problems,
+    rules={"psi": "answer:after=</takeaway>"},
+    problems=npr_problems,
 )

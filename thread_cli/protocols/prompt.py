@@ -219,10 +219,16 @@ def named(spec: str) -> tuple[Format, dict[str, str]]:
     found: Format = FORMATS[name].load()
     parts = [part.strip().partition("=") for part in written.split(",") if part.strip()]
     options = {word: value for word, _, value in parts}
+    words = [word for word, _, _ in parts]
     if unknown := sorted(options.keys() - found.options.keys()):
         raise UserError(
             f"the protocol {name!r} takes no option {unknown[0]!r}; it takes {', '.join(found.options) or 'none'}"
         )
+    for word, equals, _ in parts:
+        if words.count(word) > 1:
+            raise UserError(f"the option {word!r} of the protocol {name!r} is named more than once")
+        if equals and word not in found.valued:
+            raise UserError(f"the option {word!r} of the protocol {name!r} takes no value: write {word} alone")
     return found, options
 
 

@@ -64,6 +64,6 @@ FORMAT: Final = Format(
     "ThreadWeaver: outlines, and a thread for each that goes on from all text so far",
     weaver,
     OPTIONS,
-    {"start": "<think>", "psi": "answer"},
-    weaver_problems,
+    rules={"start": "<think>", "psi": "answer"},
+    problems=weaver_problems,
 )
