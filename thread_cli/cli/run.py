@@ -42,6 +42,7 @@ from thread_cli.contracts.errors import ExitCode, Status, UserError
 from thread_cli.display import Display as Shown
 from thread_cli.display import Mode, choose
 from thread_cli.display.text import clean
+from thread_cli.distribution import at_home
 from thread_cli.record import RunFolder, first_difference, read_events
 
 __all__ = ["run"]
@@ -177,8 +178,8 @@ async def _played(settings: Config, shown: Shown, folders: list[RunFolder]) -> P
 
 def _compared(settings: Config, played: Played) -> int:
     """Compare a repeated run with its recording; returns the exit code of a difference."""
-    before = RunFolder.open(Path(settings.model.named.rest))
-    recorded, now = before.episode(played.task.id), played.folder.episode(played.task.id)
+    before, recorded = RunFolder.recording(at_home(Path(settings.model.named.rest)), played.task.id)
+    now = played.folder.episode(played.task.id)
     difference = first_difference(read_events(recorded), read_events(now))
     if difference is None and not set(played.folder.prompts()) <= set(before.prompts()):
         print("thread: the replay has the same events, but another prompt than was recorded", file=sys.stderr)

@@ -89,6 +89,21 @@ class RunFolder:
             raise UserError(f"{path} holds no recorded episode (no *.jsonl file)")
         return folder
 
+    @classmethod
+    def recording(cls, path: Path, task: str | None) -> tuple[RunFolder, Path]:
+        """A recorded episode as its run's folder and its event file.
+
+        `path` is the event file itself, or the folder of a run, of which `episode(task)` is meant.
+
+        Raises:
+            UserError: there is none, or there are several.
+        """
+        if path.suffix == ".jsonl" and _is(path, "file"):
+            above = cls(path.parent.parent)
+            return above if above.bench else cls(path.parent), path
+        folder = cls.open(path)
+        return folder, folder.episode(task)
+
     @property
     def bench(self) -> bool:
         """Whether it is the folder of a bench run."""
@@ -147,7 +162,10 @@ class RunFolder:
             return found[0]
         keys = ", ".join(file.stem for file in found[:10])
         if found:
-            raise UserError(f"{self.path} holds {len(found)} episodes of task {task}: choose one by its key ({keys})")
+            raise UserError(
+                f"{self.path} holds {len(found)} episodes of task {task}: choose one by its key ({keys}), or for "
+                f"--model replay: by its file, {self.path}/episodes/KEY.jsonl"
+            )
         raise UserError(f"{self.path} holds no episode with the key or task {task}; results/KEY.json tells the tasks")
 
 
