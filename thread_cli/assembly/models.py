@@ -68,18 +68,24 @@ KINDS: Final = {
         "teacher", "the environment's own expert; it sees what a model must find out", knows="all environments but none"
     ),
     "scripted": Kind("scripted:FILE", "answers from a script: plain text divided by lines ---, or TOML by thread"),
-    "replay": Kind("replay:RUN", "what the model of a recorded run answered"),
+    "replay": Kind("replay:RUN", "what the model of a recorded run answered; RUN: its folder, or an episode's file"),
     "faulty": Kind("faulty:429=0.1,cut=0.05+MODEL", "another model, with faults injected at these rates"),
 }
 """Kinds of models by the name before the colon of a model's specification, in the order in which users see them."""
 
 
 def open_model(
-    config: ModelConfig, environment: Environment | None, task: Task | None, tell: Callable[[str], None] | None = None
+    config: ModelConfig,
+    environment: Environment | None,
+    task: Task | None,
+    tell: Callable[[str], None] | None = None,
+    *,
+    recording: Path | None = None,
 ) -> Model:
     """The model that `config.spec` names. It is loaded, or connected to, at its first call.
 
-    `tell` gets a line for people where preparing the model takes long.
+    `tell` gets a line for people where preparing the model takes long. `recording` is the event file that a model
+    `replay:` repeats; None: the one of `task` in the run that the spec names.
 
     Raises:
         UserError: the spec is malformed, or its model cannot be found or loaded.
@@ -102,9 +108,10 @@ def open_model(
             from thread_cli.models.replay import ReplayModel
             from thread_cli.record import RunFolder, read_events
 
-            return ReplayModel(read_events(RunFolder.holding(at_home(Path(spec.rest))).episode(task and task.id)))
+            file = recording or RunFolder.holding(at_home(Path(spec.rest))).episode(task and task.id)
+            return ReplayModel(read_events(file))
         case _:
-            return _faulty(config, lambda inner: open_model(inner, environment, task, tell))
+            return _faulty(config, lambda inner: open_model(inner, environment, task, tell, recording=recording))
 
 
 def _checked(spec: ModelSpec) -> ModelSpec:

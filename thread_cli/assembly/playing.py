@@ -23,6 +23,7 @@ from thread_cli.supervision import note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
+    from pathlib import Path
 
     from thread_cli.assembly.config import Config, ModelConfig
     from thread_cli.contracts.environment import Environment, Task
@@ -259,8 +260,10 @@ class Models:
         self._shared = config.named.innermost.kind in _SHARED
 
     @asynccontextmanager
-    async def use(self, environment: Environment, task: Task) -> AsyncGenerator[Model]:
-        """The model for an episode of `task`, loaded.
+    async def use(
+        self, environment: Environment, task: Task, *, recording: Path | None = None
+    ) -> AsyncGenerator[Model]:
+        """The model for an episode of `task`, loaded; `recording` is as in `open_model`.
 
         Raises:
             UserError: the model cannot be opened.
@@ -270,7 +273,7 @@ class Models:
             await _load(self._one)
             yield self._one
             return
-        model = open_model(self._config, environment, task, self._tell)
+        model = open_model(self._config, environment, task, self._tell, recording=recording)
         try:
             await _load(model)
             yield model

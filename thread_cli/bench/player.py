@@ -25,6 +25,7 @@ from thread_cli.bench import FailureClass, Result
 from thread_cli.bench.classes import Signs
 from thread_cli.bench.methods import method, prompt_of, without_variables
 from thread_cli.bench.plan import Item, Plan, fingerprint, key_of, prompt_hash, selected
+from thread_cli.bench.recordings import Recordings
 from thread_cli.bench.suite import tasks_of
 from thread_cli.contracts.errors import Ending, Status, ThreadFailure, UserError
 from thread_cli.contracts.events import EpisodeEnded, Failed, Generated, ThreadEnded, Totals
@@ -124,6 +125,8 @@ class Player:
         self._models = Models(plan.config.model, tell)
         self._idle: defaultdict[int, list[Environment]] = defaultdict(list)
         self._prompts: dict[tuple[int, str, str], Prompt] = {}
+        spec = plan.config.model.named.innermost
+        self._recordings = Recordings(spec) if spec.kind == "replay" and spec.rest else None
 
     def settle(self) -> tuple[Plan, list[Item], dict[str, str]]:
         """The plan with its identity, its episodes in the order of playing, and its few-shot prompts by hash.
@@ -149,6 +152,8 @@ class Player:
             prompts[prompt.name].add(prompt_hash(prompt, self._plan.keys))
         distinct = {item.key: item for item in sorted(items, key=lambda item: item.epoch)}
         hashes = {name: tuple(sorted(hashes)) for name, hashes in prompts.items()}
+        for item in distinct.values():
+            self._recording(item)
         plan = self._plan.settled(played, hashes, distinct)
         texts = {prompt_hash(prompt, self._plan.keys): prompt.q for prompt in self._prompts.values()}
         return plan, list(distinct.values()), texts
@@ -187,7 +192,8 @@ class Player:
         async with AsyncExitStack() as stack:
             environment = await stack.enter_async_context(self._environment(item.part))
             prompt = self._prompt(item.part, environment, item.task, item.variant)
-            model = await stack.enter_async_context(self._models.use(environment, item.task))
+            recording = self._recording(item)
+            model = await stack.enter_async_context(self._models.use(environment, item.task, recording=recording))
             width = config.max_parallel
             if width == "auto" or prompt.asks_for_width:
                 prompt, width = await fitted(width, model, prompt)
@@ -246,6 +252,12 @@ class Player:
         for line in filter(None, (unfamiliar(spec, name) for name in names)):
             if self._tell:
                 self._tell(f"thread: {line}")
+
+    def _recording(self, item: Item) -> Path | None:
+        """The recorded episode that an episode repeats; None where the model is no recorded one."""
+        if self._recordings is None:
+            return None
+        return self._recordings.file(self._plan.suite.parts[item.part], item)
 
     def _opened(self, part: int) -> Environment:
         return environment_for(self._plan.config_of(self._plan.suite.parts[part]))
