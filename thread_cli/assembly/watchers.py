@@ -89,11 +89,11 @@ def probed(model: Model, watchers: list[Watcher]) -> Model:
 
 
 def acting(model: Model, watchers: list[Watcher]) -> list[Watcher]:
-    """The watchers that may end something: in a replay only those by which threads end as in the recorded run."""
+    """The watchers that may end something: in a replay only the one that ends what was ended in the recorded run."""
     if not isinstance(model, Recorded):
         return watchers
     from thread_cli.models.replay import ReplayModel  # loaded for replays alone
 
     if not isinstance(model, ReplayModel):
         return watchers
-    return [watcher for watcher in (model.ends, model.stops) if watcher.any]
+    return [model.ends] if model.ends.any else []

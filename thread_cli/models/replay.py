@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending, ModelError, Status
 from thread_cli.contracts.events import (
@@ -24,7 +24,6 @@ from thread_cli.contracts.events import (
 )
 from thread_cli.contracts.model import Completion, Piece, Usage
 from thread_cli.models.recorded_ends import RecordedEnds
-from thread_cli.models.recorded_stops import RecordedStops
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from thread_cli.contracts.model import Request
 
 __all__ = ["ReplayModel"]
-
-_LATE: Final = 10.0
-"""Seconds in which a thread that another one's end stops is stopped, once that one may end."""
 
 
 @dataclass(slots=True)
@@ -64,7 +60,6 @@ class ReplayModel:
     any one of several, by that thread's path. A call in which a thread was stopped takes as long as it did, and then is
     cut, or fails where the whole run was interrupted. Where watchers ended threads or the episode, the watcher `ends`
     does so again; in an episode that it watches, the call in which a thread was ended goes on until then.
-    A watcher too is `stops`: it has threads that the ends of others stopped come as far as they had come.
     """
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -77,18 +72,15 @@ class ReplayModel:
             self._read(event)
         self._calls: defaultdict[str, int] = defaultdict(int)
         self.ends = RecordedEnds(events)
-        self.stops = RecordedStops(events)
 
     async def stream(self, request: Request) -> AsyncGenerator[Piece | Completion]:
         """The recorded answer in one piece; of a call in which the thread was ended, once it is cancelled."""
-        number = self._calls[request.thread]
-        held = self.ends.holds(request.thread, number)
+        held = self.ends.holds(request.thread, self._calls[request.thread])
         answer = self._answer(request, held=held)
-        await self.stops.lead(request.thread, number)
         if answer is not None:
             yield Piece(answer.text, answer.reasoning, answer.usage.generated)
         if not held:
-            answer = await self._until_stopped(request.thread, number, answer)
+            answer = await self._until_stopped(request.thread, answer)
         else:
             try:
                 await asyncio.get_running_loop().create_future()
@@ -104,10 +96,7 @@ class ReplayModel:
         Raises:
             ModelError: the request is not the recorded one.
         """
-        number = self._calls[request.thread]
-        answer = self._answer(request)
-        await self.stops.lead(request.thread, number)
-        return await self._until_stopped(request.thread, number, answer)
+        return await self._until_stopped(request.thread, self._answer(request))
 
     def _answer(self, request: Request, *, held: bool = False) -> Completion | None:
         """The recorded answer; None where the thread was ended before there was one."""
@@ -133,15 +122,12 @@ class ReplayModel:
         self._calls[request.thread] += 1
         return answer
 
-    async def _until_stopped(self, thread: str, number: int, answer: Completion | None) -> Completion:
+    async def _until_stopped(self, thread: str, answer: Completion | None) -> Completion:
         """Give an answer; if the thread was stopped in this call, wait for the stop, or the recorded time."""
-        stops, seconds = self.stops.stops(thread, number), self._threads[thread].stopped
-        if answer is not None and not stops and (answer.stop != "cut" or seconds is None):
+        if answer is not None and (answer.stop != "cut" or self._threads[thread].stopped is None):
             return answer
         try:
-            if stops:
-                await self.stops.follow(thread)
-            await asyncio.sleep(max(seconds or 0.0, _LATE if stops else 0.0))
+            await asyncio.sleep(self._threads[thread].stopped or 0.0)
         except asyncio.CancelledError:
             if answer is None:
                 raise
