@@ -183,7 +183,7 @@ async def test_a_budget_of_tokens_stops_a_run_that_can_be_taken_up_again(tmp_pat
     spent = sum(result.totals.prompt_tokens + result.totals.generated_tokens for result in done)
     assert stopped.ending is Ending.budget
     assert 0 < len(done) < 12
-    assert spent < 200_000
+    assert spent < 210_000, "the call by which the budget is passed counts as well"
     again = await run(plan(of(12)), tmp_path / "run", Settings(allowance=Allowance(tokens=spent)))
     assert again.ending is Ending.budget, "what was spent before counts"
     assert len(results(tmp_path / "run")) == len(done)

@@ -123,7 +123,7 @@ def test_run_repeats_an_episode_by_its_file_where_a_task_has_several(tmp_path, r
     arguments = ("run", "textcraft", "--task", "0", "--display", "none", "--log")
     ran = in_this_process(*arguments, "one", "--model", "replay:run", cwd=tmp_path)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
-    assert "or for --model replay: by its file, run/episodes/KEY.jsonl" in ran.stderr
+    assert "or its file run/episodes/KEY.jsonl" in ran.stderr
     wanted = ("test", "0", "line", 1)
     key = next(each.key for each in results(recorded) if (each.split, each.task, each.variant, each.epoch) == wanted)
     for log, model in (("one", f"run/episodes/{key}.jsonl"), ("two", "one/0.jsonl")):

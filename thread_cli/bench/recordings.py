@@ -51,4 +51,4 @@ class Recordings:
                 f"{self._path} holds {len(found) or 'no'} episodes of task {item.task.id}{told}: repeat a run by the "
                 "suite, --method, --epochs and --limit that it was recorded with"
             )
-        return RunFolder.recording(self._path, found[0])[1]
+        return RunFolder.holding(self._path).episode(found[0])

@@ -235,6 +235,7 @@ class Family:
                 await asyncio.wait(tasks)
             except asyncio.CancelledError as cancelled:
                 error = error or cancelled
+        self._cancelled.clear()  # they hold all that their threads held
         self._clock.stop()
         for thread in reversed(self._live.values()):
             so_far = error.partial if isinstance(error, ThreadFailure) and thread.parent is None else None

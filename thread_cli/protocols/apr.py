@@ -367,3 +367,4 @@ FORMAT: Final = Format(
     {"phi": "sub_search", "psi": "sub_search"},
     apr_problems,
 )
+"""APR's format, as prompts name it."""

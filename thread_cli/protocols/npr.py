@@ -49,3 +49,4 @@ FORMAT: Final = Format(
     rules={"psi": "answer:after=</takeaway>"},
     problems=npr_problems,
 )
+"""NPR's format, as prompts name it."""

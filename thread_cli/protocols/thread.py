@@ -246,3 +246,4 @@ def _ends(line: str) -> bool:
 
 
 FORMAT: Final = Format("THREAD: a line that ends in => acts, or spawns a thread and waits for it", ThreadProtocol.of)
+"""THREAD's format, as prompts name it."""

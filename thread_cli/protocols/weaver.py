@@ -67,3 +67,4 @@ FORMAT: Final = Format(
     rules={"start": "<think>", "psi": "answer"},
     problems=weaver_problems,
 )
+"""ThreadWeaver's format, as prompts name it."""
