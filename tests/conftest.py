@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from benches import SCRIPT
 from cases import TABLE
 from cpython import expected
@@ -191,8 +192,9 @@ async def analysis(open_session: Callable[..., SessionInterpreter]) -> SessionIn
     return open_session()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def alfworld() -> AsyncIterator[Alfworld]:
+    """ALFWorld in one process for all tests of a file, which `games.one_process` marks."""
     opened = Alfworld()
     yield opened
     await opened.close()

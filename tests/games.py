@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from thread_cli.contracts.environment import Task
 from thread_cli.contracts.errors import Status
 from thread_cli.engine.executor import Executor
 from thread_cli.interpreters.variables import VariableInterpreter
 from thread_cli.protocols.prompt import load
 from thread_envs.alfworld import Alfworld
-from thread_envs.alfworld.reading import names_of
+from thread_envs.alfworld.generator import generate
+from thread_envs.alfworld.reading import CATEGORIES, names_of
+
+one_process = pytest.mark.asyncio(loop_scope="module")
+"""For tests with the fixture `alfworld`: they play in one process, one after another, and in one event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,16 @@ def unpack(archive: tarfile.TarFile, folder: Path) -> None:
 def game_files(folder: Path) -> list[Path]:
     """The game files, the smallest first: a game of a small room is begun sooner."""
     return sorted(folder.rglob("game.tw-pddl"), key=lambda file: (file.stat().st_size, file))
+
+
+def small_games(environment: Alfworld) -> list[Task]:
+    """A generated game of each type, in the smallest room that one has: a game of a small room is over sooner."""
+    found: dict[str, Task] = {}
+    for task in sorted(
+        environment.tasks("generated")[:60], key=lambda task: len(generate(int(task.id))["pddl_problem"])
+    ):
+        found.setdefault(task.category, task)
+    return [found[category] for category in CATEGORIES]
 
 
 async def play(environment: Alfworld, tasks, **options):

@@ -2,28 +2,91 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import io
+import json
 import os
+import selectors
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+SECONDS = 100
+"""That a command may take."""
+
 
 def thread(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line."""
+    """Run the command line in a process of its own, forked off one that has imported it: see `warm.py`."""
+    (out, output), (err, errors), (told, ends) = (os.pipe() for _ in range(3))
+    request = {"arguments": list(map(str, arguments)), "folder": str(cwd), "environment": {**os.environ, **environment}}
+    socket.send_fds(_warm(), [json.dumps(request).encode()], [output, errors, ends])
+    for descriptor in (output, errors, ends):
+        os.close(descriptor)
+    said = _read_to_the_end([out, err, told], " ".join(map(str, arguments)))
+    code = os.waitstatus_to_exitcode(int(said[told].split()[1]))
+    return subprocess.CompletedProcess(arguments, code, *(_text(said[each]) for each in (out, err)))
+
+
+def cold_thread(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does, all imports included."""
+    command = [sys.executable, "-m", "thread_cli", *arguments]
     return subprocess.run(
-        [sys.executable, "-m", "thread_cli", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=100,
-        check=False,
+        command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS, check=False
     )
+
+
+@functools.cache
+def _warm() -> socket.socket:
+    """A socket to the process that commands are forked off."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        started = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("warm.py")), str(its.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # of the kind that commands have
+            stderr=subprocess.PIPE,
+            pass_fds=[its.fileno()],
+        )
+
+    def end() -> None:
+        ours.close()
+        _, complaint = started.communicate(timeout=SECONDS)
+        sys.stderr.write(complaint.decode())
+
+    atexit.register(end)
+    return ours
+
+
+def _read_to_the_end(descriptors: list[int], command: str) -> dict[int, bytes]:
+    """All that comes through some pipes; after `SECONDS`, the command whose process id the last one tells is killed."""
+    found = dict.fromkeys(descriptors, b"")
+    deadline = time.monotonic() + SECONDS
+    with selectors.DefaultSelector() as selector:
+        for descriptor in descriptors:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(deadline - time.monotonic())
+            if not ready:
+                os.kill(int(found[descriptors[-1]].split()[0]), signal.SIGKILL)
+                raise subprocess.TimeoutExpired(command, SECONDS, *(found[each] for each in descriptors[:2]))
+            for key, _ in ready:
+                if part := os.read(key.fd, 1 << 16):
+                    found[key.fd] += part
+                else:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+    return found
+
+
+def _text(printed: bytes) -> str:
+    return io.TextIOWrapper(io.BytesIO(printed)).read()
 
 
 def in_this_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from games import game_files, play, room_of
+from games import game_files, one_process, play, room_of, small_games
 from processes import outputs_under_hash_seeds
 
 from thread_cli.assembly.environments import task_of
@@ -177,6 +177,7 @@ def test_a_file_that_is_no_game_is_the_users_error(text, tmp_path):
 # --- episodes
 
 
+@one_process
 async def test_the_first_text_is_the_room_and_the_goal(alfworld):
     text = await alfworld.reset(alfworld.tasks("generated")[1])
     room, goal = text.split("\n")
@@ -185,6 +186,7 @@ async def test_the_first_text_is_the_room_and_the_goal(alfworld):
     assert re.findall(r"[a-z]+ \d+", room) == list(room_of(generate(1)).contents)
 
 
+@one_process
 async def test_the_games_tell_what_the_packages_own_environment_tells(alfworld, mini, tmp_path):
     files = game_files(mini)[:1]
     original = subprocess.run(
@@ -203,8 +205,9 @@ async def test_the_games_tell_what_the_packages_own_environment_tells(alfworld, 
         assert [step.done for step in steps] == [False] * (len(steps) - 1) + [True]
 
 
+@one_process
 async def test_a_won_game_is_over(alfworld):
-    task = alfworld.find("4")
+    task = small_games(alfworld)[0]
     await alfworld.reset(task)
     for action in await alfworld.process.call("plan"):
         step = await alfworld.step(action)
@@ -215,8 +218,9 @@ async def test_a_won_game_is_over(alfworld):
     assert not (await alfworld.step("look")).done
 
 
+@one_process
 async def test_a_snapshot_brings_everything_back(alfworld):
-    await alfworld.reset(alfworld.find("4"))
+    await alfworld.reset(small_games(alfworld)[0])
     plan = await alfworld.process.call("plan")
     for action in plan[:2]:
         await alfworld.step(action)
@@ -228,6 +232,7 @@ async def test_a_snapshot_brings_everything_back(alfworld):
     assert expected[-1].done
 
 
+@one_process
 async def test_bad_actions_are_answered_as_by_alfworld(alfworld):
     await alfworld.reset(alfworld.find("0"))
     for action in (
@@ -255,6 +260,7 @@ async def test_acting_before_an_episode_is_an_environment_failure():
     await alfworld.close()
 
 
+@one_process
 async def test_a_game_that_the_planner_does_not_take_is_an_environment_failure(alfworld, tmp_path):
     game = dict(generate(0))
     game["pddl_problem"] = game["pddl_problem"].replace("(:init", "(:nonsense", 1)
@@ -310,6 +316,7 @@ def test_an_action_becomes_what_the_game_understands(action, now, before):
     assert (command(action, new), command(action, old)) == (now, before)
 
 
+@one_process
 async def test_games_of_older_builds_are_played_with_put(alfworld, tmp_path):
     game = dict(generate(0))
     older = {"move {o} to {r}": "put {o} in/on {r}", "You move the {o.name} to": "You put the {o.name} in/on"}

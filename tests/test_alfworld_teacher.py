@@ -5,7 +5,7 @@ import re
 
 import pytest
 from courses import request, written, written_out
-from games import Room, extracted, game_files, play, room_of, unsolved
+from games import Room, extracted, game_files, one_process, play, room_of, small_games, unsolved
 
 from thread_cli.contracts.errors import Status
 from thread_cli.interpreters.variables import VariableInterpreter
@@ -17,22 +17,25 @@ from thread_envs.alfworld.reading import CATEGORIES, Goal, goal_of
 from thread_envs.alfworld.teacher import AlfworldTeacher
 
 
+@one_process
 async def test_the_teacher_wins_a_generated_game_of_each_type(alfworld):
-    tasks = alfworld.tasks("generated")[:6]
+    tasks = small_games(alfworld)
     episodes = await play(alfworld, tasks)
     assert unsolved(tasks, episodes) == []
     assert max(episode.totals.calls for episode in episodes) < 150
     assert {episode.totals.depth for episode in episodes} == {2}
 
 
+@one_process
 async def test_the_teacher_wins_official_games(alfworld, mini):
     tasks = [alfworld.find(str(file)) for file in game_files(mini)[:3]]
     assert unsolved(tasks, await play(alfworld, tasks)) == []
 
 
+@one_process
 async def test_threads_that_leave_names_to_python_win_the_same_games_with_few_words(alfworld):
     terse = Alfworld(terse=True)
-    tasks = alfworld.tasks("generated")[:6]  # one of each type
+    tasks = small_games(alfworld)
     prompt = load("specialist", "alfworld")
     assert unsolved(tasks, await play(alfworld, tasks, prompt=prompt, model=terse.teacher)) == []
     goals = [goal_of(generate(int(task.id))) for task in tasks]
@@ -43,6 +46,7 @@ async def test_threads_that_leave_names_to_python_win_the_same_games_with_few_wo
     assert len(set(first)) <= len({goal.kind for goal in goals})
 
 
+@one_process
 async def test_what_a_game_is_about_is_read_by_python_from_every_sentence(alfworld):
     interpreter = VariableInterpreter()
     for task in alfworld.tasks("generated")[:60]:
@@ -56,13 +60,15 @@ async def test_what_a_game_is_about_is_read_by_python_from_every_sentence(alfwor
     await interpreter.close()
 
 
+@one_process
 async def test_the_general_prompt_serves_the_teacher_as_well(alfworld):
-    tasks = alfworld.tasks("generated")[4:6]
+    tasks = small_games(alfworld)[4:6]
     assert unsolved(tasks, await play(alfworld, tasks, prompt=load(None, "alfworld"))) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@one_process
 async def test_two_hundred_generated_games_are_solvable_by_the_planner_and_won_by_the_teacher(alfworld):
     tasks = alfworld.tasks("generated")[:200]
     # Beginning a generated game includes the planner's proof.
@@ -72,6 +78,7 @@ async def test_two_hundred_generated_games_are_solvable_by_the_planner_and_won_b
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@one_process
 async def test_the_teacher_wins_all_140_seen_games(alfworld, task_data, tmp_path):
     tasks = list(Alfworld(data=str(extracted(task_data, "valid_seen", tmp_path))).tasks("valid_seen"))
     assert len(tasks) == 140
@@ -80,6 +87,7 @@ async def test_the_teacher_wins_all_140_seen_games(alfworld, task_data, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@one_process
 async def test_the_teacher_wins_unseen_official_games_as_well(alfworld, task_data, tmp_path):
     folder = extracted(task_data, "train_games", tmp_path)
     files = random.Random(0).sample(game_files(folder), 100)
@@ -87,9 +95,10 @@ async def test_the_teacher_wins_unseen_official_games_as_well(alfworld, task_dat
     assert len(unsolved(tasks, await play(alfworld, tasks))) <= 1
 
 
+@one_process
 async def test_a_search_that_finds_nothing_is_given_up(alfworld):
     sought = Goal("", "pick", "cup", "bed")
-    (episode,) = await play(alfworld, [alfworld.find("4")], model=lambda _: AlfworldTeacher(sought))
+    (episode,) = await play(alfworld, [small_games(alfworld)[0]], model=lambda _: AlfworldTeacher(sought))
     assert episode.status == Status.failed
     assert "There is no cup to be found." in episode.answer
 
@@ -133,6 +142,7 @@ async def test_a_search_goes_on_where_a_thing_cannot_be_taken():
     assert await last("find and use a desklamp =>", "desklamp 1") == "> use {found} "
 
 
+@one_process
 async def test_where_to_look_first_is_the_same_for_a_kind_of_thing_in_every_game(alfworld):
     lists: dict[str, set[str]] = {}
     for task in alfworld.tasks("generated")[:60]:
@@ -237,10 +247,11 @@ class PublishedManner(Teacher):
         return "print('done')\n"
 
 
+@one_process
 async def test_a_prompt_in_the_published_manner_runs_as_it_is(alfworld, tmp_path):
     file = tmp_path / "published.txt"
     file.write_text("Prompt:\nYour task is to: x.\n\n\nResponse:\n[START]\nkind = 'x'\n[END]\n")
-    tasks = [task for task in alfworld.tasks("generated")[:10] if task.category == "clean"]
+    tasks = [task for task in small_games(alfworld) if task.category == "clean"]
     prompt = load(str(file), "alfworld", category="clean", plain_rules=alfworld.rules)
     assert prompt.rules.start == "[START]"
     model = lambda task: PublishedManner(goal_of(generate(int(task.id))), room_of(generate(int(task.id))))  # noqa: E731

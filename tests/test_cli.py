@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from processes import thread
+from processes import cold_thread, thread
 from pydantic import BaseModel
 
 from thread_cli.assembly.config import Config, ModelSpec
@@ -56,7 +56,7 @@ print('You cannot get it.')
 
 
 def test_a_task_is_played_shown_replayed_and_run_again(tmp_path) -> None:
-    ran = thread("run", "textcraft", "--model", "teacher", "--task", "12", "--log", "a", cwd=tmp_path)
+    ran = cold_thread("run", "textcraft", "--model", "teacher", "--task", "12", "--log", "a", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "log: a" in ran.stdout
     again = thread(

@@ -250,10 +250,17 @@ def record(trials: Trials, cache: Path, model: Path, **rules: tuple[str, str]) -
             continue
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    path = tmp_path / "small.gguf"
+@pytest.fixture(scope="module")
+def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("two") / "layers.gguf"
     quantise(packaged(), path, "q4_0", threads=2, left_out=range(2, 30))
+    return path
+
+
+@pytest.fixture
+def small(two_layers: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "small.gguf"
+    path.hardlink_to(two_layers)
     return path
 
 
@@ -313,7 +320,7 @@ def test_a_format_that_dies_is_left_out_where_formats_are_measured(
 
     monkeypatch.setattr("thread_cli.models.llama.speeds._ENOUGH", 0.0)
     source = tmp_path / "half.gguf"
-    quantise(packaged(), source, "f16", threads=2, left_out=range(1, 30))
+    quantise(tiny(tmp_path / "exact.gguf", width=256), source, "f16", threads=2)
     specimen(tmp_path / "iq.gguf", Kind("iq4_nl"))
     record(trials, cache, tmp_path / "iq.gguf", iq4_nl=("True", "SIGILL"))
     told: list[str] = []

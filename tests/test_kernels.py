@@ -108,8 +108,8 @@ def test_they_are_as_near_to_exact_weights_as_llama_cpp_is(
     file = made_in(name)
     quantise(file, tmp_path / "exact.gguf", "f32", threads=2)
     tokens = TEXT[:200]
-    exact = logits(tmp_path / "exact.gguf", tokens=tokens, kv_type="f32", flash_attention="off")
-    ours, theirs = (distance(exact, logits(file, tokens=tokens, kernels=kernels)) for kernels in (True, False))
+    exact = logits(tmp_path / "exact.gguf", tokens=tokens, last=40, kv_type="f32", flash_attention="off")
+    ours, theirs = (distance(exact, logits(file, tokens=tokens, last=40, kernels=kernels)) for kernels in (True, False))
     assert 0 < ours < 1.1 * theirs
 
 
@@ -141,10 +141,11 @@ def test_a_model_of_which_llama_cpp_computes_a_part_is_guarded_as_without_kernel
 
 
 def test_tokens_one_by_one_get_the_bits_of_all_at_once(backend: Backend, alone: np.ndarray) -> None:
-    assert np.array_equal(read(backend, [*range(300), LENGTH]), alone)
+    one_by_one = [*range(70), *range(240, 270), *range(505, 520)]  # beyond the blocks of 64, 256 and 512
+    assert np.array_equal(read(backend, [*one_by_one, LENGTH]), alone)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(1, LENGTH - 1), max_size=8), st.integers(0, 90), st.integers(1, 90))
 def test_bits_depend_neither_on_cuts_nor_on_company(
     backend: Backend, alone: np.ndarray, cuts: list[int], held: int, company: int

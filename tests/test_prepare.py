@@ -1,4 +1,4 @@
-"""Preparing local models, on the real SmolLM2 and on the same model with two of its layers."""
+"""Preparing local models: SmolLM2, the same model with two of its layers, and a smaller one of random weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from gguf.quants import quantize
 from processes import in_this_process, thread
-from weights import WIDTH, adapter, distance, logits, matrices, write
+from weights import WIDTH, adapter, distance, logits, matrices, tiny, write
 
 from thread_cli.contracts.errors import UserError
 from thread_cli.models.llama import embedded_model_path
@@ -28,7 +28,7 @@ from thread_cli.models.llama.speeds import CANDIDATES, Machine, Measured, Speed,
 from thread_cli.models.llama.steps import digest_of
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +44,48 @@ def small(folder: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def smaller(folder: Path) -> Path:
+    """Two layers with few tokens, in F16. Weights of all formats fit into its rows."""
+    path = folder / "smaller-f16.gguf"
+    quantise(tiny(folder / "exact.gguf", width=256), path, "f16", threads=2)
+    return path
+
+
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("THREAD_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-@pytest.fixture(scope="module")
-def lora(folder: Path) -> Path:
-    """Changes weights of every shape in both layers, in several ranks."""
+def adapted(path: Path, width: int, values: int, inner: int) -> Path:
+    """An adapter that changes weights of every shape in both layers, in several ranks."""
+    shapes = {
+        "attn_q": (width, width),
+        "attn_v": (values, width),
+        "ffn_up": (inner, width),
+        "ffn_down": (width, inner),
+    }
     pairs = {
         f"blk.{layer}.{name}.weight": matrices(out, 2 + layer, into, seed=10 * layer + out)
         for layer in range(2)
-        for name, out, into in (
-            ("attn_q", 576, 576),
-            ("attn_v", 192, 576),
-            ("ffn_up", 1536, 576),
-            ("ffn_down", 576, 1536),
-        )
+        for name, (out, into) in shapes.items()
     }
-    return adapter(folder / "lora.gguf", pairs)
+    return adapter(path, pairs)
+
+
+@pytest.fixture(scope="module")
+def lora(folder: Path) -> Path:
+    return adapted(folder / "lora.gguf", WIDTH, 192, 1536)
+
+
+@pytest.fixture(scope="module")
+def smaller_lora(folder: Path) -> Path:
+    return adapted(folder / "smaller-lora.gguf", 256, 128, 512)
+
+
+def told_of_letters(path: Path, adapters: Sequence[Path] = ()) -> np.ndarray:
+    return logits(path, adapters, range(97, 121))
 
 
 def silent(_: str) -> None:
@@ -73,11 +95,11 @@ def silent(_: str) -> None:
 # Merging
 
 
-def test_a_merged_adapter_is_llama_cpps_own_within_the_error_of_the_format(small: Path, lora: Path) -> None:
-    plain, at_run_time = logits(small), logits(small, [lora])
-    exact = logits(prepare(small, silent, adapters=[lora], quant="none"))
-    rounded = logits(prepare(small, silent, adapters=[lora], quant="q8_0"))
-    of_the_format = distance(plain, logits(prepare(small, silent, quant="q8_0")))
+def test_a_merged_adapter_is_llama_cpps_own_within_the_error_of_the_format(smaller: Path, smaller_lora: Path) -> None:
+    plain, at_run_time = told_of_letters(smaller), told_of_letters(smaller, [smaller_lora])
+    exact = told_of_letters(prepare(smaller, silent, adapters=[smaller_lora], quant="none"))
+    rounded = told_of_letters(prepare(smaller, silent, adapters=[smaller_lora], quant="q8_0"))
+    of_the_format = distance(plain, told_of_letters(prepare(smaller, silent, quant="q8_0")))
     assert distance(at_run_time, exact) < 0.01
     assert distance(at_run_time, rounded) < 3 * of_the_format + 0.01
     assert distance(at_run_time, plain) > 0.1, "the adapter changes something"
@@ -96,10 +118,10 @@ def test_several_adapters_add_up_whatever_their_alpha_and_format(small: Path, fo
 
 
 def test_a_quantised_model_takes_an_adapter_and_keeps_all_other_weights(
-    small: Path, lora: Path, tmp_path: Path
+    smaller: Path, smaller_lora: Path, tmp_path: Path
 ) -> None:
-    source = prepare(small, silent, quant="q8_0")
-    merged = prepare(source, silent, adapters=[lora], quant="none")
+    source = prepare(smaller, silent, quant="q8_0")
+    merged = prepare(source, silent, adapters=[smaller_lora], quant="none")
     before, after = ({tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors} for path in (source, merged))
     assert list(before) == list(after)
     changed = {name for name in before if after[name].tensor_type != before[name].tensor_type}
@@ -108,7 +130,7 @@ def test_a_quantised_model_takes_an_adapter_and_keeps_all_other_weights(
     }
     assert all(np.array_equal(before[name].data, after[name].data) for name in before.keys() - changed)
     assert {after[name].tensor_type for name in changed} == {gguf.GGMLQuantizationType.F16}
-    assert distance(logits(source, [lora]), logits(merged)) < 0.05
+    assert distance(told_of_letters(source, [smaller_lora]), told_of_letters(merged)) < 0.05
 
 
 def test_an_adapter_that_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -143,37 +165,37 @@ def test_an_adapter_that_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> 
 
 
 def test_the_command_prints_the_path_and_makes_a_file_once(
-    small: Path, lora: Path, tmp_path: Path, cache: Path
+    smaller: Path, smaller_lora: Path, tmp_path: Path, cache: Path
 ) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return thread("models", "prepare", str(small), *arguments, cwd=tmp_path)
+        return thread("models", "prepare", str(smaller), *arguments, cwd=tmp_path)
 
-    first = run("--quant", "q8_0", "--adapter", str(lora))
+    first = run("--quant", "q8_0", "--adapter", str(smaller_lora))
     made = Path(first.stdout.strip())
     assert first.returncode == 0
     assert made.parent == cache / "models"
-    assert made.name.startswith("small.Q8_0-")
+    assert made.name.startswith("smaller.Q8_0-")
     assert "merging 1 adapter" in first.stderr
     assert [path.name for path in made.parent.iterdir()] == [made.name], "nothing in between is left"
     when = made.stat().st_mtime_ns
-    again = run("--quant", "q8_0", "--adapter", str(lora))
+    again = run("--quant", "q8_0", "--adapter", str(smaller_lora))
     assert (again.stdout, made.stat().st_mtime_ns) == (first.stdout, when)
     assert "merging" not in again.stderr
-    format_ = in_this_process("models", "prepare", str(small), "--quant", "f16", cwd=tmp_path)
-    assert format_.stdout.strip() == str(small), "it is in that format"
+    format_ = in_this_process("models", "prepare", str(smaller), "--quant", "f16", cwd=tmp_path)
+    assert format_.stdout.strip() == str(smaller), "it is in that format"
     assert "llama:FILE.gguf" in in_this_process("models", cwd=tmp_path).stdout
 
 
-def test_each_wrong_input_ends_in_one_line(small: Path, tmp_path: Path) -> None:
+def test_each_wrong_input_ends_in_one_line(smaller: Path, tmp_path: Path) -> None:
     (tmp_path / "text.gguf").write_text("no model")
-    (tmp_path / "cut.gguf").write_bytes(small.read_bytes()[:100_000])
+    (tmp_path / "cut.gguf").write_bytes(smaller.read_bytes()[:100_000])
     for arguments, words in (
         (("none.gguf",), "does not exist"),
         (("text.gguf",), "not a GGUF file"),
         (("cut.gguf",), "llama.cpp cannot load"),
-        ((str(small), "--quant", "q9"), "there is no format 'q9'"),
-        ((str(small), "--adapter", "none.gguf"), "does not exist"),
-        ((str(small), "--adapter", str(small)), "not a LoRA adapter"),
+        ((str(smaller), "--quant", "q9"), "there is no format 'q9'"),
+        ((str(smaller), "--adapter", "none.gguf"), "does not exist"),
+        ((str(smaller), "--adapter", str(smaller)), "not a LoRA adapter"),
     ):
         done = in_this_process("models", "prepare", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
@@ -213,11 +235,11 @@ def test_what_is_killed_at_any_moment_leaves_nothing_wrong_and_finished_steps(
     command += ["--adapter", str(lora)]
     models = tmp_path / "cache" / "models"
     for glob in (".*.part", ".merged-*"):
-        killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        killed = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         while not list(models.glob(glob)) and killed.poll() is None:
             time.sleep(0.002)
         killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        killed.communicate()  # until none of its processes is left that could write
         assert not list(models.glob("small.*"))
     (merged,) = models.glob(".merged-*")
     when = merged.stat().st_mtime_ns
@@ -273,10 +295,10 @@ def test_the_rule_takes_the_fastest_and_of_equals_the_most_precise() -> None:
 
 @pytest.mark.usefixtures("hasty")
 def test_formats_are_measured_once_for_a_machine_and_go_on_where_they_were_interrupted(
-    small: Path, cache: Path
+    smaller: Path, cache: Path
 ) -> None:
     machine, told = Machine.here(2), list[str]()
-    found = measured(small, digest_of([small]), read_header(small), machine, told.append)
+    found = measured(smaller, digest_of([smaller]), read_header(smaller), machine, told.append)
     assert list(found.speeds) == list(CANDIDATES)
     assert sum(line.startswith("measuring") for line in told) == len(CANDIDATES)
     assert [path.suffix for path in (cache / "speeds").iterdir()] == [".json"], "candidates are gone"
@@ -285,20 +307,20 @@ def test_formats_are_measured_once_for_a_machine_and_go_on_where_they_were_inter
     assert f"{found.best:<8}" in "\n".join(line for line in found.table() if line.endswith("chosen"))
 
     told.clear()
-    assert measured(Path("another.gguf"), "other", read_header(small), machine, told.append) == found
+    assert measured(Path("another.gguf"), "other", read_header(smaller), machine, told.append) == found
     assert told == []
 
     part = found.model_copy(update={"speeds": {name: found.speeds[name] for name in CANDIDATES[:-1]}})
     machine.file.write_text(part.model_dump_json())
-    measured(small, found.digest, read_header(small), machine, told.append)
+    measured(smaller, found.digest, read_header(smaller), machine, told.append)
     assert [line for line in told if line.startswith("measuring")] == [f"measuring {CANDIDATES[-1]}"]
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_large_model_is_measured_on_its_first_layers(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("thread_cli.models.llama.speeds._LARGE", small.stat().st_size / 2)
+def test_a_large_model_is_measured_on_its_first_layers(smaller: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thread_cli.models.llama.speeds._LARGE", smaller.stat().st_size / 2)
     monkeypatch.setattr("thread_cli.models.llama.speeds.CANDIDATES", ("q8_0",))
-    found = measured(small, "0", read_header(small), Machine.here(2), silent)
+    found = measured(smaller, "0", read_header(smaller), Machine.here(2), silent)
     assert found.layers == 1
     assert "1 of its layers" in next(found.table())
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from weights import WIDTH, adapter
+from weights import WIDTH, adapter, tiny
 
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.model import Completion, Request
 from thread_cli.models.llama import LlamaModel, LlamaOptions
 from thread_cli.models.llama.drafts import Draft, Drafts
 from thread_cli.models.llama.merging import Merge
+from thread_cli.models.llama.quantising import quantise
 from thread_cli.models.llama.speculation import MOST, Cost, Speculation
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ def test_the_cost_of_a_step_is_fitted_to_what_was_measured() -> None:
 SHOTS = "".join(f"Q: {n} and {n + 1}?\nA: the sum is {n} + {n + 1} = {2 * n + 1} => done.\n\n" for n in range(12))
 
 
-async def play(path: Path, *, speculate: bool, context: int) -> list[Completion]:
-    """Threads that spawn each other, one after another, in a memory that does not hold them all where it is small."""
+async def play(path: Path, *, speculate: bool, context: int, questions: int) -> list[Completion]:
+    """Threads that wait for a child each, in a memory that does not hold them all where it is small."""
     model = LlamaModel(LlamaOptions(path, context=context, speculate=speculate))
     done: list[Completion] = []
 
@@ -141,11 +142,13 @@ async def play(path: Path, *, speculate: bool, context: int) -> list[Completion]
         done.append(await model.complete(Request(SHOTS, c, y, ("=>",), 24, thread=thread)))
         return done[-1].text
 
-    for number in range(12, 16):
-        parent, child = f"Q: {number} and {number + 1}?\nA:", f"Q: {number} and {number}?\nA:"
-        y = await call(parent, "", "0")
-        y += "=> " + await call(child, "", "0.0") + "\n"
-        await call(parent, y, "0")
+    asked = [
+        (f"Q: {number} and {number + 1}?\nA:", f"Q: {number} and {number}?\nA:") for number in range(12, 12 + questions)
+    ]
+    ys = [await call(parent, "", f"{n}") for n, (parent, _) in enumerate(asked)]
+    ys = [f"{y}=> {await call(child, '', f'{n}.0')}\n" for n, (y, (_, child)) in enumerate(zip(ys, asked, strict=True))]
+    for n, (y, (parent, _)) in enumerate(zip(ys, asked, strict=True)):
+        await call(parent, y, f"{n}")
     await model.close()
     return done
 
@@ -155,14 +158,31 @@ def path(embedded_model: Path) -> Path:
     return embedded_model
 
 
-@pytest.mark.parametrize("context", [4096, 768])
-async def test_greedy_text_is_the_same_with_and_without_drafts(path: Path, context: int) -> None:
-    drafted = await play(path, speculate=True, context=context)
-    plain = await play(path, speculate=False, context=context)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of random weights."""
+    folder = tmp_path_factory.mktemp("small")
+    quantise(tiny(folder / "exact.gguf", width=256), folder / "small.gguf", "q8_0", threads=1)
+    return folder / "small.gguf"
+
+
+async def check(path: Path, context: int, questions: int) -> list[Completion]:
+    """Play with drafts and without; returns the plain completions."""
+    drafted = await play(path, speculate=True, context=context, questions=questions)
+    plain = await play(path, speculate=False, context=context, questions=questions)
     assert [one.text for one in drafted] == [one.text for one in plain]
     assert [one.usage.generated for one in drafted] == [one.usage.generated for one in plain]
     assert sum(one.usage.local.accepted for one in drafted if one.usage.local) > 50
     assert sum(one.usage.local.drafted for one in plain if one.usage.local) == 0
+    return plain
+
+
+async def test_greedy_text_is_the_same_with_and_without_drafts(path: Path) -> None:
+    assert not any(one.usage.repeated for one in await check(path, 4096, 2))
+
+
+async def test_greedy_text_is_the_same_with_and_without_drafts_where_memory_is_short(small: Path) -> None:
+    assert any(one.usage.repeated for one in await check(small, 800, 6))
 
 
 async def test_sampled_text_is_the_same_with_and_without_drafts(path: Path) -> None:
@@ -178,9 +198,9 @@ async def test_sampled_text_is_the_same_with_and_without_drafts(path: Path) -> N
 # --- phrases that a model's file brings
 
 
-async def told(path: Path, phrases: str, folder: Path) -> Completion:
+async def told(path: Path, phrases: str, folder: Path, width: int = WIDTH) -> Completion:
     """What the first call of a model makes, whose file has these phrases."""
-    nothing = (np.zeros((1, WIDTH), np.float32), np.zeros((WIDTH, 1), np.float32))
+    nothing = (np.zeros((1, width), np.float32), np.zeros((width, 1), np.float32))
     made = adapter(folder / "lora.gguf", {"blk.0.attn_q.weight": nothing}, phrases=phrases)
     Merge(path, [made]).write(folder / "model.gguf", lambda _: None)
     model = LlamaModel(LlamaOptions(folder / "model.gguf", context=512))
@@ -197,6 +217,6 @@ async def test_phrases_in_a_models_file_are_drafts_from_the_first_call_on(path: 
     assert helped.usage.local.steps * 2 < plain.usage.local.steps
 
 
-async def test_other_things_than_phrases_in_a_models_file_are_the_users_error(path: Path, tmp_path: Path) -> None:
+async def test_other_things_than_phrases_in_a_models_file_are_the_users_error(small: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"something else under 'thread\.phrases' than pairs of texts"):
-        await told(path, '{"a": 1}', tmp_path)
+        await told(small, '{"a": 1}', tmp_path, 256)

@@ -104,11 +104,18 @@ def matrices(out: int, rank: int, into: int = WIDTH, seed: int = 0) -> tuple[np.
     return a, b
 
 
-def logits(path: Path, adapters: Sequence[Path] = (), tokens: Sequence[int] = TOKENS, **options: Any) -> np.ndarray:
-    """The logits after each of some tokens."""
-    backend = Backend(path, context=256, sequences=2, batch=256, threads=2, adapters=adapters, **options)
+def logits(
+    path: Path,
+    adapters: Sequence[Path] = (),
+    tokens: Sequence[int] = TOKENS,
+    *,
+    last: int | None = None,
+    **options: Any,
+) -> np.ndarray:
+    """The logits after each of some tokens, or after the last ones: where the vocabulary is large, they take longest."""
+    backend = Backend(path, context=256, sequences=2, batch=256, threads=1, adapters=adapters, **options)
     try:
-        found = backend.evaluate([Slice(0, 0, array("i", tokens), len(tokens))])
+        found = backend.evaluate([Slice(0, 0, array("i", tokens), last or len(tokens))])
         assert found is not None
         return np.stack([np.array(each) for each in found[0]])
     finally:
