@@ -57,7 +57,7 @@ async def test_the_end_of_an_episode_is_the_end_of_every_thread(play, how, rule)
         ended = [event.thread for event in events if event.kind == "thread_ended"]
         assert sorted(started) == sorted(ended)
         assert events[-1].kind == "episode_ended"
-        assert [task for task in asyncio.all_tasks() if task.get_name().startswith("thread ")] == []
+        assert [task for task in asyncio.all_tasks() if task.get_name().partition(".")[0] == "0"] == []
 
 
 @pytest.mark.parametrize("rule", ["awaited", "detached", "stopped"])

@@ -115,7 +115,7 @@ class Family:
         if thread.inherited is not None or thread.opening is not None:
             rare.update(inherits=thread.inherited is not None, opening=thread.opening)
         self._recorder.emit(ThreadStarted, thread, depth=thread.depth, context=thread.context, **rare)
-        task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=f"thread {thread.path}")
+        task = asyncio.get_running_loop().create_task(self._run_thread(thread), name=thread.path)
         self._tasks[thread.path] = task
 
     async def fork(self, parent: Thread, lines: Sequence[str | Child]) -> tuple[list[Thread | Result], list[Result]]:
