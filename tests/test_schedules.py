@@ -114,7 +114,7 @@ def nothing_is_left() -> bool:
     """Whether no thread runs and no deadline is kept any more."""
     timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
     clocks = [timer for timer in timers if "Clock" in repr(timer)]
-    return not clocks and not [task for task in asyncio.all_tasks() if task.get_name().startswith("thread ")]
+    return not clocks and not [task for task in asyncio.all_tasks() if task.get_name().partition(".")[0] == "0"]
 
 
 class Looks:
