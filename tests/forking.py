@@ -26,6 +26,12 @@ def weaver_block(*threads: str) -> str:
     )
 
 
+def paper_block(*threads: str) -> str:
+    """A block as the paper's engine and a model write it together: each thread on a line of its own."""
+    joined = "".join(f"\n<Thread> {n}:{text}</Thread>" for n, text in enumerate(threads, 1))
+    return f"{weaver_block(*threads).partition('</Outlines>')[0]}</Outlines>{joined}\n</Parallel>\n"
+
+
 def npr_block(*steps: str) -> str:
     """The same for NPR."""
     plans = "".join(f"<plan>{n}: part {n}</plan>\n" for n in range(1, len(steps) + 1))
@@ -52,5 +58,5 @@ class Recites:
 
 def recited(text: str, branch: str) -> Recites:
     """A script in which the main thread's Y becomes `text`, and its children write the branches that stand there."""
-    bodies = re.findall(rf"<{branch}>\n?\d+:(.*?</{branch}>)", text, re.DOTALL)
+    bodies = re.findall(rf"<{branch}>\s?\d+:(.*?</{branch}>)", text, re.DOTALL)
     return Recites({"0": text} | {f"0.{n}": body for n, body in enumerate(bodies)})

@@ -171,17 +171,17 @@ def test_of_searches_for_a_countdown_problem_a_whole_one_is_the_answer(tmp_path)
     assert (ran.returncode, "replay: the same events as recorded" in ran.stderr) == (0, True)
 
 
-def test_the_format_of_branches_is_checked_and_not_that_of_their_vote(tmp_path) -> None:
-    right = (
-        "<Parallel>\\n<Outlines>\\n<Outline>1: a</Outline>\\n<Outline>2: b</Outline>\\n</Outlines>\\n</Parallel>\\n4"
-    )
+@pytest.mark.parametrize(("protocol", "closed"), [("weaver", "\\n</Parallel>\\n"), ("weaver:paper", "")])
+def test_the_format_of_branches_is_checked_and_not_that_of_their_vote(tmp_path, protocol, closed) -> None:
+    outlines = "<Parallel>\\n<Outlines>\\n<Outline>1: a</Outline>\\n<Outline>2: b</Outline>\\n</Outlines>"
+    right = f"{outlines}{closed}4"
     for second, says in ((right, "format correct"), (right.replace("2: b", "3: b"), "format wrong: ")):
         texts = {"0.0": right, "0.1": second, "0.?.*": " part</Thread>"}
         script = "".join(f'[[thread]]\npath = "{path}"\ntext = "{text}"\n' for path, text in texts.items())
         (tmp_path / "script.toml").write_text(script)
-        arguments = ("none", "x", "--prompt", "weaver", "--branches", "2", "--model", "scripted:script.toml")
-        in_this_process("run", *arguments, "--log", says[7:12], cwd=tmp_path)
-        assert f"weaver · {says}" in in_this_process("show", says[7:12], cwd=tmp_path).stdout
+        arguments = ("none", "x", "--prompt", "weaver", "--branches", "2", "--protocol", protocol)
+        in_this_process("run", *arguments, "--model", "scripted:script.toml", "--log", says[7:12], cwd=tmp_path)
+        assert f"{protocol} · {says}" in in_this_process("show", says[7:12], cwd=tmp_path).stdout
 
 
 def test_branches_are_no_deeper_than_a_run_without_branches(tmp_path) -> None:

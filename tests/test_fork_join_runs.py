@@ -44,6 +44,33 @@ text = ''' It is 2
 [[thread]]
 text = ' It is 4</Thread>'
 """
+BY_PAPER = """
+[[thread]]
+path = "0"
+text = '''I split it.
+<Parallel>
+<Outlines>
+<Outline>1: add</Outline>
+<Outline>2: count</Outline>
+</Outlines>
+So it is 6.
+</think>
+6'''
+
+[[thread]]
+text = ' It is 4</Thread>'
+"""
+"""The main thread as a model writes it where the engine closes blocks."""
+SIX_PLANS = f"""
+[[thread]]
+path = "0"
+text = '''<guideline>
+{"".join(f"<plan>{n}: part {n}</plan>" for n in range(1, 7))}</guideline>all of it</takeaway>
+6'''
+
+[[thread]]
+text = ' It is 4</step>'
+"""
 FLAT = SCRIPT.replace("<Parallel>\n<Outlines>\n<Outline>1: below</Outline>\n</Outlines></Parallel>", "")
 
 
@@ -111,6 +138,27 @@ async def test_reports_say_how_many_texts_keep_to_the_format(tmp_path: Path) -> 
     assert "format_correct" in episodes.splitlines()[0]
     in_this_process("report", "run", "--html", "page.html", cwd=tmp_path)
     assert "format correct %" in (tmp_path / "page.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("script", "protocol", "released"),
+    [(BY_PAPER, "weaver:paper", ("an open tag",)), (SIX_PLANS, "npr:paper", ("too many threads", "as many threads"))],
+)
+async def test_texts_of_the_papers_formats_are_right_in_show_and_in_reports(
+    tmp_path: Path, script: str, protocol: str, released: tuple[str, ...]
+) -> None:
+    (tmp_path / "script.toml").write_text(script)
+    (tmp_path / "prompt.txt").write_text("Think.")
+    model = {"model": f"scripted:{tmp_path / 'script.toml'}", "prompt": str(tmp_path / "prompt.txt")}
+    await run(plan(of(1), **model, protocol=protocol), tmp_path / "run")
+    (result,) = results(tmp_path / "run")
+    assert (result.format_correct, result.format_problems) == (True, ())
+    assert result.totals.threads > 2
+    last = in_this_process("show", "run", cwd=tmp_path).stdout.splitlines()[-1]
+    assert last == f"{protocol} · format correct"
+    await run(plan(of(1), **model, protocol=protocol.partition(":")[0]), tmp_path / "other")
+    (result,) = results(tmp_path / "other")
+    assert any(problem.startswith(released) for problem in result.format_problems)
 
 
 async def test_reports_of_threads_format_say_nothing_of_it(tmp_path: Path, script: str) -> None:

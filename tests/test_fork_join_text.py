@@ -8,10 +8,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from forking import NPR, WEAVER, npr_block, recited, weaver_block
+from forking import NPR, WEAVER, npr_block, paper_block, recited, weaver_block
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from thread_cli.assembly.checking import FormatCheck
 from thread_cli.contracts.environment import Task
 from thread_cli.contracts.limits import Limits
 from thread_cli.engine.executor import Executor
@@ -21,6 +22,7 @@ from thread_cli.protocols.checking import npr_problems, weaver_problems
 from thread_cli.protocols.prompt import Prompt, Rules
 
 TWO, STEPS = weaver_block(" a", " b"), npr_block(" a", " b")
+PAPER = paper_block(" a", " b")
 CONCLUDED = TWO.replace("\n</Parallel>", "\n<Conclusion>\nboth</Conclusion>\n</Parallel>")
 WIDE = weaver_block(*[" x"] * 51)
 
@@ -78,6 +80,39 @@ def test_nprs_rules_are_the_same_in_its_own_tags(text: str, wrong: tuple[str, ..
     assert bool(found) == bool(wrong)
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (PAPER, ()),
+        (TWO, ()),
+        (f"So:\n{PAPER}and {PAPER}\n</think>\n5", ()),
+        (PAPER.replace("</Thread>\n<", "</Thread>\n \n<"), ()),
+        (PAPER.replace("</Thread>\n<", "</Thread>\nso\n<"), ("text between threads",)),
+        (paper_block(f" {PAPER}", " b"), ("nested blocks",)),
+        (PAPER + "</Parallel>", ("a closing tag alone",)),
+        (PAPER.replace("2: b", "3: b"), ("numbers are not 1 to n",)),
+        (paper_block(*[" x"] * 51), ("too many threads",)),
+    ],
+)
+def test_by_the_paper_there_may_be_blanks_between_threads_and_all_else_is_as_released(
+    text: str, wrong: tuple[str, ...]
+) -> None:
+    found = weaver_problems(text, {"paper"})
+    assert set(wrong) <= set(found)
+    assert bool(found) == bool(wrong)
+    released = set(weaver_problems(text))
+    assert released - {"blanks between threads"} == set(found)
+    assert weaver_problems(text, {"conclusions", "evaluation"}) == weaver_problems(text)
+
+
+@pytest.mark.parametrize(("plans", "wrong"), [(1, ()), (5, ()), (6, ()), (60, ()), (0, ("an empty list",))])
+def test_by_the_paper_a_guideline_has_any_number_of_plans_but_none(plans: int, wrong: tuple[str, ...]) -> None:
+    text = npr_block(*[" x"] * plans)
+    assert npr_problems(text, {"paper"}) == wrong
+    assert npr_problems(text) == (wrong or (("too many threads",) if plans > 5 else ()))
+    assert npr_problems(text.replace("1: x", "1: <plan>"), {"paper"}) == (wrong or ("a tag in a body",))
+
+
 WORDS = st.text(st.sampled_from("ab 1:.\n"), min_size=1, max_size=12).map(lambda text: f" x{text}")
 BODIES = st.lists(WORDS, min_size=1, max_size=5)
 TAGS = ["Parallel", "Outlines", "Outline", "Thread", "Conclusion", "guideline", "plan", "step", "takeaway", "think"]
@@ -123,9 +158,9 @@ def some(chance: Random) -> list[str]:
     return [" " + "".join(chance.choices("ab 1:.\n", k=chance.randint(1, 12))) for _ in range(chance.randint(1, 5))]
 
 
-def played_by(rules: dict[str, Any], script: Any) -> tuple[Any, str]:
-    """An episode, in a loop of its own as hypothesis is not asynchronous, and the main thread's Y."""
-    events: list[Any] = []
+def played_by(rules: dict[str, Any], script: Any, into: list[Any] | None = None) -> tuple[Any, str]:
+    """An episode, in a loop of its own as hypothesis is not asynchronous, and the main thread's Y; events go `into`."""
+    events: list[Any] = [] if into is None else into
 
     async def run() -> Any:
         variables = VariableInterpreter()
@@ -145,6 +180,7 @@ def played_by(rules: dict[str, Any], script: Any) -> tuple[Any, str]:
 
 FEW = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(FEW, max_examples=2_000)
+PAPERS = [("weaver:paper", WEAVER, paper_block), ("npr:paper", NPR, npr_block)]
 FORMATS = [("weaver", WEAVER, weaver_block, weaver_problems), ("npr", NPR, npr_block, npr_problems)]
 
 
@@ -189,5 +225,22 @@ def test_right_texts_are_right_and_come_out_of_an_episode_as_they_are(name, rule
         assert problems(text) == ()
         _, y = played_by(rules, recited(text, "Thread" if name == "weaver" else "step"))
         assert y == text
+
+    check()
+
+
+@pytest.mark.parametrize(("protocol", "rules", "block"), PAPERS)
+def test_right_texts_of_the_papers_come_out_of_an_episode_as_they_are_and_are_right_in_its_report(
+    protocol: str, rules: Any, block: Any
+) -> None:
+    @FEW
+    @given(st.lists(st.lists(WORDS, min_size=1, max_size=9), min_size=1, max_size=3))
+    def check(blocks: list[list[str]]) -> None:
+        text = "".join(f"{n}.\n{block(*bodies)}\n" for n, bodies in enumerate(blocks)) + "5"
+        script = recited(text, "step" if protocol == "npr:paper" else "Thread")
+        events: list[Any] = []
+        _, y = played_by({**rules, "protocol": protocol}, script, events)
+        assert y == text
+        assert FormatCheck(events).problems() == ()
 
     check()

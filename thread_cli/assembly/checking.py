@@ -1,9 +1,10 @@
-"""Checks the text of an episode's main thread, or of its branches, by the rules of its wire format, from the events
-alone.
+"""Checks the text of an episode's main thread, or of its branches, by the rules of its wire format and that format's
+options, from the events alone.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import Ending
@@ -17,7 +18,7 @@ from thread_cli.contracts.events import (
     Spawned,
     ThreadEnded,
 )
-from thread_cli.protocols.formats import FORMATS
+from thread_cli.protocols.formats import FORMATS, divided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,8 +48,9 @@ class FormatCheck:
         """Take the next event."""
         if isinstance(event, EpisodeStarted):
             self.protocol, self._texts, self._level = event.protocol, {}, 0
-            found = FORMATS.get(event.protocol.partition(":")[0])
-            self._check = found and found.load().problems
+            name, options = divided(event.protocol)
+            check = FORMATS[name].load().problems if name in FORMATS else None
+            self._check = check and partial(check, options={word for word, *_ in options})
         elif self._check is None or event.thread.count(".") > 1:
             return
         elif isinstance(event, Generated) and event.thread == "0" and event.writer:

@@ -21,7 +21,7 @@ from thread_cli.contracts.protocol import Child, End, Joining, Segment, Spawn
 from thread_cli.protocols.formats import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from thread_cli.contracts.protocol import Result, StopReason
 
@@ -319,8 +319,8 @@ def node_context(line: str, text: str) -> str:
     return f"Moving to Node #{node}\nCurrent State: {state}, Operations: [{', '.join([*done, *reversed(operations)])}]"
 
 
-def apr_problems(text: str) -> tuple[str, ...]:
-    """The faults of the tags of a thread's text, each in a word or two; empty: there are none.
+def apr_problems(text: str, options: Container[str] = ()) -> tuple[str, ...]:  # noqa: ARG001
+    """The faults of the tags of a thread's text, each in a word or two; empty: there are none. No option changes them.
 
     Right are blocks of calls and of results that are closed, numbered from 0 without a gap, of one level, and hold
     nothing else. A call is followed by its results, as in the paper's text, or by nothing, and no other tag stands

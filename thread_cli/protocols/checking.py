@@ -1,5 +1,8 @@
 """Checks text in fork-join formats as the released checkers do: a text with blocks is right in all of them, or wrong.
 
+The option `paper` of a format lifts a rule that the paper's engine itself would break: no blanks between ThreadWeaver's
+threads, at most five plans of NPR.
+
 The checks are of the text alone, so they hold for recorded text, and for text that no engine has carried out.
 """
 
@@ -9,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
 __all__ = ["npr_problems", "weaver_problems"]
 
@@ -19,6 +22,7 @@ _NPR: Final = ("guideline", "plan", "step", "takeaway")
 _WIDEST: Final = 50
 """Threads of the widest block that ThreadWeaver's checker takes."""
 _WIDEST_NPR: Final = 5
+"""Plans of the longest guideline that NPR's released engine carries out."""
 
 
 class _Element(NamedTuple):
@@ -40,17 +44,21 @@ class _Read(NamedTuple):
         return [element for element in self.elements if element.name == name]
 
 
-def weaver_problems(text: str) -> tuple[str, ...]:
-    """The faults of the blocks of a text in ThreadWeaver's format, each in a word or two; empty: there are none."""
+def weaver_problems(text: str, options: Container[str] = ()) -> tuple[str, ...]:
+    """The faults of the blocks of a text in ThreadWeaver's format, each in a word or two; empty: there are none.
+
+    With the option `paper` there may be blanks between threads: the paper's engine begins each thread on a line of its
+    own. All other rules are those of the released checker, with any of the format's options.
+    """
     found = _read(text, _WEAVER)
     problems = [*found.problems]
     for element in found.elements:
-        problems += _block(element.inner) if element.name == "Parallel" else ["a tag outside a block"]
+        problems += _block(element.inner, options) if element.name == "Parallel" else ["a tag outside a block"]
     return tuple(dict.fromkeys(problems))
 
 
-def npr_problems(text: str) -> tuple[str, ...]:
-    """The same for NPR's format."""
+def npr_problems(text: str, options: Container[str] = ()) -> tuple[str, ...]:
+    """The same for NPR's format. With the option `paper`, a guideline may have more than five plans."""
     found = _read(text, _NPR)
     problems = [*found.problems]
     blocks: list[list[_Element]] = []
@@ -64,14 +72,14 @@ def npr_problems(text: str) -> tuple[str, ...]:
     for listing, *others in blocks:
         steps = [element for element in others if element.name == "step"]
         ends = [element for element in others if element.name == "takeaway"]
-        problems += _pairs(listing, "plan", steps, _WIDEST_NPR)
+        problems += _pairs(listing, "plan", steps, None if "paper" in options else _WIDEST_NPR)
         problems += _conclusion(others, ends, needed=True)
         gaps = others[: others.index(ends[0]) + 1] if ends else others
         problems += ["text between threads" for element in gaps if element.gap.strip()]
     return tuple(dict.fromkeys(problems))
 
 
-def _block(inner: str) -> list[str]:
+def _block(inner: str, options: Container[str]) -> list[str]:
     """The faults within `<Parallel>`."""
     found = _read(inner, _WEAVER)
     problems = [*found.problems]
@@ -89,13 +97,13 @@ def _block(inner: str) -> list[str]:
     problems += _conclusion(found.elements, found.named("Conclusion"), needed=False)
     if any(element.gap.strip() for element in found.elements) or found.rest.strip():
         problems.append("text between threads")
-    if any(element.gap and not element.gap.strip() for element in threads[1:]):
+    if "paper" not in options and any(element.gap and not element.gap.strip() for element in threads[1:]):
         problems.append("blanks between threads")
     return problems
 
 
-def _pairs(listing: _Element, item: str, threads: Sequence[_Element], widest: int) -> list[str]:
-    """The faults of the items of a list and of the threads that belong to them."""
+def _pairs(listing: _Element, item: str, threads: Sequence[_Element], widest: int | None) -> list[str]:
+    """The faults of the items of a list, at most `widest` of them, and of the threads that belong to them."""
     found = _read(listing.inner, (*_WEAVER, *_NPR))
     items = found.named(item)
     problems = [*found.problems]
@@ -103,7 +111,7 @@ def _pairs(listing: _Element, item: str, threads: Sequence[_Element], widest: in
         problems.append("more than items in a list")
     if not items:
         problems.append("an empty list")
-    if len(items) > widest:
+    if widest is not None and len(items) > widest:
         problems.append("too many threads")
     if len(items) != len(threads):
         problems.append("as many threads as items are wanted")

@@ -10,11 +10,11 @@ from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from thread_cli.contracts.protocol import Protocol as WireFormat
 
-__all__ = ["FORMATS", "Dialect", "Format"]
+__all__ = ["FORMATS", "Dialect", "Format", "divided"]
 
 
 class Dialect(Protocol):
@@ -55,11 +55,18 @@ class Format:
     """Those that have a value, as in `calls=3`; all others are a word alone."""
     rules: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Front matter that holds where a prompt in this format says nothing else, such as its ψ."""
-    problems: Callable[[str], tuple[str, ...]] | None = None
-    """The faults of a main thread's Y, in a few words each; None where only the engine checks the format."""
+    problems: Callable[[str, Container[str]], tuple[str, ...]] | None = None
+    """The faults of a main thread's Y under these options, in a few words each; None where only the engine checks the
+    format."""
 
 
 FORMATS: Final = {
     name: EntryPoint(name, f"thread_cli.protocols.{name}:FORMAT", "") for name in ("thread", "apr", "weaver", "npr")
 }
 """Where each `Format` is, by name: `FORMATS[name].load()`."""
+
+
+def divided(spec: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """The name in a spec such as `apr:calls=3`, and its options, each as word, equals sign and value."""
+    name, _, written = spec.partition(":")
+    return name, [part.strip().partition("=") for part in written.split(",") if part.strip()]

@@ -24,7 +24,7 @@ from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Orphans
 from thread_cli.protocols.code import parse
 from thread_cli.protocols.context import phi, psi
-from thread_cli.protocols.formats import FORMATS
+from thread_cli.protocols.formats import FORMATS, divided
 from thread_cli.protocols.thread import CLOSE, LISTEN
 
 if TYPE_CHECKING:
@@ -213,11 +213,10 @@ def named(spec: str) -> tuple[Format, dict[str, str]]:
     Raises:
         UserError: there is no format of that name, or it does not take these options.
     """
-    name, _, written = spec.partition(":")
+    name, parts = divided(spec)
     if name not in FORMATS:
         raise UserError(f"no protocol is called {name!r}; there are {', '.join(FORMATS)}")
     found: Format = FORMATS[name].load()
-    parts = [part.strip().partition("=") for part in written.split(",") if part.strip()]
     options = {word: value for word, _, value in parts}
     words = [word for word, _, _ in parts]
     if unknown := sorted(options.keys() - found.options.keys()):
