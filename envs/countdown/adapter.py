@@ -47,6 +47,7 @@ class Countdown:
     rules: ClassVar[Mapping[str, Any]] = {"phi": "last_line_after_comma"}
     paths: ClassVar[Sequence[str]] = ("data",)
     parallel: ClassVar[Literal[True]] = True
+    whole_answers: ClassVar[Literal[True]] = True
 
     def __init__(self, *, data: str | None = None, width: int = 6, sequential: bool = False, seed: int = 0) -> None:
         if not 1 <= width <= _MOST:

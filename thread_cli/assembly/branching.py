@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from thread_cli.assembly.watchers import acting, probed
-from thread_cli.contracts.environment import Marks, Scores
+from thread_cli.contracts.environment import Marks, Scores, WholeAnswers
 from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.protocol import Whole
+from thread_cli.contracts.watcher import Probes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thread_cli.assembly.config import Config
     from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.limits import Limits
     from thread_cli.contracts.model import Model
     from thread_cli.contracts.protocol import Protocol
     from thread_cli.contracts.watcher import Watcher
 
-__all__ = ["Arranged", "arrange", "require_answers"]
+__all__ = ["Arranged", "arrange", "require_answers", "require_short_answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,26 @@ def require_answers(environment: Environment, name: str) -> None:
         raise UserError(
             f"{name} is solved by actions, and branches vote on answers: use neither --branches nor self-consistency"
         )
+
+
+def require_short_answers(
+    answering: Environment | Protocol, name: str, config: Config, watchers: Sequence[Watcher]
+) -> None:
+    """Make sure that branches can be asked for their answers while they write, if one of the watchers has that done.
+
+    `answering` is an environment or a wire format, and `name` its name in the message. Replays ask nothing new.
+
+    Raises:
+        UserError: its answers are whole texts, and a watcher asks branches for short ones.
+    """
+    if not isinstance(answering, (Whole, WholeAnswers)) or config.model.named.innermost.kind == "replay":
+        return
+    for watch, watcher in zip(config.watch, watchers, strict=True):
+        if isinstance(watcher, Probes) and watcher.branches:
+            raise UserError(
+                f"the watcher {watch} asks branches for short answers, and an answer in {name} is a whole text: "
+                "leave the watcher out"
+            )
 
 
 def _limits(limits: Limits, branches: int, *, probes: bool) -> Limits:

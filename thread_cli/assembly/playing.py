@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from thread_cli.assembly.branching import Arranged, arrange, require_answers
+from thread_cli.assembly.branching import Arranged, arrange, require_answers, require_short_answers
 from thread_cli.assembly.environments import open_environment, task_of
 from thread_cli.assembly.models import open_model, parameters, priced
 from thread_cli.assembly.watchers import open_watchers
@@ -99,11 +99,14 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
         watchers = open_watchers(config) if config.watch or config.watchers else []
         if config.branches is not None:
             require_answers(environment, config.environment)
+        require_short_answers(environment, config.environment, config, watchers)
+        prompt = prompt_for(config, environment, task, tell)
+        if watchers:
+            require_short_answers(prompt.protocol(), f"the protocol {prompt.rules.protocol}", config, watchers)
         spec = config.model.named.innermost
         strange = spec.kind == EMBEDDED and config.environment not in TRAINED_FOR
         if tell and strange and (line := unfamiliar(spec.text, config.environment)):
             tell(f"thread: {line}")
-        prompt = prompt_for(config, environment, task, tell)
         models = Models(config.model, tell)
         stack.push_async_callback(models.close)
         model = await stack.enter_async_context(models.use(environment, task))

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from thread_cli.assembly.branching import arrange, require_answers
+from thread_cli.assembly.branching import arrange, require_answers, require_short_answers
 from thread_cli.assembly.checking import FormatCheck
 from thread_cli.assembly.models import model_file
 from thread_cli.assembly.playing import Models, environment_for, executor_for, interpreter_for, require_price
@@ -135,7 +135,6 @@ class Player:
             UserError: tasks, prompts or watchers are not there, or not such as the suite says.
         """
         require_price(self._plan.config)
-        self._warn()
         # A model on a hub is fetched first, with lines for people: which prompt is its own depends on its size.
         model_file(self._plan.config.model.named, self._tell)
         items: list[Item] = []
@@ -148,6 +147,7 @@ class Player:
             tasks = selected(tasks_of(where, environment), self._plan)
             played[f"{where.name} ({part + 1})" if where.name in played else where.name] = fingerprint(tasks)
             items += [item for task in tasks for item in self._items(part, environment, task)]
+        self._warn()  # not before what is refused: a refusal is one line
         for prompt in self._prompts.values():
             prompts[prompt.name].add(prompt_hash(prompt, self._plan.keys))
         distinct = {item.key: item for item in sorted(items, key=lambda item: item.epoch)}
@@ -238,12 +238,13 @@ class Player:
         idle.append(environment)
 
     def _require_watchable(self, part: Part, environment: Environment) -> None:
-        """Make sure that all watchers of a part can be used, and that its branches, if there are any, can vote."""
+        """Make sure that the watchers of a part can be used, and its branches vote, and be probed where they are."""
         for variant in self._plan.suite.variants or (None,):
             config = method(self._method(variant)).config(self._plan.config_of(part, variant))
-            open_watchers(config)
+            watchers = open_watchers(config)
             if config.branches is not None:
                 require_answers(environment, part.environment)
+            require_short_answers(environment, part.environment, config, watchers)
 
     def _warn(self) -> None:
         """Say which environments the model was not made for, once each."""
@@ -277,11 +278,18 @@ class Player:
         return (variant and variant.method) or self._plan.method
 
     def _prompt(self, part: int, environment: Environment, task: Task, variant: Variant | None) -> Prompt:
-        """The prompt for a task; all tasks of a category have the same."""
+        """The prompt for a task; all tasks of a category have the same.
+
+        Raises:
+            UserError: there is none, or a watcher would probe branches that answer in its format.
+        """
         place = (part, variant.name if variant else "", task.category)
         if place not in self._prompts:
-            config = self._plan.config_of(self._plan.suite.parts[part], variant)
-            self._prompts[place] = prompt_of(method(self._method(variant)), config, environment, task, variant)
+            config, way = self._plan.config_of(self._plan.suite.parts[part], variant), method(self._method(variant))
+            prompt = self._prompts[place] = prompt_of(way, config, environment, task, variant)
+            if config.watch:
+                watchers, protocol = open_watchers(way.config(config)), way.protocol(prompt) or prompt.protocol()
+                require_short_answers(protocol, f"the protocol {prompt.rules.protocol}", config, watchers)
         return self._prompts[place]
 
 
