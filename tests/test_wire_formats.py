@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from thread_cli.assembly.config import Config
 from thread_cli.bench.plan import prompt_hash
-from thread_cli.contracts.errors import UserError
+from thread_cli.contracts.errors import MalformedOutput, UserError
 from thread_cli.contracts.protocol import Act
+from thread_cli.protocols.context import Ended, psi
 from thread_cli.protocols.formats import FORMATS
-from thread_cli.protocols.prompt import load, named
+from thread_cli.protocols.prompt import Prompt, Rules, load, named
 
 
 @pytest.fixture
@@ -99,3 +102,30 @@ def test_a_prompt_may_open_the_main_thread_with_a_models_own_template(tmp_path: 
 def test_an_opening_that_is_of_no_use_is_refused(plain: str, rules: dict[str, str], wrong: str) -> None:
     with pytest.raises(UserError, match=wrong):
         load(plain, "none", override=rules)
+
+
+LONG = [
+    ("await ", "1", "x"),
+    ("await ", " ", "x"),
+    ("x", "<a>", "x"),
+    ("x", "=>", ""),
+    ("- ", "- ", ""),
+    ("", "{x}", ""),
+]
+LONG += [("<Parallel>\n<Outlines>", "<Thread>", "y"), ("<guideline>", "<plan>1:", ""), ("", "</step>", "y")]
+LONG += [("<Calling Sub Searches>\n", "Start Sub Search ", ""), ("Start Sub Search 1 Node #", "1,", "x")]
+"""What very long lines begin with, repeat and end with."""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_very_long_line_is_read_in_a_time_that_grows_with_its_length(name: str) -> None:
+    found, marks = FORMATS[name].load(), {"several": "- ", "background": "& ", "independent": True}
+    rules = Rules(**{**found.rules, "protocol": name, **(marks if name == "thread" else {})})
+    protocol, result = Prompt("test", "Q", rules).protocol(), psi(rules.psi)
+    for before, unit, after in LONG:
+        text, started = before + unit * (40_000 // len(unit)) + after, time.monotonic()
+        with suppress(MalformedOutput):
+            protocol.read(text, "listen")
+        assert isinstance(result(Ended(text, None)), str)
+        assert found.problems is None or isinstance(found.problems(text), tuple)
+        assert time.monotonic() - started < 2, (before, unit, after)

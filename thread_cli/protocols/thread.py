@@ -36,7 +36,7 @@ CLOSE: Final = "<="
 """The token that ends the text that the engine appends after ω_listen."""
 _SEPARATOR: Final = "\n\n\n\n\n\n"
 _NAMED: Final = re.compile(r"([^\W\d]\w*) = (?=\S)")
-_AWAIT: Final = re.compile(r"await\b\s*(any|all)?[\s:]*((?:\d+[\s,]*)*)")
+_AWAIT: Final = re.compile(r"await\b\s*+(any|all)?[\s:]*+((?:\d[\d\s,]*)?)")
 
 
 class _Fenced(NamedTuple):
