@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any
 
@@ -12,7 +13,8 @@ from rooms import Walls
 
 from thread_cli.contracts.errors import Status, UserError
 from thread_cli.contracts.limits import Budgets, ChildLimits, Limits
-from thread_cli.models.scripted import Role
+from thread_cli.contracts.model import Completion, Request
+from thread_cli.models.scripted import Role, ScriptedModel
 
 # --- spawning and awaiting
 
@@ -138,6 +140,30 @@ async def test_where_failures_abort_a_child_that_fails_ends_the_episode_at_once(
     assert played.episode.message.startswith("child failed: error: returned nothing")
     assert sorted(ends(played)) == sorted(event.thread for event in played.of("thread_started"))
     assert "end" not in played.y("0") or main == "print('end')"
+
+
+class InSteps(ScriptedModel):
+    """A scripted model whose second answer to the main thread takes so many steps of the event loop."""
+
+    def __init__(self, roles: list[Role], steps: int) -> None:
+        super().__init__(roles)
+        self._steps = steps
+
+    async def complete(self, request: Request) -> Completion:
+        for _ in range(self._steps if request.thread == "0" and request.y else 0):
+            await asyncio.sleep(0)
+        return await super().complete(request)
+
+
+@pytest.mark.parametrize("main", ["& a =>\nprint('end')", "x = a =>\nprint('end')", "x = a =>\nprint(x)"])
+@pytest.mark.parametrize("steps", range(4))
+async def test_where_failures_abort_a_child_that_fails_as_its_parent_ends_ends_the_episode_too(
+    play, main, steps
+) -> None:
+    model = InSteps([Role(path="0", text=main), Role(path="0.0", text="y = 1")], steps)
+    played = await play(model, rules={"background": "& ", "independent": True}, on_failure="abort")
+    assert played.episode.message.startswith("child failed: error: returned nothing")
+    assert ends(played) == {"0": "stopped", "0.0": "failed"}
 
 
 async def test_where_failures_abort_a_child_that_cannot_be_born_ends_the_episode(play) -> None:

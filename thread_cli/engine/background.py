@@ -74,10 +74,13 @@ class Background:
         carried = [thread.names.substitute(said(line)) for line in lines]
         step = thread.step(written, *carried, repeats=self._limits.repeats)
         born, text = self._family.spawn(thread, lines, written, announce=protocol.spawned)
-        for child in born:
-            if self._abort and isinstance(child, Thread):
-                child.ended.add_done_callback(self._heed)
         if self._abort:
+            if thread.background is not None:
+                thread.background.heed = self._heed
+            for child in born:
+                if isinstance(child, Thread):
+                    # A detached one is no longer among its parent's when it ends.
+                    child.ended.add_done_callback(self._heed_ended)
             refuse_failed(child for child in born if isinstance(child, Result))
         thread.stepped(step, text)
 
@@ -119,7 +122,11 @@ class Background:
             ends = [child.ended for child in asked.values() if isinstance(child, Thread)]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
-    def _heed(self, ended: asyncio.Future[Result]) -> None:
+    def _heed(self, child: Thread | Result) -> None:
         """End the episode where a child has failed."""
+        if isinstance(child, Thread):
+            self._heed_ended(child.ended)
+
+    def _heed_ended(self, ended: asyncio.Future[Result]) -> None:
         if not ended.cancelled() and ended.result().how is Ending.failed:
             self._family.finish(ChildFailed(ended.result().text))

@@ -14,7 +14,7 @@ from thread_cli.contracts.errors import MalformedOutput
 from thread_cli.contracts.protocol import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Pending"]
 
@@ -26,12 +26,14 @@ Born = TypeVar("Born")
 class Pending(Generic[Born]):
     """Children of one thread by handle, in the order of spawning; where one could not be born, the account of why."""
 
-    __slots__ = ("_ended", "_news", "_taken", "children", "names")
+    __slots__ = ("_ended", "_news", "_taken", "children", "heed", "names")
 
     def __init__(self) -> None:
         self.children: dict[str, Born | Result] = {}
         self.names: dict[str, str] = {}
         """The variables that get the results of some of them, by handle."""
+        self.heed: Callable[[Born | Result], None] | None = None
+        """Told of each child in the moment in which it ends, before any other thread runs."""
         self._taken: set[str] = set()
         """Handles that were awaited already."""
         self._ended: list[int] = []
@@ -51,6 +53,8 @@ class Pending(Generic[Born]):
             heappush(self._ended, int(handle))
             if self._news is not None and not self._news.done():
                 self._news.set_result(None)
+            if self.heed is not None:
+                self.heed(self.children[handle])
 
     def asked(self, handles: Iterable[str]) -> dict[str, Born | Result]:
         """The children with these handles, all without any, in the order of spawning.
