@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from random import Random
 from typing import Any
 
 import pytest
+from damage import damaged, whole
 from forking import NPR, WEAVER, npr_block, paper_block, recited, weaver_block
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -115,47 +115,12 @@ def test_by_the_paper_a_guideline_has_any_number_of_plans_but_none(plans: int, w
 
 WORDS = st.text(st.sampled_from("ab 1:.\n"), min_size=1, max_size=12).map(lambda text: f" x{text}")
 BODIES = st.lists(WORDS, min_size=1, max_size=5)
-TAGS = ["Parallel", "Outlines", "Outline", "Thread", "Conclusion", "guideline", "plan", "step", "takeaway", "think"]
-PIECES = [f"<{slash}{tag}>" for tag in TAGS for slash in ("", "/")] + ["1:", "2:", "x", "\n", " 1.2 :"]
 
 
-def broken(block: Any) -> st.SearchStrategy[str]:
-    """Texts with blocks in which something was cut off, swapped, renumbered, nested, repeated or put in."""
-    return st.integers(0, 2**32).map(lambda seed: break_up(block, Random(seed)))
-
-
-def break_up(block: Any, chance: Random) -> str:
-    text = "\n".join(block(*some(chance)) for _ in range(chance.randint(1, 3)))
-    for _ in range(chance.randint(1, 4)):
-        tags = [tag.span() for tag in re.finditer(r"</?\w+>|\d+:", text)]
-        at = chance.randint(0, len(text))
-        match chance.choice(["cut", "swap", "drop", "number", "nest", "insert", "repeat", "wide"]):
-            case "cut":
-                text = text[:at]
-            case "swap" if len(tags) > 1:
-                (a, b), (c, d) = sorted(chance.sample(tags, 2))
-                text = text[:a] + text[c:d] + text[b:c] + text[a:b] + text[d:]
-            case "drop" if tags:
-                begin, end = chance.choice(tags)
-                text = text[:begin] + text[end:]
-            case "number":
-                text = re.sub(r"\d+", lambda _: str(chance.randint(0, 60)), text, count=2)
-            case "nest":
-                text = text[:at] + block(*some(chance)) + text[at:]
-            case "insert":
-                text = text[:at] + chance.choice(PIECES) + text[at:]
-            case "repeat":
-                text = text[at:] + text[:at]
-            case "wide":
-                text = text[:at] + block(*[" w"] * 50) + text[at:]
-            case _:
-                pass
-    return text
-
-
-def some(chance: Random) -> list[str]:
-    """What the threads of a block write."""
-    return [" " + "".join(chance.choices("ab 1:.\n", k=chance.randint(1, 12))) for _ in range(chance.randint(1, 5))]
+def broken(name: str) -> st.SearchStrategy[str]:
+    """Texts in which something was cut off, swapped, renumbered, nested, repeated or put in."""
+    seeds = st.integers(0, 2**32).map(Random)
+    return seeds.map(lambda chance: damaged(name, whole(name, chance), chance))
 
 
 def played_by(rules: dict[str, Any], script: Any, into: list[Any] | None = None) -> tuple[Any, str]:
@@ -189,7 +154,7 @@ def test_two_thousand_broken_texts_are_each_classed(name: str, rules: Any, block
     classes: set[str] = set()
 
     @MANY
-    @given(broken(block))
+    @given(broken(name))
     def check(text: str) -> None:
         found = problems(text)
         assert len(set(found)) == len(found)
@@ -198,22 +163,6 @@ def test_two_thousand_broken_texts_are_each_classed(name: str, rules: Any, block
 
     check()
     assert len(classes) >= 10
-
-
-@pytest.mark.parametrize(("name", "rules", "block", "problems"), FORMATS)
-@pytest.mark.parametrize("options", ["", ":paper"])
-def test_models_that_write_broken_texts_are_played_to_an_end(name, rules, block, problems, options: str) -> None:
-    @FEW
-    @given(broken(block), broken(block))
-    def check(text: str, below: str) -> None:
-        def script(request: Any) -> str:
-            return (text if request.thread == "0" else below)[len(request.y) % 97 :]
-
-        episode, y = played_by({**rules, "protocol": f"{name}{options}"}, script)
-        assert episode.status.value in {"answered", "failed", "model_error", "limited"}, episode
-        assert isinstance(problems(y), tuple)
-
-    check()
 
 
 @pytest.mark.parametrize(("name", "rules", "block", "problems"), FORMATS)
