@@ -130,6 +130,15 @@ def widest(name: str) -> str:
     return blocks[name]()
 
 
+MOVES = (
+    ["& do a\n& do b =>"] * 5
+    + ["await any =>"] * 5
+    + ["await any 0 1 =>", "await all =>", "await 0 =>", "await 1, 0 =>"]
+)
+MOVES += ["v0 = do it =>\nv1 = do {v0} =>", "- do c\n- do {v0} =>", "x = v0\nprint(x)", "> look =>", "```\n> a\n``` =>"]
+"""What threads in THREAD's own format may do next, besides what they do in well-formed texts."""
+
+
 class Malformed:
     """A script: all threads write damaged text, each time they are asked, and sometimes some that is right.
 
@@ -148,13 +157,16 @@ class Malformed:
         if request.thread == "0" and not request.y:
             return self.text
         chance = self.chance(request)
-        text, close = whole(self.name, chance), CLOSES[self.name]
-        if request.thread == "0":
-            text = chance.choice([text, text[chance.randint(0, len(text)) :], "", text.rpartition("\n")[2]])
-        else:
-            body = words(chance)
-            text = chance.choice([body + close, body + close, body + close, text + close, text, body, "", close])
-        return damaged(self.name, text, chance) if chance.random() < 0.7 else text
+        text = self.next_text(request.thread == "0", chance)
+        return damaged(self.name, text, chance) if chance.random() < 0.6 else text
+
+    def next_text(self, main: bool, chance: Random) -> str:
+        if self.name == "thread" and chance.random() < 0.5:
+            return chance.choice(MOVES) + "\n" + ("" if main else CLOSES["thread"])
+        text, close, body = whole(self.name, chance), CLOSES[self.name], words(chance)
+        if main:
+            return chance.choice([text, text[chance.randint(0, len(text)) :], "", text.rpartition("\n")[2]])
+        return chance.choice([body + close, body + close, body + close, text + close, text, body, "", close])
 
     def chance(self, request: Request) -> Random:
         return Random(f"{self.seed} {request.thread} {len(request.y)}")

@@ -78,8 +78,10 @@ def thread(chance: Random) -> Formed:
     y, born, pending = "", 0, list[int]()
     for n in range(chance.randint(1, 6)):
         y += f"x{n} = '{n}'\n" if chance.random() < 0.3 else f"Now the turn {n}.\n"
-        move = chance.choice(["line", "list", "named", "background", "await", "await any", "await all"])
-        if not move.startswith("await"):
+        move = chance.choice(["line", "list", "named", "background", "await", "await any", "await all", "> look"])
+        if move == "> look":
+            y += f"> look {n}" + answered("There is nothing here to act on")
+        elif not move.startswith("await"):
             new = [*range(born, born + (chance.choice([1, 2, 3, 50]) if move in {"list", "background"} else 1))]
             mark = {"line": "", "list": "- ", "named": f"v{born} = ", "background": "& "}[move]
             results = "\n".join(("- " if len(new) > 1 else "") + f"r{child}" for child in new)

@@ -39,6 +39,7 @@ from thread_cli.record.tree import tree_of
 
 LONGEST = 20.0
 """Seconds that no episode may take, on a machine that does other things, too."""
+EXAMPLE = "Prompt:\nSay it.\n\n\nResponse:\n#START#\nprint('it')\n#END#"
 OPTIONS = {
     "weaver": ["", "", ":paper", ":evaluation", ":conclusions", ":conclusions,evaluation"],
     "npr": ["", ":paper"],
@@ -81,6 +82,7 @@ def drawn(name: str, seed: int) -> tuple[Malformed, dict[str, Any]]:
     options: dict[str, Any] = {"task": START if name == "apr" else "Do it."}
     if name == "thread":
         rules |= {**LISTS, "blank_line": chance.random() < 0.5, "code_errors": chance.choice(["show", "hide"])}
+        rules |= {"fence": chance.choice(["", "```"]), "chat": chance.choice(["text", "turns"])}
         rules["orphans"] = chance.choice([*Orphans, Orphans.awaited, Orphans.awaited])
         options["environment"] = chance.choice([Echo, None])
     options["limits"] = Limits(
@@ -139,7 +141,7 @@ class Plays:
         told: list[Any] = []
         executor = Executor(
             model=model,
-            prompt=Prompt("test", "Q", Rules(**rules)),
+            prompt=Prompt("test", EXAMPLE, Rules(**rules)),
             interpreter=self.interpreter,
             environment=environment and environment(),
             sinks=[told.append, log],
@@ -197,12 +199,27 @@ def holds_together(played: Any) -> None:
     assert {path: tree.threads[path].y for path in started} == {path: played.y(path) for path in started}
 
 
+WRONG = (
+    "listens without saying for what",
+    "await is followed by",
+    "was awaited already",
+    "there is no thread",
+    "its end",
+)
+WRONG += ("opens an action", "open an action", "each line of a list", "names no node", "Error: ", "Exception: ")
+"""Words by which errors that threads read are told apart; the last two are of their code."""
+
+
+def wrong(text: str) -> str:
+    return next(words for words in WRONG if words in text)
+
+
 def classes(played: Any) -> set[str]:
     """What an episode's record says of the outputs in it."""
     found = {f"problem: {problem}" for problem in FormatCheck(played.events).problems() or ()}
     found |= {f"repaired: {event.repair or 'its own line'}" for event in played.of("repaired")}
     found |= {f"failed: {event.failure}" for event in played.of("failed")}
-    found |= {"corrected"} if played.of("corrected") else set()
+    found |= {f"corrected: {wrong(event.text)}" for event in played.of("corrected")}
     return found or {"carried out as it stands"}
 
 
