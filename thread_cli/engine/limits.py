@@ -183,9 +183,11 @@ class Clock:
     each thread's lies before its parent's.
     """
 
-    __slots__ = ("_inside", "_rings", "_timer")
+    __slots__ = ("_inside", "_rings", "_timer", "grace")
 
     def __init__(self) -> None:
+        self.grace = 0.0
+        """Seconds by which all deadlines are later."""
         self._inside: dict[before, None] = {}
         """Blocks in the order of entering, so that of two deadlines at the same time always the same comes first."""
         self._timer: asyncio.TimerHandle | None = None
@@ -201,6 +203,17 @@ class Clock:
     def leave(self, block: before) -> None:
         """A block has ended. The timer stays: another block is about to be entered, most likely."""
         self._inside.pop(block, None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is within a block."""
+        return bool(self._inside)
+
+    def cut_off(self, thread: str, failure: LimitReached) -> None:
+        """Let the time be up of the block that a thread is in, if it is in one; it fails with `failure`."""
+        for block in [block for block in self._inside if block.thread == thread]:
+            del self._inside[block]
+            block.expire(failure)
 
     def stop(self) -> None:
         """The episode has ended."""
@@ -247,7 +260,7 @@ class Deadline:
         own: list[float] = []
         if limits is not None:
             if limits.wall_time is not None:
-                own.append(now + limits.wall_time)
+                own.append(now + limits.wall_time + clock.grace)
             if limits.share is not None and above is not None:
                 own.append(now + (above.at - now) * limits.share)
         at = inf if above is None else now + (above.at - now) * levels / (levels + 1)
@@ -263,7 +276,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
         LimitReached: the block took longer, and was cancelled.
     """
 
-    __slots__ = ("_cancelling", "_deadline", "_expired", "_task", "at")
+    __slots__ = ("_cancelling", "_deadline", "_expired", "_failure", "_task", "at")
 
     def __init__(self, deadline: Deadline | None) -> None:
         self._deadline = deadline
@@ -274,6 +287,7 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
         if self._deadline is None:
             return
         self._expired = False
+        self._failure: LimitReached | None = None
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._cancelling = self._task.cancelling()
         self._deadline.clock.enter(self, self.at)
@@ -284,11 +298,17 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
         self._deadline.clock.leave(self)
         # A cancellation that somebody else asked for goes on, as does an exception raised in spite of this one.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise time_is_up(self._deadline) from None
+            raise self._failure or time_is_up(self._deadline) from None
 
-    def expire(self) -> None:
-        """Its time is up."""
+    @property
+    def thread(self) -> str:
+        """The path of the thread that is in it: the name of its task."""
+        return self._task.get_name()
+
+    def expire(self, failure: LimitReached | None = None) -> None:
+        """Its time is up; it raises `failure`, or a failure of its own."""
         self._expired = True
+        self._failure = failure
         self._task.cancel()
 
 
