@@ -249,10 +249,10 @@ async def test_a_replay_comes_to_the_same_child_at_each_any(play) -> None:
     assert first_difference(first.events, again.events) is None
 
 
-async def test_a_replay_that_would_come_to_another_child_says_so(play) -> None:
+async def test_a_replay_that_is_not_led_comes_to_another_child_and_says_so(play) -> None:
     first = await episode(play, three("any =>\nawait =>\nprint('end')"), pace=SLOW)
     model = ReplayModel(first.events)
-    model.choices = {}
+    model.recording = ()
     again = await episode(play, model)
     assert "the run diverges from its recording in thread 0, call 3" in again.episode.message
 
@@ -260,8 +260,11 @@ async def test_a_replay_that_would_come_to_another_child_says_so(play) -> None:
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_threads_write_a_replay_takes_the_same_course(play, seed) -> None:
     pick = random.Random(seed)
-    roles = drawn(pick, timely=True, failures=0)  # a parent that fails stops others: when, only time says
-    options: dict[str, Any] = {"rules": {"orphans": "awaited"}, "limits": Limits(calls=None)}
+    roles = drawn(pick, timely=True)
+    options: dict[str, Any] = {
+        "rules": {"orphans": pick.choice(["awaited", "stopped", "detached"])},
+        "limits": Limits(calls=None),
+    }
     first = await episode(play, roles, pace=lambda _: pick.choice([0, 0.001, 0.02]), **options)
     again = await episode(play, ReplayModel(first.events), **options)
     assert first_difference(first.events, again.events) is None

@@ -70,7 +70,6 @@ PLAYED = {
 """How each run was started, or an episode of it, without its model."""
 
 DIFFERENT = {
-    "plain-script": "the script ends after 2 answers",  # as then: a call that failed has no answer to be played
     "data-datacommons": "Name: generated/Corvanna (Percent)",  # series are named with their units
     "bench-faulty": "recorded code_ran error 'MemoryError: memory limit exceeded', now 'MemoryError'",  # CPython's words
 }

@@ -42,5 +42,5 @@ async def test_a_detached_thread_is_pruned_again_where_it_was_and_not_where_its_
     assert ends[0] == ("0.0", "returned")
     assert ("0.0.0", "pruned") in ends
     model = ReplayModel(first.events)
-    again = await episode(play, model, rules={"orphans": "detached"}, watchers=[model.ends])
+    again = await episode(play, model, rules={"orphans": "detached"})
     assert first_difference(first.events, again.events) is None

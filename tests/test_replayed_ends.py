@@ -10,7 +10,6 @@ from pruning import HANGING, LOOKING, SlowToLeave, When, at, ends, prune, prune_
 from rooms import Fork, Walls
 
 from thread_cli.contracts.model import Request
-from thread_cli.models.recorded_ends import RecordedEnds
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role, ScriptedModel
 from thread_cli.record import first_difference
@@ -34,8 +33,7 @@ class Heard(When):
 async def replayed(play: Any, first: Any, **options: Any) -> Any:
     """The recording of an episode, played again."""
     model = ReplayModel(first.events)
-    assert model.ends.any
-    again = await asyncio.wait_for(play(model, watchers=[model.ends], **options), 20)
+    again = await asyncio.wait_for(play(model, **options), 20)
     assert first_difference(first.events, again.events) is None
     assert ends(again) == ends(first)
     assert again.episode.answer == first.episode.answer
@@ -161,8 +159,7 @@ async def test_a_thread_is_pruned_in_the_event_that_ends_the_episode(play, kind)
 async def test_a_recording_in_which_no_watcher_did_anything_has_none_and_holds_no_call(play) -> None:
     first = await play(LOOKING, environment=Walls())
     model = ReplayModel(first.events)
-    assert not model.ends.any
-    again = await play(model, environment=Walls(), watchers=[model.ends])
+    again = await play(model, environment=Walls())
     assert first_difference(first.events, again.events) is None
 
 
@@ -172,18 +169,8 @@ async def test_a_replay_that_goes_another_way_ends_and_says_so(play) -> None:
     events = [event.model_copy(update={"text": "> go 9 =>"}) if (event.kind, event.thread) == ("observed", "0.1") else event
               for event in first.events]  # fmt: skip
     model = ReplayModel(events)
-    again = await asyncio.wait_for(play(model, environment=Walls(), watchers=[model.ends]), 20)
+    again = await asyncio.wait_for(play(model, environment=Walls()), 20)
     assert "diverges from its recording in thread 0.1, call 2" in again.episode.message
-
-
-async def test_a_replay_without_its_watcher_holds_no_call(play) -> None:
-    model = ScriptedModel(
-        [Role(path="0", text="First, tell =>\nprint('ok')"), Role(path="0.0", text=WORDS)], pace=0.001
-    )
-    first = await play(model, watchers=[Heard("0.0", 30, prune("0.0"))])
-    again = await asyncio.wait_for(play(ReplayModel(first.events)), 20)
-    assert again.of("failed")[0].limit == "wall_time"
-    assert "diverges from its recording in thread 0, call 2" in again.episode.message
 
 
 class Slow(ScriptedModel):
@@ -210,7 +197,3 @@ async def test_a_replay_of_an_interrupted_run_says_that_it_was_interrupted(play,
         await playing
     again = await asyncio.wait_for(play(ReplayModel(events)), 20)
     assert again.episode.message == "model error: the recorded run was interrupted here, in thread 0.0"
-
-
-def test_threads_without_an_end_are_waited_for_by_nobody() -> None:
-    assert not RecordedEnds([]).any

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoints, entry_points
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from thread_cli.contracts.errors import UserError
-from thread_cli.contracts.model import Recorded
+from thread_cli.contracts.events import Recorded
 from thread_cli.contracts.watcher import Probes
 
 if TYPE_CHECKING:
@@ -89,11 +89,5 @@ def probed(model: Model, watchers: list[Watcher]) -> Model:
 
 
 def acting(model: Model, watchers: list[Watcher]) -> list[Watcher]:
-    """The watchers that may end something: in a replay only the one that ends what was ended in the recorded run."""
-    if not isinstance(model, Recorded):
-        return watchers
-    from thread_cli.models.replay import ReplayModel  # loaded for replays alone
-
-    if not isinstance(model, ReplayModel):
-        return watchers
-    return [model.ends] if model.ends.any else []
+    """The watchers that may end something: none in a replay, which ends what was ended in the recorded run."""
+    return [] if isinstance(model, Recorded) else watchers

@@ -8,8 +8,8 @@ and of the `text` of its `Observed`, `Joined`, `Spawned` and `Corrected` events,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,7 @@ __all__ = [
     "Generating",
     "Joined",
     "Observed",
+    "Recorded",
     "Removed",
     "Repaired",
     "Sink",
@@ -344,3 +345,13 @@ Event = Annotated[
 
 Sink = Callable[[Event], None]
 """A consumer of the stream. It is called in order, on the engine's event loop, and must return quickly."""
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A model that repeats a recorded episode. The episode in which it does so is led along the recording."""
+
+    policy: str
+    """The recorded version of the model, if the recording tells it."""
+    recording: Sequence[Event]
+    """The events of that episode, in order."""

@@ -28,7 +28,6 @@ __all__ = [
     "Piece",
     "Profile",
     "Profiled",
-    "Recorded",
     "Request",
     "Span",
     "StopReason",
@@ -180,16 +179,6 @@ class Streams(Protocol):
             asyncio.CancelledError: the call was cancelled before anything was spent.
         """
         ...
-
-
-@runtime_checkable
-class Recorded(Protocol):
-    """A model that repeats a recorded episode, and knows the choices in it that depended on time."""
-
-    policy: str
-    """The recorded version of the model, if the recording tells it."""
-    choices: Mapping[str, Sequence[str]]
-    """For each thread that awaited any one of several children, by path: the paths of the children joined, in order."""
 
 
 @runtime_checkable

@@ -1,6 +1,6 @@
 """Children in the background: spawned without waiting, and awaited later by their handles, one, any or all.
 
-Which child an `any` joins depends on time. It is recorded, and a model that repeats a recorded episode knows it.
+Which child an `any` joins depends on time. It is recorded, and an episode that is played again joins the same child.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from thread_cli.contracts.errors import ChildFailed, Ending, UserError
 from thread_cli.contracts.events import Awaiting
-from thread_cli.contracts.model import Recorded
 from thread_cli.contracts.protocol import Handles, Result, Spawn
 from thread_cli.engine.joining import join, refuse_failed, said
 from thread_cli.engine.pending import Pending
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from thread_cli.contracts.limits import Limits
-    from thread_cli.contracts.model import Model
     from thread_cli.contracts.protocol import Await, Child
     from thread_cli.engine.episode import Recorder
     from thread_cli.engine.family import Family
@@ -36,20 +34,17 @@ class Background:
         recorder: is told who waits for whom, and what was joined.
         family: the threads of the episode.
         stage: the environment, whose worlds join as well.
-        model: the model of the episode; one that repeats a recorded episode decides which child an `any` joins.
         limits: limits of the episode.
         abort: the episode ends as soon as a child fails, whether or not anybody awaits it.
     """
 
-    def __init__(
-        self, recorder: Recorder, family: Family, stage: Stage, model: Model, limits: Limits, *, abort: bool
-    ) -> None:
+    def __init__(self, recorder: Recorder, family: Family, stage: Stage, limits: Limits, *, abort: bool) -> None:
         self._recorder = recorder
         self._family = family
         self._stage = stage
         self._limits = limits
         self._abort = abort
-        recorded: Mapping[str, Sequence[str]] = model.choices if isinstance(model, Recorded) else {}
+        recorded = recorder.following.choices if recorder.following is not None else {}
         self._choices = {thread: iter(children) for thread, children in recorded.items()}
 
     async def carry_out(self, thread: Thread, written: str, move: Spawn | Await) -> None:

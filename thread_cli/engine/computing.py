@@ -75,6 +75,9 @@ class Computing:
     async def _outcome(self, thread: Thread, code: Code) -> Outcome:
         try:
             with before(thread.deadline):
-                return await self.interpreter.run(code.source, thread.names.values, thread=thread.path)
+                outcome = await self.interpreter.run(code.source, thread.names.values, thread=thread.path)
         except SessionDead as death:
-            return Outcome(error=str(death))
+            outcome = Outcome(error=str(death))
+        if (following := self.recorder.following) is not None:
+            await following.turn(thread)
+        return outcome

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.environment import Environment
     from thread_cli.contracts.events import Event, Sink
     from thread_cli.contracts.model import Completion
+    from thread_cli.engine.following import Following
     from thread_cli.engine.thread import Thread
 
 __all__ = ["Episode", "Recorder", "judge", "plain"]
@@ -48,7 +49,10 @@ class Episode:
 class Recorder:
     """Emits an episode's events to all sinks, and sums them up."""
 
-    def __init__(self, episode: str, sinks: Sequence[Sink]) -> None:
+    def __init__(self, episode: str, sinks: Sequence[Sink], following: Following | None = None) -> None:
+        self.following = following
+        """Leads the episode, if it repeats a recorded one; as a sink, it sees what has come."""
+        sinks = sinks if following is None else [*sinks, following]
         self._episode = episode
         self._sinks = sinks
         self._n = 0

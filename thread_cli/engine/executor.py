@@ -30,11 +30,12 @@ from thread_cli.contracts.events import (
     EpisodeStarted,
     Generating,
     Observed,
+    Recorded,
     Repaired,
 )
 from thread_cli.contracts.interpreter import Ends
 from thread_cli.contracts.limits import ChildLimits, Limits
-from thread_cli.contracts.model import Recorded, Request
+from thread_cli.contracts.model import Request
 from thread_cli.contracts.protocol import Act, Aside, End, Joining, Result, Returns, Spawn
 from thread_cli.contracts.writer import Feedback
 from thread_cli.engine.aside import look_aside
@@ -60,12 +61,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from thread_cli.contracts.environment import Environment, Task
-    from thread_cli.contracts.events import Sink
+    from thread_cli.contracts.events import Event, Sink
     from thread_cli.contracts.interpreter import Interpreter
     from thread_cli.contracts.limits import Budgets
     from thread_cli.contracts.model import Completion, Model
     from thread_cli.contracts.protocol import Await, Child, Protocol
     from thread_cli.contracts.watcher import Watcher
+    from thread_cli.engine.following import Following
     from thread_cli.engine.pending import Pending
     from thread_cli.engine.thread import Thread
     from thread_cli.protocols.prompt import Prompt
@@ -127,7 +129,7 @@ class Executor:
         self._logprobs = logprobs
         recorded = model if isinstance(model, Recorded) else None
         self._policy = policy if recorded is None else recorded.policy
-        # A recorded call in which a watcher ended its thread goes on until then, and would keep its permit so long.
+        self._recording = None if recorded is None else recorded.recording
         self._max_parallel = max_parallel if recorded is None else None
         self._watching = Watching(watchers) if watchers else None
         self._sinks = [*sinks, self._watching] if self._watching else sinks
@@ -143,7 +145,8 @@ class Executor:
         """
         self._phi_of = phi(self._prompt.rules.phi)
         self._psi_of = psi(self._prompt.rules.psi)
-        self._recorder = Recorder(task.id, self._sinks)
+        following = None if self._recording is None else _following(self._recording)
+        self._recorder, self._following = Recorder(task.id, self._sinks, following), following
         self._stage = Stage(self._environment)
         protocol = self._protocol or self._prompt.protocol()
         self._by_psi = None if isinstance(protocol, Returns) else protocol
@@ -198,7 +201,9 @@ class Executor:
         """The verdict over an episode that has ended, and the error that ended it; marks may bring an error, too."""
         text, totals = answer and answer.text, self._recorder.totals()
         marks: Mapping[str, float] = {}
-        if error is None:
+        if error is None and self._following is not None and self._following.judged_late:
+            error = time_is_up(None)
+        elif error is None:
             marks, error = await self._stage.marks(task, text, root.deadline)
         reward = self._stage.reward
         episode = judge(self._environment, text, reward=reward, marks=marks, error=error, totals=totals)
@@ -261,13 +266,14 @@ class Executor:
             return self._spawn(thread, written, move)
         if self._background is None:
             abort = self._on_failure == "abort"
-            self._background = Background(
-                self._recorder, self._family, self._stage, self._model, self._limits, abort=abort
-            )
+            self._background = Background(self._recorder, self._family, self._stage, self._limits, abort=abort)
         return self._background.carry_out(thread, written, move)
 
     async def _generate(self, thread: Thread) -> Completion:
         """One call of the model, or of code that writes the thread beside it, appended to the thread's Y."""
+        following = self._following
+        if following is not None:
+            await following.due(thread)
         try:
             thread.budget.demand_call()
         except LimitReached as limit:
@@ -277,6 +283,8 @@ class Executor:
         request = self._request(thread)
         self._recorder.emit(Generating, thread)
         thread.budget.charge("calls", 1)
+        if following is not None:
+            await following.due(thread)
         started = time.monotonic()
         try:
             with before(thread.deadline), blaming(ModelError):
@@ -286,10 +294,15 @@ class Executor:
                 else:
                     written = await self._permits.held_for(thread.path, partial(completed, self._model, request, hear))
         except ThreadFailure as failure:
+            if following is not None:
+                await following.turn(thread)
             if failure.usage is not None:
                 thread.budget.charge_call(failure.usage, failure.usage.prompt)
             raise
         seconds = time.monotonic() - started
+        if following is not None:
+            await following.answered(thread)
+            seconds = following.seconds(thread, seconds)
         if (text := plain(written.text)) != written.text:
             written = replace(written, text=text)
         usage = written.usage
@@ -302,6 +315,8 @@ class Executor:
         thread.budget.charge("working_time", max(0.0, seconds - written.waited))
         self._recorder.generated(thread, written, prompt_tokens, seconds)
         go_on()  # unless this thread was cancelled: what it had written until then is recorded all the same
+        if following is not None:
+            await following.due(thread)
         if written.stop == "cut":
             raise time_is_up(thread.deadline)
         if usage.cost is None and thread.budget.left("cost") < inf:
@@ -367,6 +382,9 @@ class Executor:
             answer, seconds = await self._computing.answer(thread, move.line)
         else:
             answer, seconds = await self._stage.act(action, thread.deadline, thread.path)
+        if self._following is not None:
+            await self._following.turn(thread)
+            seconds = self._following.seconds(thread, seconds)
         thread.budget.charge("working_time", seconds)
         seen = as_read(answer.observation, self._prompt.rules.observation, thread.names)
         text = thread.protocol.answer(seen)
@@ -437,12 +455,22 @@ class Executor:
         """Children, run to their ends; with `retry`, a failed only child gets a second try."""
         retry = self._on_failure == "retry" and len(lines) == 1
         rewind = await self._stage.checkpoint(thread.deadline, thread.path) if retry else None
+        if rewind and self._following is not None:
+            await self._following.turn(thread)
         children, results = await self._family.fork(thread, lines)
         if rewind and not isinstance(children[0], Result) and results[0].how is Ending.failed:
             await rewind()
+            if self._following is not None:
+                await self._following.turn(thread)
             children, results = await self._family.fork(thread, lines)
         if self._on_failure == "abort":
             refuse_failed(results)
         if self._stage.several:
             results = await self._stage.join(thread, children, results, self._recorder)
         return children, results
+
+
+def _following(recording: Sequence[Event]) -> Following:
+    from thread_cli.engine.following import Following  # loaded for replays alone
+
+    return Following(recording)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from thread_cli.contracts.errors import Ending, EndlessSpawning, LimitReached, ThreadFailure
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.limits import ChildLimits, Limits
     from thread_cli.contracts.protocol import Protocol
     from thread_cli.engine.episode import Recorder
+    from thread_cli.engine.following import Following
     from thread_cli.engine.stage import Stage
 
 __all__ = ["Family"]
@@ -79,6 +81,12 @@ class Family:
         self._cancelled: set[asyncio.Task[None]] = set()
         """The tasks that were cancelled since the episode ends."""
         self._clock = Clock()
+        self._following = recorder.following
+        if self._following is not None:
+            self._following.begin(self, self._clock)
+            limits = limits.model_copy(update={"working_time": None})  # it is up where it was
+            self._limits = limits
+            self._child_limits = child_limits and child_limits.model_copy(update={"working_time": None})
         self.stopped_because = ""
         """Why a watcher ended the episode."""
         self.stopped_with: str | None = None
@@ -91,6 +99,9 @@ class Family:
         now = asyncio.get_running_loop().time()
         budget = Budget(self._limits)
         budget.charge("threads", 1)
+        wall_time = self._limits.wall_time
+        if self._following is not None:  # all its blocks have deadlines, so that they can be cut off where they were
+            wall_time = (inf if wall_time is None else wall_time) + self._clock.grace
         return Thread(
             path="0",
             parent=None,
@@ -98,9 +109,7 @@ class Family:
             context="",
             names=Namespace(),
             budget=budget,
-            deadline=None
-            if self._limits.wall_time is None
-            else Deadline(now + self._limits.wall_time, now, self._clock),
+            deadline=None if wall_time is None else Deadline(now + wall_time, now, self._clock),
             ended=asyncio.get_running_loop().create_future(),
             protocol=self._protocol,
         )
@@ -178,6 +187,8 @@ class Family:
         results: list[Result] = []
         for child in children:
             results.append(child if isinstance(child, Result) else await child.ended)  # noqa: PERF401
+        if self._following is not None:
+            await self._following.turn(parent)
         cause = parent.cause or 0
         for child in children:
             if isinstance(child, Thread):
@@ -200,6 +211,8 @@ class Family:
         if self.over.done():
             return
         if not isinstance(outcome, Result):
+            if self._following is not None and self._following.postpones(outcome):
+                return
             self._cancel()
         if isinstance(outcome, BaseException):
             self.over.set_exception(outcome)
@@ -221,14 +234,30 @@ class Family:
         if not self.over.done():
             self.stopped_because, self.stopped_with = plain(reason), None if answer is None else plain(answer)
             main = self._live.get("0")  # none, where a watcher ends the episode at its first event
+            if main is None and "0" in self._tasks and answer is None:
+                return  # it has just ended, and its result is about to be the episode's
             so_far = self._so_far(main) if main is not None else ""
             self.finish(Result(so_far if answer is None else plain(answer)))
+            self._cancel()
+
+    def end_from_outside(self, thread: str, how: Ending, reason: str, *, with_episode: bool = False) -> None:
+        """End a thread as it ended in a recorded episode, now or in the moment in which this episode ends."""
+        ended = self._live.get(thread)
+        if ended is None:
+            return
+        if with_episode:
+            ended.how, ended.reason = ended.how or how, reason
+        elif ended.how is None:
+            ended.how, ended.reason = how, reason
+            self._interrupt(ended)
 
     async def close(self, error: BaseException | None) -> BaseException | None:
         """Cancel whatever still runs, and record the end of every thread, the deepest first.
 
         Returns the error that the episode ends with: `error`, or a cancellation that came while waiting.
         """
+        if self._following is not None:
+            self._following.stop()
         self._cancel()
         while tasks := [task for task in self._tasks.values() if not task.done()]:
             try:
@@ -251,9 +280,10 @@ class Family:
     def _cancel(self) -> None:
         """Cancel whatever still runs, each task once."""
         self._stopping = True
-        for task in {*self._tasks.values()} - self._cancelled:
-            self._cancelled.add(task)
-            task.cancel()
+        for task in self._tasks.values():
+            if task not in self._cancelled:
+                self._cancelled.add(task)
+                task.cancel()
 
     def _child(self, parent: Thread, wanted: Child, place: int, siblings: int) -> Thread | Result:
         """A new child of `parent`, or the account of why it could not be born."""
@@ -320,7 +350,11 @@ class Family:
         """Take a thread from its start to its end."""
         thread.begun = True
         try:
+            if self._following is not None:
+                await self._following.turn(thread)
             result = await self._course(thread) if thread.how is None else Result("")
+            if self._following is not None:
+                await self._following.due(thread)
             if (thread.alive or thread.background) and thread.how is None:
                 await self._leave(thread)
         except asyncio.CancelledError:
@@ -336,6 +370,8 @@ class Family:
                 raise
             result = self._failed(thread, failure)
             await self._stop_below(thread, "its parent failed")
+        if self._following is not None:
+            await self._turn_to_end(thread, self._following)
         if thread.how is not None:
             result = await self._ended_from_outside(thread, thread.how)
         del self._live[thread.path]
@@ -385,16 +421,28 @@ class Family:
         why = f"{how}: {thread.reason}" if thread.reason else str(how)
         return Result(plain(f"error: {why}{f'. So far: {so_far}' if so_far else ''}"), failed=True, how=how)
 
+    async def _turn_to_end(self, thread: Thread, following: Following) -> None:
+        """Wait until a thread has ended in a recorded episode, by itself or from outside."""
+        try:
+            await following.turn(thread)
+        except asyncio.CancelledError:
+            if thread.how is None or self._stopping or self.stopped_because:
+                raise
+
     async def _stop_below(self, thread: Thread, reason: str = "") -> None:
-        """Stop all below a thread, and wait until it has ended."""
-        for child in [*thread.alive.values()]:
-            if child.how is None:
-                child.how, child.reason = Ending.stopped, reason
-            self._interrupt(child)
+        """Stop all below a thread, and wait until it has ended. Where a recording is followed, it has its ends."""
+        following, stopped = self._following, False
         while tasks := [self._tasks[path] for path in thread.alive if path in self._tasks]:
+            if not (stopped or (following is not None and following.leads)):
+                stopped = True
+                for child in [*thread.alive.values()]:
+                    if child.how is None:
+                        child.how, child.reason = Ending.stopped, reason
+                    self._interrupt(child)
             go_on(stopping=self._stopping)
             with suppress(asyncio.CancelledError):  # it ends after all threads below it, unless the episode ends
-                await asyncio.wait(tasks)
+                await (asyncio.wait(tasks) if stopped or following is None else following.any_of(tasks))
+        go_on(stopping=bool(thread.alive))  # what has not ended by now ends with the episode, and so does this thread
 
     def _interrupt(self, thread: Thread) -> None:
         task = self._tasks.get(thread.path)

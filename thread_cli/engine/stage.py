@@ -205,6 +205,8 @@ class Stage:
         paths = [child.path for child in children if not isinstance(child, Result)]
         async with self._within(parent.deadline):
             conflicts = {conflict.child: conflict for conflict in await self._worlds.join(parent.path, paths)}
+        if recorder.following is not None and not self.over:
+            await recorder.following.turn(parent)
         for conflict in conflicts.values():
             recorder.emit(
                 Conflicted,

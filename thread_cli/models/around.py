@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thread_cli.contracts.model import Recorded
+from thread_cli.contracts.events import Recorded
 from thread_cli.protocols.streams import asked, poured
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from thread_cli.contracts.events import Event
     from thread_cli.contracts.model import Completion, Model, Piece, Request
 
 __all__ = ["Around", "tell_recorded"]
@@ -24,7 +25,7 @@ class Around:
 
     policy: str
     """As in `Recorded`; set only if the wrapped model has it."""
-    choices: Mapping[str, Sequence[str]]
+    recording: Sequence[Event]
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -46,6 +47,6 @@ class Around:
 
 
 def tell_recorded(around: object, model: Model | None) -> None:
-    """Give a wrapper the version and choices of the model that it wraps, if that one is recorded."""
+    """Give a wrapper the version and recording of the model that it wraps, if that one is recorded."""
     if isinstance(model, Recorded):
-        around.__dict__.update(policy=model.policy, choices=model.choices)
+        around.__dict__.update(policy=model.policy, recording=model.recording)
