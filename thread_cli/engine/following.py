@@ -172,7 +172,9 @@ class Following:
 
     def postpones(self, outcome: BaseException | None) -> bool:
         """Whether the end of the episode with that outcome has to wait, as threads went on; it comes in its turn."""
-        if not self.leads or (self._at >= self._end and not self._ended_from_outside):
+        if not self.leads:
+            return False
+        if self._at >= self._end and not self._ended_from_outside and self._recorded_outcome() is None:
             return False
         self._postponed.append(outcome)
         self._watch()
@@ -184,6 +186,13 @@ class Following:
         last = self._events[-1] if self._events else None
         failed = any(isinstance(event, Failed) and event.thread == "0" for event in self._events)
         return isinstance(last, EpisodeEnded) and last.status is Status.limited and not failed
+
+    def _recorded_outcome(self) -> ThreadFailure | None:
+        """Of the failures that the end of the episode has waited with, the one with which it ended then."""
+        end = self._events[-1]
+        told = end.message if isinstance(end, EpisodeEnded) else ""
+        failures = (each for each in self._postponed if isinstance(each, ThreadFailure))
+        return next((each for each in failures if told.endswith(each.message)), None)
 
     @property
     def _ended_from_outside(self) -> bool:
@@ -243,8 +252,7 @@ class Following:
             where = inside[-1] if inside else "0"
             self._threads.finish(ModelError(f"the recorded run was interrupted here, in thread {where}"))
         else:
-            told = end.message if isinstance(end, EpisodeEnded) else ""
-            self._threads.finish(next((each for each in self._postponed if _says(each, told)), self._postponed[0]))
+            self._threads.finish(self._recorded_outcome() or self._postponed[0])
 
     def _lead_no_further(self) -> None:
         """The episode goes another way than was recorded: from here on it is led no further."""
@@ -307,11 +315,6 @@ def _fault(events: Sequence[Event], ends: Sequence[Event]) -> tuple[int, str]:
         if isinstance(event, kind) and (not failed or event.thread in failed)
     ]
     return (places[-1] if places else len(events) - 1), end.message.removeprefix(begins)
-
-
-def _says(outcome: BaseException | None, message: str) -> bool:
-    """Whether the message of an episode's end is that of a failure."""
-    return isinstance(outcome, ThreadFailure) and message.endswith(outcome.message)
 
 
 def _from_outside(event: Event) -> bool:
