@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from thread_cli.assembly.watchers import acting, probed
-from thread_cli.contracts.environment import Marks, Scores, WholeAnswers
+from thread_cli.contracts.environment import Marks, Scores
 from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Whole
 from thread_cli.contracts.watcher import Probes
@@ -80,7 +80,7 @@ def require_short_answers(
     Raises:
         UserError: its answers are whole texts, and a watcher asks branches for short ones.
     """
-    if not isinstance(answering, (Whole, WholeAnswers)) or config.model.named.innermost.kind == "replay":
+    if not isinstance(answering, Whole) or config.model.named.innermost.kind == "replay":
         return
     for watch, watcher in zip(config.watch, watchers, strict=True):
         if isinstance(watcher, Probes) and watcher.branches:

@@ -18,7 +18,8 @@ from thread_cli.contracts.events import (
     Spawned,
     ThreadEnded,
 )
-from thread_cli.protocols.formats import FORMATS, divided
+from thread_cli.protocols.formats import FORMATS
+from thread_cli.protocols.prompt import divided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -99,7 +99,8 @@ async def opened(config: Config, *sinks: Sink, tell: Callable[[str], None] | Non
         watchers = open_watchers(config) if config.watch or config.watchers else []
         if config.branches is not None:
             require_answers(environment, config.environment)
-        require_short_answers(environment, config.environment, config, watchers)
+        if watchers:
+            require_short_answers(environment, config.environment, config, watchers)
         prompt = prompt_for(config, environment, task, tell)
         if watchers:
             require_short_answers(prompt.protocol(), f"the protocol {prompt.rules.protocol}", config, watchers)

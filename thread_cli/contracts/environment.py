@@ -36,7 +36,6 @@ __all__ = [
     "TakesActions",
     "Task",
     "Teaches",
-    "WholeAnswers",
 ]
 
 
@@ -172,13 +171,6 @@ class Marks(Protocol):
             EnvironmentFailed: the environment broke.
         """
         ...
-
-
-@runtime_checkable
-class WholeAnswers(Protocol):
-    """An environment whose answers are texts of several steps, which no thread can give in a line while it writes."""
-
-    whole_answers: ClassVar[Literal[True]]
 
 
 @runtime_checkable

@@ -236,7 +236,8 @@ class Returns(TypingProtocol):
 @runtime_checkable
 class Whole(TypingProtocol):
     """A wire format whose threads return texts that are answers only as a whole: their last lines are what a vote over
-    several of them compares, and say no more than how it went. `whole_answers` is true.
+    several of them compares, and say no more than how it went. Or an environment whose answers are texts of several
+    steps, which no thread can give in a line while it writes. `whole_answers` is true.
     """
 
     whole_answers: bool

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from thread_cli.contracts.protocol import Protocol as WireFormat
 
-__all__ = ["FORMATS", "Dialect", "Format", "divided"]
+__all__ = ["FORMATS", "Dialect", "Format"]
 
 
 class Dialect(Protocol):
@@ -64,9 +64,3 @@ FORMATS: Final = {
     name: EntryPoint(name, f"thread_cli.protocols.{name}:FORMAT", "") for name in ("thread", "apr", "weaver", "npr")
 }
 """Where each `Format` is, by name: `FORMATS[name].load()`."""
-
-
-def divided(spec: str) -> tuple[str, list[tuple[str, str, str]]]:
-    """The name in a spec such as `apr:calls=3`, and its options, each as word, equals sign and value."""
-    name, _, written = spec.partition(":")
-    return name, [part.strip().partition("=") for part in written.split(",") if part.strip()]

@@ -24,7 +24,7 @@ from thread_cli.contracts.errors import UserError
 from thread_cli.contracts.protocol import Orphans
 from thread_cli.protocols.code import parse
 from thread_cli.protocols.context import phi, psi
-from thread_cli.protocols.formats import FORMATS, divided
+from thread_cli.protocols.formats import FORMATS
 from thread_cli.protocols.thread import CLOSE, LISTEN
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from thread_cli.contracts.protocol import Protocol
     from thread_cli.protocols.formats import Dialect, Format
 
-__all__ = ["ObservationRules", "Prompt", "Rules", "format_of", "installed", "load", "named"]
+__all__ = ["ObservationRules", "Prompt", "Rules", "divided", "format_of", "installed", "load", "named"]
 
 _PACKAGE: Final = "thread_prompts"
 _GROUP: Final = "thread_cli.prompts"
@@ -202,6 +202,12 @@ def format_of(spec: str, dialect: Dialect) -> Protocol:
     """The wire format that `spec` names, with its options and the prompt's rules; raises as `named` does."""
     found, options = named(spec)
     return found.make(dialect, options)
+
+
+def divided(spec: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """The name in a spec such as `apr:calls=3`, and its options, each as word, equals sign and value."""
+    name, _, written = spec.partition(":")
+    return name, [part.strip().partition("=") for part in written.split(",") if part.strip()]
 
 
 def named(spec: str) -> tuple[Format, dict[str, str]]:
