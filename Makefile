@@ -26,7 +26,8 @@ coverage: .venv/.dev ## say which lines of the engine and the contracts their ow
 	@$(BIN)/python -m pytest tests/test_executor*.py tests/test_limits.py tests/test_record.py tests/test_streams.py tests/test_watchers.py \
 		tests/test_children.py tests/test_handles*.py tests/test_contracts.py tests/test_writers.py tests/test_spans.py \
 		tests/test_leases.py tests/test_worlds.py tests/test_width.py tests/test_branches.py \
-		tests/test_parallel_prompts.py tests/test_independent.py tests/test_schedules.py --cov --cov-report=term-missing $(ARGS)
+		tests/test_parallel_prompts.py tests/test_independent.py tests/test_schedules*.py \
+		tests/test_replayed_*.py --cov --cov-report=term-missing $(ARGS)
 
 lint: .venv/.dev ## check style and formatting
 	@$(BIN)/ruff check .

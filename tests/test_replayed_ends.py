@@ -1,4 +1,4 @@
-"""Runs in which watchers pruned threads or ended the episode: the recording plays to the same events."""
+"""Runs that watchers, deadlines or an interruption ended: the recording plays to the same events."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 from pruning import HANGING, LOOKING, SlowToLeave, When, at, ends, prune, prune_then_stop
 from rooms import Fork, Walls
 
+from thread_cli.contracts.environment import Step
+from thread_cli.contracts.limits import Limits
 from thread_cli.contracts.model import Request
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role, ScriptedModel
@@ -197,3 +199,45 @@ async def test_a_replay_of_an_interrupted_run_says_that_it_was_interrupted(play,
         await playing
     again = await asyncio.wait_for(play(ReplayModel(events)), 20)
     assert again.episode.message == "model error: the recorded run was interrupted here, in thread 0.0"
+
+
+class Late(Walls):
+    """An environment that hangs when it is to begin, or when it is to mark an answer."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+
+    async def reset(self, task: Any) -> str:
+        await asyncio.sleep(10 * (self.where == "reset"))
+        return task.text
+
+    async def marks(self, task: Any, answer: str) -> dict[str, float]:
+        await asyncio.sleep(10 * (self.where == "marks"))
+        return {"right": 1.0}
+
+
+@pytest.mark.parametrize("where", ["reset", "marks"])
+async def test_a_replay_of_a_run_whose_environment_hung_has_no_time_left_there_either(play, where) -> None:
+    first = await play(["print('end')"], environment=Late(where), limits=Limits(wall_time=0.05))
+    assert first.episode.status == "limited"
+    assert bool(first.of("thread_started")) == (where == "marks")
+    again = await asyncio.wait_for(play(ReplayModel(first.events), environment=Late("")), 20)
+    assert first_difference(first.events, again.events) is None
+
+
+class Asks(Walls):
+    """Notes how long its actions may take."""
+
+    async def act(self, action: Any) -> Step:
+        self.left = action.seconds
+        return await self.step(action.text)
+
+
+@pytest.mark.parametrize("wall_time", [None, 50])
+async def test_an_action_in_a_replay_has_no_less_time_than_it_had(play, wall_time) -> None:
+    limits = Limits(wall_time=wall_time)
+    first = await play(LOOKING, environment=Asks(), limits=limits)
+    environment = Asks()
+    await play(ReplayModel(first.events), environment=environment, limits=limits)
+    assert environment.left is None if wall_time is None else environment.left > wall_time

@@ -174,6 +174,8 @@ class Executor:
         self._recorder.emit(EpisodeStarted, root, at=now, protocol=self._prompt.rules.protocol, **about)
         answer, error = None, None
         try:
+            if following is not None:
+                following.opening()
             root.context = root.task = await self._stage.open(task, root.deadline)
             root.names.tell("task", root.context)
             root.names.tell("observation", root.context)

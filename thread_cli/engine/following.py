@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from thread_cli.contracts.errors import Ending, LimitReached, ModelError, Status, ThreadFailure, WatcherFailed
 from thread_cli.contracts.events import Awaiting, EpisodeEnded, Failed, Generating, Joined, ThreadEnded, ThreadStarted
+from thread_cli.engine.limits import time_is_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -186,6 +187,15 @@ class Following:
         last = self._events[-1] if self._events else None
         failed = any(isinstance(event, Failed) and event.thread == "0" for event in self._events)
         return isinstance(last, EpisodeEnded) and last.status is Status.limited and not failed
+
+    def opening(self) -> None:
+        """The environment is about to be opened.
+
+        Raises:
+            LimitReached: the time was up before it was ready, and no thread began.
+        """
+        if self.judged_late and not any(isinstance(event, ThreadStarted) for event in self._events):
+            raise time_is_up(None)
 
     def _recorded_outcome(self) -> ThreadFailure | None:
         """Of the failures that the end of the episode has waited with, the one with which it ended then."""

@@ -143,6 +143,7 @@ class Stage:
         if not self._takes_actions:
             return await environment.step(action)
         left = None if deadline is None else max(0.0, deadline.at - asyncio.get_running_loop().time())
+        left = left if left is None or isfinite(left) else None
         return await cast("TakesActions", environment).act(Action(action, thread, left))
 
     async def _carried_out(self, action: str, thread: str) -> Step:
