@@ -10,7 +10,7 @@ from pruning import HANGING, LOOKING, SlowToLeave, When, at, ends, prune, prune_
 from rooms import Fork, Walls
 
 from thread_cli.contracts.environment import Step
-from thread_cli.contracts.limits import Limits
+from thread_cli.contracts.limits import Budgets, Limits
 from thread_cli.contracts.model import Request
 from thread_cli.models.replay import ReplayModel
 from thread_cli.models.scripted import Role, ScriptedModel
@@ -241,3 +241,77 @@ async def test_an_action_in_a_replay_has_no_less_time_than_it_had(play, wall_tim
     environment = Asks()
     await play(ReplayModel(first.events), environment=environment, limits=limits)
     assert environment.left is None if wall_time is None else environment.left > wall_time
+
+
+class Fails(When):
+    """A watcher that fails at an event, or in the middle of a call."""
+
+    def __init__(self, sign: Any) -> None:
+        super().__init__(sign, self.fail)
+
+    def fail(self, _: Any) -> None:
+        raise RuntimeError("a fault")
+
+
+@pytest.mark.parametrize(
+    ("kind", "thread"), [("generated", "0.0"), ("acted", "0.0"), ("thread_started", "0.1"), ("thread_ended", "0.0.0")]
+)
+async def test_a_replay_of_a_run_whose_watcher_failed_ends_at_the_same_event(play, kind, thread) -> None:
+    first = await play(LOOKING, environment=Walls(), watchers=[Fails(at(kind, thread))])
+    assert first.episode.message == "watcher failed: RuntimeError: a fault"
+    await replayed(play, first, environment=Walls())
+
+
+@pytest.mark.parametrize("answer", [None, "42"])
+async def test_a_watcher_may_end_the_episode_as_the_main_thread_has_just_ended(play, answer) -> None:
+    watcher = When(at("thread_ended", "0"), lambda episode: episode.stop("seen", answer))
+    first = await play(LOOKING, environment=Walls(), watchers=[watcher])
+    assert first.episode.message == "a watcher ended the episode: seen"
+    assert first.episode.answer == (answer or "end")
+    again = await replayed(play, first, environment=Walls())
+    assert again.episode.message == first.episode.message
+
+
+class HangsOnce(Walls):
+    """An environment that hangs at an action, the first time that it is asked for."""
+
+    hung = False
+
+    async def step(self, action: str) -> Step:
+        if action == "hang":
+            self.hung, action = True, "look" if self.hung else "hang"
+        return await super().step(action)
+
+
+async def test_an_action_that_took_all_the_time_is_cut_off_again_and_its_second_try_is_not(play) -> None:
+    roles = [
+        Role(path="0", text="First, a =>\nprint('end')"),
+        Role(path="0.0", text="> hang =>\nprint('never')"),
+        Role(path="0.1", text="> hang =>\nprint('at last')"),
+    ]
+    options: dict[str, Any] = {"on_failure": "retry", "child_limits": Budgets(wall_time=0.05)}
+    first = await play(roles, environment=HangsOnce(), **options)
+    assert [event.result for event in first.of("thread_ended", "0.1")] == ["at last"]
+    assert [(event.thread, event.limit) for event in first.of("failed")] == [("0.0", "wall_time")]
+    await replayed(play, first, environment=HangsOnce(), **options)
+
+
+class EndsSoon(Walls):
+    """The environment ends in room 2."""
+
+    async def step(self, action: str) -> Step:
+        step = await super().step(action)
+        return Step(step.observation, step.reward, done=self.room == 2)
+
+
+async def test_a_replay_whose_environment_ends_the_episode_too_early_ends_once_nothing_moves(play) -> None:
+    roles = [
+        Role(path="0", text="- a\n- b =>\nprint('end')"),
+        Role(path="0.0", text="> look =>\nprint('a')"),
+        Role(path="0.1", text="> go 2 =>\nprint('b')"),
+    ]
+    first = await play(roles, environment=Walls(), rules={"several": "- "})
+    assert first.episode.answer == "end"
+    again = await asyncio.wait_for(play(ReplayModel(first.events), environment=EndsSoon(), rules={"several": "- "}), 20)
+    assert first_difference(first.events, again.events) is not None
+    assert ends(again)["0"] == "stopped"

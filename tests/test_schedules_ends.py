@@ -169,12 +169,14 @@ async def recorded_and_played(play: Any, variables: Any, seed: int) -> None:
     assert (again.episode.status, again.episode.answer) == (first.episode.status, first.episode.answer)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    "seed", [*range(40), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(40, 2000))]
+)
 async def test_a_replay_follows_all_that_time_has_decided(play, variables, seed) -> None:
     await recorded_and_played(play, variables, seed)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(12))
 async def test_the_recording_of_an_interrupted_episode_plays_up_to_the_interruption(play, variables, seed) -> None:
     pick = random.Random(seed)
     roles, moments = drawn(pick, timely=True), Moments(pick)
@@ -196,7 +198,7 @@ async def test_the_recording_of_an_interrupted_episode_plays_up_to_the_interrupt
     assert course(again) == [(event.kind, event.thread) for event in events]
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", [*range(15), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(15, 200))])
 async def test_a_damaged_recording_neither_hangs_nor_breaks_the_engine(play, variables, monkeypatch, seed) -> None:
     monkeypatch.setattr(following, "_BUSY", 40)  # threads wait for others in turns, too, and time is short here
     pick = random.Random(seed)

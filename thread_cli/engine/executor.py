@@ -319,7 +319,8 @@ class Executor:
         go_on()  # unless this thread was cancelled: what it had written until then is recorded all the same
         if following is not None:
             await following.due(thread)
-        if written.stop == "cut":
+        late = written.stop == "cut"
+        if late:
             raise time_is_up(thread.deadline)
         if usage.cost is None and thread.budget.left("cost") < inf:
             raise thread.budget.reached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
