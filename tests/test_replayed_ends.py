@@ -315,3 +315,35 @@ async def test_a_replay_whose_environment_ends_the_episode_too_early_ends_once_n
     again = await asyncio.wait_for(play(ReplayModel(first.events), environment=EndsSoon(), rules={"several": "- "}), 20)
     assert first_difference(first.events, again.events) is not None
     assert ends(again)["0"] == "stopped"
+
+
+async def test_a_replay_is_cancelled_while_a_thread_waits_for_its_turn_to_end(play) -> None:
+    roles = [
+        Role(path="0", text="- a\n- b =>\nprint('end')"),
+        Role(path="0.0", text="print('a')"),
+        Role(path="0.1", text="> look =>\nprint('b')"),
+    ]
+    first = await play(roles, environment=Walls(), rules={"several": "- "})
+    (last,) = first.of("thread_ended", "0.0")
+    events = [event for event in first.events if event is not last]
+    events.insert(events.index(first.of("thread_ended", "0.1")[0]), last)
+
+    class Hangs(Walls):
+        concurrency = "shared"
+
+        async def step(self, action: str) -> Step:
+            asyncio.get_running_loop().call_later(0.05, playing.cancel)
+            return await super().step("hang")
+
+    playing = asyncio.ensure_future(play(ReplayModel(events), environment=Hangs(), rules={"several": "- "}))
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(playing), 20)
+
+
+async def test_a_recording_that_tells_of_an_end_twice_is_followed_as_far_as_it_can_be(play) -> None:
+    first = await play(LOOKING, environment=Walls(), watchers=[When(at("acted", "0.0"), prune("0.0"))])
+    (end,) = first.of("thread_ended", "0.0")
+    events = [*first.events]
+    events.insert(events.index(end), end)
+    again = await asyncio.wait_for(play(ReplayModel(events), environment=Walls()), 20)
+    assert first_difference(first.events, again.events) is None

@@ -45,7 +45,7 @@ from thread_cli.engine.computing import Computing
 from thread_cli.engine.episode import Episode, Recorder, judge, plain
 from thread_cli.engine.family import Family
 from thread_cli.engine.joining import join, joined, lines_of, refuse_failed, said
-from thread_cli.engine.limits import before, time_is_up
+from thread_cli.engine.limits import before, refuse_late, time_is_up
 from thread_cli.engine.promises import needed_by_code, needed_by_move, settle
 from thread_cli.engine.stage import EpisodeOver, Stage, WorldOver, as_read
 from thread_cli.engine.thread import is_first_of_its_format
@@ -319,9 +319,7 @@ class Executor:
         go_on()  # unless this thread was cancelled: what it had written until then is recorded all the same
         if following is not None:
             await following.due(thread)
-        late = written.stop == "cut"
-        if late:
-            raise time_is_up(thread.deadline)
+        refuse_late(written, thread.deadline)
         if usage.cost is None and thread.budget.left("cost") < inf:
             raise thread.budget.reached("cost", "what a call costs is not known, so a limit of cost cannot be kept")
         if (written.reasoning.strip() or usage.reasoning) and not text.strip():

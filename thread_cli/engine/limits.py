@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from thread_cli.contracts.limits import Budgets
-    from thread_cli.contracts.model import Usage
+    from thread_cli.contracts.model import Completion, Usage
 
-__all__ = ["EPISODE", "Budget", "Clock", "Deadline", "before", "time_is_up"]
+__all__ = ["EPISODE", "Budget", "Clock", "Deadline", "before", "refuse_late", "time_is_up"]
 
 EPISODE: Final = "episode"
 """The owner of the limits of a whole episode."""
@@ -310,6 +310,12 @@ class before:  # noqa: N801 - read as a statement, like the classes of contextli
         self._expired = True
         self._failure = failure
         self._task.cancel()
+
+
+def refuse_late(written: Completion, deadline: Deadline | None) -> None:
+    """Raises LimitReached where a completion was cut off by the thread's deadline."""
+    if written.stop == "cut":
+        raise time_is_up(deadline)
 
 
 def time_is_up(deadline: Deadline | None) -> LimitReached:
