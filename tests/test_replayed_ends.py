@@ -347,3 +347,16 @@ async def test_a_recording_that_tells_of_an_end_twice_is_followed_as_far_as_it_c
     events.insert(events.index(end), end)
     again = await asyncio.wait_for(play(ReplayModel(events), environment=Walls()), 20)
     assert first_difference(first.events, again.events) is None
+
+
+async def test_an_episode_that_a_failed_child_ended_lets_others_come_as_far_as_they_had(play) -> None:
+    roles = [
+        Role(path="0", text="& a\n& b =>\nprint('end')"),
+        Role(path="0.0", text="> look =>\nnothing"),
+        Role(path="0.1", text=WORDS),
+    ]
+    options: dict[str, Any] = {"on_failure": "abort", "rules": {"background": "& "}}
+    first = await play(ScriptedModel(roles, pace=0.002), environment=Walls(), **options)
+    assert first.episode.message.startswith("child failed: error: returned nothing")
+    assert [event.stop for event in first.of("generated", "0.1")] == ["cut"]
+    await replayed(play, first, environment=Walls(), **options)
