@@ -70,6 +70,9 @@ async def test_a_replay_says_where_it_diverges(play) -> None:
     assert other.episode.status is Status.model_error
     assert "diverges from its recording in thread 0, call 2" in other.episode.message
     assert str(first_difference(first.events, other.events)).startswith("thread 0: recorded joined text")
+    end = first.events[-1].model_copy(update={"status": Status.cancelled})
+    difference = first_difference([*first.events[:-1], end], first.events)
+    assert str(difference) == "thread 0: recorded episode_ended status 'cancelled', now 'answered'"
 
 
 async def test_a_torn_last_line_is_left_out_and_a_torn_line_before_it_is_not(play, tmp_path) -> None:

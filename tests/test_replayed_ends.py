@@ -199,6 +199,29 @@ async def test_a_replay_of_an_interrupted_run_says_that_it_was_interrupted(play,
         await playing
     again = await asyncio.wait_for(play(ReplayModel(events)), 20)
     assert again.episode.message == "model error: the recorded run was interrupted here, in thread 0.0"
+    third = await asyncio.wait_for(play(ReplayModel(again.events)), 20)
+    assert third.episode.message == again.episode.message
+    assert first_difference(again.events, third.events) is None
+
+
+async def test_a_replay_of_a_log_that_breaks_off_plays_all_that_the_log_has(play) -> None:
+    roles = [
+        Role(path="0", text="& write =>\n- tell =>\nprint('ok')"),
+        Role(path="0.0", text="print('never written')"),
+        Role(path="0.1", text="x = 1\nFirst, look =>\nprint('told')"),
+        Role(path="0.1.0", text="print('looked')"),
+    ]
+    rules = {"several": "- ", "background": "& "}
+    first = await play(roles, rules=rules)
+    begun = next(event.n for event in first.of("generating") if event.thread == "0.0")
+    killed = [event for event in first.events if event.thread != "0.0" or event.n <= begun]
+    end = next(place for place, event in enumerate(killed) if event.kind == "joined" and event.thread == "0.1")
+    killed = killed[: end + 1]
+    again = await asyncio.wait_for(play(ReplayModel(killed), rules=rules), 20)
+    assert [(event.kind, event.thread) for event in again.events[: len(killed)]] == [
+        (event.kind, event.thread) for event in killed
+    ]
+    assert "the recording ends here" in again.episode.message
 
 
 class Late(Walls):

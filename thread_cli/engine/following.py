@@ -36,6 +36,7 @@ GRACE: Final = 60.0
 _TIMED: Final = ("wall_time", "working_time")
 _FROM_OUTSIDE: Final = (Ending.pruned, Ending.stopped)
 _WATCHER_FAILED: Final = WatcherFailed("").kind
+_INTERRUPTED: Final = "the recorded run was interrupted here"
 _EVERY: Final = 0.05  # seconds
 _QUIET: Final = 20
 """So many times is looked, and nothing moves and no thread is in a call, until the episode is led no further."""
@@ -130,18 +131,22 @@ class Following:
         asyncio.get_running_loop().call_soon(self._lead)
 
     async def turn(self, thread: Thread) -> None:
-        """Wait until all has come that was recorded before the thread's next event. A thread that was ended from
-        outside then waits for that end.
+        """Wait until all has come that was recorded before the thread's next event, or all that was recorded, if there
+        is no next one. A thread that was ended from outside then waits for that end.
 
         Raises:
             LimitReached: the thread's time was up then.
         """
-        while self.leads and (left := self._left[thread.path]):
-            event = self._events[left[0]]
-            ends = _from_outside(event) and (thread.how is None or left[0] >= self._end)
-            if left[0] == self._at and not ends:
-                if (failure := _time_was_up(event)) is not None:
-                    raise failure
+        while self.leads:
+            left = self._left[thread.path]
+            if left:
+                event = self._events[left[0]]
+                ends = _from_outside(event) and (thread.how is None or left[0] >= self._end)
+                if left[0] == self._at and not ends:
+                    if (failure := _time_was_up(event)) is not None:
+                        raise failure
+                    return
+            elif self._at >= self._end:
                 return
             waits = self._waiting[thread.path] = asyncio.get_running_loop().create_future()
             self._watch()
@@ -206,9 +211,12 @@ class Following:
 
     @property
     def _ended_from_outside(self) -> bool:
-        """Whether a watcher has ended the episode, or it was interrupted."""
+        """Whether a watcher has ended the episode, or it was interrupted; or it is the replay of such an episode."""
         end = self._events[-1]
-        return isinstance(end, EpisodeEnded) and (bool(end.reason) or end.status is Status.cancelled)
+        if not isinstance(end, EpisodeEnded):
+            return False
+        again = end.status is Status.model_error and end.message.startswith(f"{ModelError('').kind}: {_INTERRUPTED}")
+        return again or bool(end.reason) or end.status is Status.cancelled
 
     def stop(self) -> None:
         """The episode ends: nobody waits for a turn any more."""
@@ -235,7 +243,10 @@ class Following:
     def _lead(self) -> None:
         """Let the thread go on whose event is the next one, or end what was ended."""
         head = self._head()
-        if not self.leads or head is None:
+        if not self.leads:
+            return
+        if head is None:
+            self._lead_no_further()  # the recording breaks off
             return
         if self._at >= self._end:
             self._end_episode()
@@ -260,12 +271,12 @@ class Following:
             ended = {event.thread for event in self._events[self._end :]}
             inside = [event.thread for event in self._events if event.thread in ended and isinstance(event, Generating)]
             where = inside[-1] if inside else "0"
-            self._threads.finish(ModelError(f"the recorded run was interrupted here, in thread {where}"))
+            self._threads.finish(ModelError(f"{_INTERRUPTED}, in thread {where}"))
         else:
             self._threads.finish(self._recorded_outcome() or self._postponed[0])
 
     def _lead_no_further(self) -> None:
-        """The episode goes another way than was recorded: from here on it is led no further."""
+        """The episode goes another way than was recorded, or the recording breaks off: it is led no further."""
         self.stop()
         for waits in self._waiting.values():
             if not waits.done():

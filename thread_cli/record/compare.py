@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,5 +84,5 @@ def _difference(thread: str, old: dict[str, Any], new: dict[str, Any]) -> Differ
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(str(value) if isinstance(value, StrEnum) else value)
     return text if len(text) <= 160 else f"{text[:80]} … {text[-70:]}"
