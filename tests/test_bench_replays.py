@@ -14,7 +14,7 @@ from processes import in_this_process
 from thread_cli.bench.playing import run
 from thread_cli.bench.suite import Part, Variant
 from thread_cli.contracts.errors import UserError
-from thread_cli.record import RunFolder, read_events
+from thread_cli.record import RunFolder, first_difference, read_events
 
 VARIANTS = (Variant(name="all"), Variant(name="line", phi="whole_sequence"), Variant(name="alone", method="react"))
 PARTS = (Part(environment="textcraft", split="test", tasks=2), Part(environment="textcraft", split="all", tasks=1))
@@ -29,6 +29,16 @@ print('done') '''
 
 [[thread]]
 text = "print('1 stick')"
+"""
+
+BLANK = """
+[[thread]]
+path = "0"
+text = "\\n\\n\\n\\n\\n\\n"
+
+[[thread]]
+path = "*"
+text = "The answer is 7"
 """
 
 
@@ -75,6 +85,16 @@ async def test_one_episode_of_each_task_is_repeated_under_any_name(tmp_path, rec
     for epoch in (0, 1):
         for split, task, variant, way, _ in named:
             assert unnamed[split, task, "", way, epoch] == named[split, task, variant, way, 0]
+
+
+@pytest.mark.parametrize("method", ["react", "plan-and-execute", "adapt", "direct", "self-consistency"])
+async def test_an_episode_of_each_method_has_the_events_of_the_recorded_one(tmp_path, method) -> None:
+    (tmp_path / "blank.toml").write_text(BLANK)
+    part = Part(environment="math", split="generated", tasks=1)
+    for folder, model in (("run", f"scripted:{tmp_path / 'blank.toml'}"), ("again", f"replay:{tmp_path / 'run'}")):
+        await run(plan(suite(parts=(part,), method=method), model=model), tmp_path / folder)
+    (recorded,), (now,) = (RunFolder(tmp_path / folder).episodes() for folder in ("run", "again"))
+    assert first_difference(read_events(recorded), read_events(now)) is None
 
 
 async def test_an_episode_that_has_no_result_yet_is_not_taken_for_another(tmp_path, recorded) -> None:

@@ -7,6 +7,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 from thread_cli.bench.methods.react import React
+from thread_cli.contracts.events import Recorded
 from thread_cli.contracts.model import Piece
 from thread_cli.protocols.acting import DirectProtocol
 from thread_cli.protocols.streams import asked, poured
@@ -31,7 +32,8 @@ class Direct(React):
     format = DirectProtocol
 
     def model(self, model: Model) -> Model:
-        return _PastBlankLines(model)
+        # A recorded answer already has its blank lines.
+        return model if isinstance(model, Recorded) else _PastBlankLines(model)
 
 
 class _PastBlankLines:
