@@ -198,6 +198,32 @@ async def test_the_recording_of_an_interrupted_episode_plays_up_to_the_interrupt
     assert course(again) == [(event.kind, event.thread) for event in events]
 
 
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(12, 250))])
+async def test_a_recording_that_breaks_off_is_played_as_far_as_it_goes(play, variables, seed) -> None:
+    pick = random.Random(seed)
+    moments = Moments(pick)
+    options: dict[str, Any] = {
+        "rules": {**RULES, "orphans": pick.choice(["awaited", "stopped", "detached"])},
+        "limits": Limits(calls=None, repeats=100),
+        "child_limits": pick.choice([None, None, Budgets(wall_time=0.02), Budgets(working_time=0.01)]),
+    }
+    model = Waits(Stumbles(drawn(pick, timely=True), pick, pick.choice([0, 0.05])), moments, variables)
+    watchers = [Meddles(pick, 0.03)] if pick.random() < 0.4 else []
+    try:
+        playing = play(model, interpreter=model, environment=Echo(moments), watchers=watchers, **options)
+        first = await asyncio.wait_for(playing, 60)
+    except WatcherFailed:
+        return
+    before_ends = max(place for place, kind in enumerate(course(first)) if not kind[0].endswith("_ended"))
+    length = pick.randrange(1, before_ends + 2)
+    waits = Waits(None, Moments(random.Random(seed + 1)), variables)
+    replays = ReplayModel(first.events[:length])
+    playing = play(replays, interpreter=waits, environment=Echo(waits._moments), **options)
+    again = await asyncio.wait_for(playing, 60)
+    assert nothing_is_left()
+    assert course(again)[:length] == course(first)[:length]
+
+
 @pytest.mark.parametrize("seed", [*range(15), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(15, 200))])
 async def test_a_damaged_recording_neither_hangs_nor_breaks_the_engine(play, variables, monkeypatch, seed) -> None:
     monkeypatch.setattr(following, "_BUSY", 40)  # threads wait for others in turns, too, and time is short here
