@@ -224,6 +224,19 @@ async def test_a_replay_of_a_log_that_breaks_off_plays_all_that_the_log_has(play
     assert "the recording ends here" in again.episode.message
 
 
+@pytest.mark.parametrize("left", [1, 2])
+@pytest.mark.parametrize("action", ["break", "look"])
+async def test_a_replay_of_a_log_that_breaks_off_in_its_last_lines_does_not_stand_still(play, action, left) -> None:
+    roles = [Role(path="0", text="First, a =>"), Role(path="0.0", text=f"> {action} =>")]
+    watcher = When(at("observed", "0.0"), lambda episode: episode.stop("seen", "1"))
+    first = await play(roles, environment=Walls(), watchers=[watcher])
+    assert [event.kind for event in first.events[-3:]] == ["thread_ended", "thread_ended", "episode_ended"]
+    started = asyncio.get_running_loop().time()
+    again = await asyncio.wait_for(play(ReplayModel(first.events[:-left]), environment=Walls()), 20)
+    assert again.episode.status == ("environment_error" if action == "break" else "model_error")
+    assert asyncio.get_running_loop().time() - started < 0.9
+
+
 class Late(Walls):
     """An environment that hangs when it is to begin, or when it is to mark an answer."""
 

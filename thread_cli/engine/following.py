@@ -263,6 +263,8 @@ class Following:
         """End the episode, where that comes from outside or was postponed."""
         end = self._events[-1]
         if not self._postponed and not self._ended_from_outside:
+            if not isinstance(end, EpisodeEnded):
+                self._lead_no_further()
             return  # a thread is about to end it
         self.stop()
         if isinstance(end, EpisodeEnded) and end.reason:
@@ -303,9 +305,9 @@ class Following:
 
 def _end(events: Sequence[Event]) -> int:
     """The place from which on nothing is told but the ends of all that was left, as the episode had ended."""
-    place = len(events) - 1
-    if not events or not isinstance(events[place], EpisodeEnded):
-        return len(events)
+    place = len(events)
+    if events and isinstance(events[-1], EpisodeEnded):  # the log of a killed run may break off before it
+        place -= 1
     while place:
         event = events[place - 1]
         if not isinstance(event, ThreadEnded):
