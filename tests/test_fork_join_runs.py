@@ -21,7 +21,7 @@ from thread_cli.protocols.prompt import load
 from thread_cli.record import RunFolder, read_events
 from thread_cli.train.recordings import recordings
 
-SCRIPT = """
+MAIN = """
 [[thread]]
 path = "0"
 text = '''I split it.
@@ -29,7 +29,8 @@ text = '''I split it.
 <Outlines>
 <Outline>1: add</Outline>
 <Outline>2: count</Outline>
-</Outlines></Parallel>
+"""
+SCRIPT = f"""{MAIN}</Outlines></Parallel>
 </think>
 6'''
 
@@ -44,15 +45,7 @@ text = ''' It is 2
 [[thread]]
 text = ' It is 4</Thread>'
 """
-BY_PAPER = """
-[[thread]]
-path = "0"
-text = '''I split it.
-<Parallel>
-<Outlines>
-<Outline>1: add</Outline>
-<Outline>2: count</Outline>
-</Outlines>
+BY_PAPER = f"""{MAIN}</Outlines>
 So it is 6.
 </think>
 6'''

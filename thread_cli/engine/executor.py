@@ -5,7 +5,8 @@ children; the thread then waits for the answer, reads it, and goes on generating
 text that its parent needs. `Executor._thread` says just this; the rest of the module carries out each of these steps.
 Threads are born and end in `family.py`, and their code is run in `computing.py`. Three kinds of children need more than
 that: children that are awaited later (`background.py`), children whose results are variables (`promises.py`), and
-children beside a text that goes on (`aside.py`). A thread that has none of them meets none of that code.
+children beside a text that goes on (`aside.py`). A thread that has none of them meets none of that code. Nor does one
+of an ordinary episode meet `following.py`: it leads the threads of an episode that repeats a recorded one.
 """
 
 from __future__ import annotations
@@ -285,26 +286,17 @@ class Executor:
         request = self._request(thread)
         self._recorder.emit(Generating, thread)
         thread.budget.charge("calls", 1)
-        if following is not None:
-            await following.due(thread)
         started = time.monotonic()
         try:
-            with before(thread.deadline), blaming(ModelError):
-                hear = self._watching and self._watching.hearing(thread.path)
-                if self._permits is None:
-                    written = await completed(self._model, request, hear)
-                else:
-                    written = await self._permits.held_for(thread.path, partial(completed, self._model, request, hear))
+            if following is None:
+                written = await self._asked(thread, request)
+            else:
+                written = await following.answer(thread, partial(self._asked, thread, request))
         except ThreadFailure as failure:
-            if following is not None:
-                await following.turn(thread)
             if failure.usage is not None:
                 thread.budget.charge_call(failure.usage, failure.usage.prompt)
             raise
-        seconds = time.monotonic() - started
-        if following is not None:
-            await following.answered(thread)
-            seconds = following.seconds(thread, seconds)
+        seconds = time.monotonic() - started if following is None else following.seconds(thread)
         if (text := plain(written.text)) != written.text:
             written = replace(written, text=text)
         usage = written.usage
@@ -327,6 +319,14 @@ class Executor:
         if written.stop == "length" and written.move is None:
             refuse_cut_off(thread.held + text, request.max_tokens, self._limits.max_tokens)
         return written
+
+    async def _asked(self, thread: Thread, request: Request) -> Completion:
+        """The answer of the model, within the thread's time."""
+        with before(thread.deadline), blaming(ModelError):
+            hear = self._watching and self._watching.hearing(thread.path)
+            if self._permits is None:
+                return await completed(self._model, request, hear)
+            return await self._permits.held_for(thread.path, partial(completed, self._model, request, hear))
 
     def _request(self, thread: Thread) -> Request:
         """The request to go on with the thread's Y."""
@@ -385,7 +385,6 @@ class Executor:
             answer, seconds = await self._stage.act(action, thread.deadline, thread.path)
         if self._following is not None:
             await self._following.turn(thread)
-            seconds = self._following.seconds(thread, seconds)
         thread.budget.charge("working_time", seconds)
         seen = as_read(answer.observation, self._prompt.rules.observation, thread.names)
         text = thread.protocol.answer(seen)

@@ -22,9 +22,10 @@ from thread_cli.contracts.events import Awaiting, EpisodeEnded, Failed, Generati
 from thread_cli.engine.limits import time_is_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from thread_cli.contracts.events import Event
+    from thread_cli.contracts.model import Completion
     from thread_cli.engine.limits import Clock
     from thread_cli.engine.thread import Thread
 
@@ -155,10 +156,24 @@ class Following:
             finally:
                 self._waiting.pop(thread.path, None)
 
-    async def answered(self, thread: Thread) -> None:
-        """As `turn`, for a call that has an answer, which is recorded even if the thread's task is cancelled."""
+    async def answer(self, thread: Thread, call: Callable[[], Awaitable[Completion]]) -> Completion:
+        """The answer of a thread's call in its turn. No call is made in which the thread was ended from outside before
+        there was an answer.
+
+        An answer is recorded even if the thread's task is cancelled meanwhile.
+
+        Raises:
+            ThreadFailure: the call failed, in its turn too.
+        """
+        await self.due(thread)
+        try:
+            written = await call()
+        except ThreadFailure:
+            await self.turn(thread)
+            raise
         with suppress(asyncio.CancelledError):
             await self.turn(thread)
+        return written
 
     async def due(self, thread: Thread) -> None:
         """As `turn`, but only for a thread that was ended from outside, or whose time was up, before its next step."""
@@ -171,10 +186,10 @@ class Following:
         """Wait until one of some tasks is done, or the episode is led no further."""
         await asyncio.wait([*tasks, self._let_go], return_when=asyncio.FIRST_COMPLETED)
 
-    def seconds(self, thread: Thread, now: float) -> float:
-        """The recorded seconds of the step that the thread's next event tells of; `now`, where it is not led."""
+    def seconds(self, thread: Thread) -> float:
+        """The recorded seconds of the call that the thread's next event tells of; 0 where the episode is not led."""
         left = self._left[thread.path]
-        return getattr(self._events[left[0]], "seconds", now) if self.leads and left else now
+        return getattr(self._events[left[0]], "seconds", 0.0) if self.leads and left else 0.0
 
     def postpones(self, outcome: BaseException | None) -> bool:
         """Whether the end of the episode with that outcome has to wait, as threads went on; it comes in its turn."""
