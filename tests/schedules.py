@@ -65,8 +65,11 @@ class Echo(Walls):
         return Step(f"You did {action}")
 
 
-def drawn(pick: random.Random, *, timely: bool = False, failures: float = 0.2) -> list[Role]:
-    """Threads that spawn in all ways, await, act, bind, fail and return at random; `timely`: also await any."""
+def drawn(pick: random.Random, *, timely: bool = False, failures: float = 0.2, move: Any = None) -> list[Role]:
+    """Threads that spawn in all ways, await, act, bind, fail and return at random; `timely`: also await any.
+
+    `move` draws the next lines of a thread, and the number of children that they spawn, in another wire format.
+    """
     roles: list[Role] = []
 
     def thread(path: str) -> None:
@@ -74,29 +77,32 @@ def drawn(pick: random.Random, *, timely: bool = False, failures: float = 0.2) -
         lines.append(f"x{pick.randrange(3)} = '{path}'")
         born = 0
         for _ in range(pick.randrange(1, 5)):
-            move = pick.choice(["- ", "& ", "& ", "name", "line", "act", "bind", "await", "any" if timely else "await"])
-            if move in {"- ", "& ", "name", "line"} and path.count(".") < 3:
-                count = pick.randrange(1, 4) if move in {"- ", "& "} else 1
-                begins = {"name": f"y{born} = ", "line": ""}.get(move, move)
-                lines.append("\n".join(f"{begins}do {path} {born + n}" for n in range(count)) + " =>")
-                for n in range(count):
-                    thread(f"{path}.{born + n}")
-                born += count
-            elif move == "bind":
-                lines.append(f"x{pick.randrange(3)} = '{path} later'")
-            elif move == "act":
-                lines.append(f"> look {path} =>")
-            elif move == "any":
-                lines.append("await any =>")
-            elif move == "await":
-                handles = " ".join(str(pick.randrange(born + 1)) for _ in range(pick.randrange(3)))
-                lines.append(f"await {handles or 'all'} =>")
+            written, count = (move or in_all_ways)(pick, path, born, timely=timely)
+            lines += filter(None, [written])
+            for n in range(count):
+                thread(f"{path}.{born + n}")
+            born += count
         fails = path != "0" and pick.random() < failures
         lines.append("nothing" if fails else "x3 = [x for x in (x0, x1, x2) if x]\nprint(x3)")
         roles.append(Role(path=path, text="\n".join(lines)))
 
     thread("0")
     return roles
+
+
+def in_all_ways(pick: random.Random, path: str, born: int, *, timely: bool) -> tuple[str, int]:
+    """A random move of a thread that has spawned so many children, and the number of children that it spawns."""
+    move = pick.choice(["- ", "& ", "& ", "name", "line", "act", "bind", "await", "any" if timely else "await"])
+    if move in {"- ", "& ", "name", "line"} and path.count(".") < 3:
+        count = pick.randrange(1, 4) if move in {"- ", "& "} else 1
+        begins = {"name": f"y{born} = ", "line": ""}.get(move, move)
+        return "\n".join(f"{begins}do {path} {born + n}" for n in range(count)) + " =>", count
+    if move == "await":
+        handles = " ".join(str(pick.randrange(born + 1)) for _ in range(pick.randrange(3)))
+        return f"await {handles or 'all'} =>", 0
+    if move == "bind":
+        return f"x{pick.randrange(3)} = '{path} later'", 0
+    return {"act": f"> look {path} =>", "any": "await any =>"}.get(move, ""), 0
 
 
 async def played(play: Any, model: Any, moments: Moments, variables: Any, **options: Any) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from later import SLOW, Later, Paced, episode, joins, three
 from pruning import When, at, ends, prune
 from rooms import Fork, Walls
+from schedules import drawn
 
 from thread_cli.contracts.errors import Status
 from thread_cli.contracts.limits import Limits
@@ -130,37 +131,20 @@ async def test_results_and_names_do_not_depend_on_when_threads_end(play, seed) -
     assert [event.text for event in played.of("joined", "0")] == ["=> 1:10 & 3:30\n", "=> :40\n", "=> 0:00 & 2:20\n"]
 
 
-def drawn(pick: random.Random, *, timely: bool, failures: float = 0.2) -> list[Role]:
-    """Threads that spawn, await, bind, fail and return at random; with `timely`, so that it matters who ends first."""
-    roles: list[Role] = []
-
-    def thread(path: str) -> None:
-        lines = ["x0 = x1 = x2 = ''"] if path == "0" else []
-        lines.append(f"x{pick.randrange(3)} = '{path}'")
-        born = 0
-        for _ in range(pick.randrange(1, 5)):
-            names = [f"n{born + n}" for n in range(pick.randrange(1, 4))]
-            move = pick.choice(["start", "start", "await", "await", "bind", "any" if timely else "await"])
-            if move == "start" and path.count(".") < 3:
-                lines.append(f"start {'|'.join(names)} =>")
-                for n in range(len(names)):
-                    thread(f"{path}.{born + n}")
-                born += len(names)
-            elif move == "bind":
-                lines.append(f"x{pick.randrange(3)} = '{path} later'")
-            elif move in {"await", "any"}:
-                lines.append(f"{move} {' '.join(str(pick.randrange(born + 1)) for _ in names[1:])}".strip() + " =>")
-        fails = path != "0" and pick.random() < failures
-        lines.append("nothing" if fails else "x3 = [x for x in (x0, x1, x2) if x]\nprint(x3)")
-        roles.append(Role(path=path, text="\n".join(lines)))
-
-    thread("0")
-    return roles
+def later(pick: random.Random, path: str, born: int, *, timely: bool) -> tuple[str, int]:
+    """A random move of a thread that has spawned so many children, and the number of children that it spawns."""
+    names = [f"n{born + n}" for n in range(pick.randrange(1, 4))]
+    move = pick.choice(["start", "start", "await", "await", "bind", "any" if timely else "await"])
+    if move == "start":
+        return (f"start {'|'.join(names)} =>", len(names)) if path.count(".") < 3 else ("", 0)
+    if move == "bind":
+        return f"x{pick.randrange(3)} = '{path} later'", 0
+    return f"{move} {' '.join(str(pick.randrange(born + 1)) for _ in names[1:])}".strip() + " =>", 0
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_threads_write_their_texts_do_not_depend_on_when_others_end(play, seed) -> None:
-    roles, told = drawn(random.Random(seed), timely=False), []
+    roles, told = drawn(random.Random(seed), move=later), []
     for draw in range(3):
         pick = random.Random(draw)
         played = await episode(
@@ -178,7 +162,7 @@ async def test_whatever_threads_write_their_texts_do_not_depend_on_when_others_e
 async def test_whatever_threads_write_and_whoever_is_pruned_every_thread_ends_by_the_rule(play, seed) -> None:
     pick = random.Random(seed)
     rule = pick.choice(["awaited", "detached", "stopped"])
-    roles = drawn(pick, timely=True)
+    roles = drawn(pick, timely=True, move=later)
 
     class Prunes:
         def begin(self, episode: Any) -> None:
@@ -260,7 +244,7 @@ async def test_a_replay_that_is_not_led_comes_to_another_child_and_says_so(play)
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_threads_write_a_replay_takes_the_same_course(play, seed) -> None:
     pick = random.Random(seed)
-    roles = drawn(pick, timely=True)
+    roles = drawn(pick, timely=True, move=later)
     options: dict[str, Any] = {
         "rules": {"orphans": pick.choice(["awaited", "stopped", "detached"])},
         "limits": Limits(calls=None),
