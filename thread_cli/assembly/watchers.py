@@ -89,5 +89,5 @@ def probed(model: Model, watchers: list[Watcher]) -> Model:
 
 
 def acting(model: Model, watchers: list[Watcher]) -> list[Watcher]:
-    """The watchers that may end something: none in a replay, which ends what was ended in the recorded run."""
+    """The watchers that may end something: none in a replay, where the recording decides all ends."""
     return [] if isinstance(model, Recorded) else watchers

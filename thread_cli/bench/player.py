@@ -147,7 +147,7 @@ class Player:
             tasks = selected(tasks_of(where, environment), self._plan)
             played[f"{where.name} ({part + 1})" if where.name in played else where.name] = fingerprint(tasks)
             items += [item for task in tasks for item in self._items(part, environment, task)]
-        self._warn()  # not before what is refused: a refusal is one line
+        self._warn()  # after all checks that may refuse the run: a refusal is one line
         for prompt in self._prompts.values():
             prompts[prompt.name].add(prompt_hash(prompt, self._plan.keys))
         distinct = {item.key: item for item in sorted(items, key=lambda item: item.epoch)}

@@ -51,7 +51,7 @@ class Recorder:
 
     def __init__(self, episode: str, sinks: Sequence[Sink], following: Following | None = None) -> None:
         self.following = following
-        """Leads the episode, if it repeats a recorded one; as a sink, it sees what has come."""
+        """Leads the episode, if it repeats a recorded one; as a sink, it sees all events that have come."""
         sinks = sinks if following is None else [*sinks, following]
         self._episode = episode
         self._sinks = sinks

@@ -442,7 +442,7 @@ class Family:
             go_on(stopping=self._stopping)
             with suppress(asyncio.CancelledError):  # it ends after all threads below it, unless the episode ends
                 await (asyncio.wait(tasks) if stopped or following is None else following.any_of(tasks))
-        go_on(stopping=bool(thread.alive))  # what has not ended by now ends with the episode, and so does this thread
+        go_on(stopping=bool(thread.alive))  # threads that are left end with the episode, and so does this one
 
     def _interrupt(self, thread: Thread) -> None:
         task = self._tasks.get(thread.path)

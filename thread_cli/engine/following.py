@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Following"]
 
 GRACE: Final = 60.0
-"""Seconds by which all deadlines are later in an episode that is led: they end no more than what hangs."""
+"""Seconds by which all deadlines are later in an episode that is led: they end only calls that hang."""
 
 _TIMED: Final = ("wall_time", "working_time")
 _FROM_OUTSIDE: Final = (Ending.pruned, Ending.stopped)
@@ -256,7 +256,7 @@ class Following:
         return self._events[self._at] if self._at < len(self._events) else None
 
     def _lead(self) -> None:
-        """Let the thread go on whose event is the next one, or end what was ended."""
+        """Let the thread go on whose event is the next one, or end the thread, or the episode, that ended then."""
         head = self._head()
         if not self.leads:
             return

@@ -48,7 +48,7 @@ def weaver_problems(text: str, options: Container[str] = ()) -> tuple[str, ...]:
     """The faults of the blocks of a text in ThreadWeaver's format, each in a word or two; empty: there are none.
 
     With the option `paper` there may be blanks between threads: the paper's engine begins each thread on a line of its
-    own. All other rules are those of the released checker, with any of the format's options.
+    own. All other rules are the released checker's, with any of the format's options.
     """
     found = _read(text, _WEAVER)
     problems = [*found.problems]
