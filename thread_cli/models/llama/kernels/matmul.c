@@ -66,7 +66,7 @@ void matmul(part *part, const tensor *t)
         p.activations = part->state->shared;
     }
     /* A few pieces for each thread, so that one that is held up does not hold up the others for long. */
-    const int64_t panels = panels_of(p.rows), piece = (panels / (part->team->count * 16 * TALLEST / PANELS) + 1) * TALLEST;
+    const int64_t panels = panels_of(p.rows), piece = (panels / (part->team->count * 16 * PANELS) + 1) * PANELS;
     for (int64_t first; (first = taken(part) * piece) < panels;)
         multiply(&p, first, first + piece < panels ? first + piece : panels, part->own);
 }

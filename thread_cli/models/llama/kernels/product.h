@@ -7,7 +7,7 @@
 /* How products are computed: by all paths with the same whole numbers, rounded in the same order, so that their results have the same bits. */
 enum path { PATH_VNNI, PATH_AMX, PATH_AMX_EMULATED };
 
-enum { PANELS = 2 /* that are best multiplied at once */, TALLEST = 4 /* where there are few tokens */, SIXTEEN = 16 /* tokens of a tile of AMX */ };
+enum { PANELS = 2 /* that are best multiplied at once */, SIXTEEN = 16 /* tokens of a tile of AMX */ };
 
 /* How activations are rounded depends on the format of the weights. The activations of a few tokens lie together, so that
  * numbers that are multiplied next lie next. Of `n` tokens that lie together, there are, one after another,

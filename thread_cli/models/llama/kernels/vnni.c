@@ -10,10 +10,10 @@
 #ifdef __x86_64__
 #include "simd.h"
 
-/* Most panels whose sums are in registers; tokens whose sums are in registers, of two panels; tokens up to which levels are
- * unpacked anew for each, and up to which four panels are multiplied at once; blocks of a panel whose levels are unpacked at once,
- * so that the nearest cache holds the levels of two panels; and bytes ahead that packed levels are fetched from memory. */
-enum { HEIGHT = TALLEST, TILE = 6, FEW = 8, TALL = 2, SLICE = 24, AHEAD = 4096 };
+/* Tokens whose sums of two panels are in registers; tokens up to which levels are unpacked anew for each panel; blocks of a panel whose
+ * levels are unpacked at once, so that the nearest cache holds the levels of two panels; and bytes ahead that packed levels are
+ * fetched from memory. */
+enum { TILE = 6, FEW = 8, SLICE = 24, AHEAD = 8192 };
 
 /* ------------------------------------------------------------------------------------------------ activations */
 
@@ -76,21 +76,33 @@ typedef struct {
     size_t jump;
 } source;
 
-/* Fetch what lies AHEAD of a place in a packed panel, `lines` of 64 bytes. */
-INLINE void fetch(const source *s, const uint8_t *at, const int lines)
+/* Bytes of a packed panel for each block of 32 columns. */
+INLINE int formats_bytes(const enum kind kind)
 {
-    at += AHEAD;
-    at += at >= s->end ? s->jump : 0;
-    for (int i = 0; i < lines; i++)
-        _mm_prefetch((const char *)at + i * 64, _MM_HINT_T0);
+    switch (kind) {
+    case Q8_0: return 512 + 32;
+    case Q4_0:
+    case IQ4_NL: return 256 + 32;
+    case Q4_1: return 256 + 64;
+    case Q5_0: return 320 + 32;
+    case Q5_1: return 320 + 64;
+    case Q4_K: return (K_LEVELS + 2048) / 8;
+    case Q5_K: return (K_HIGH + 512) / 8;
+    default: return (Q6_HIGH + 1024) / 8;
+    }
 }
 
-/* Fetch what block `b` of the superblocks ahead has, scales and all: an eighth of what a superblock has. */
-INLINE void fetch_eighth(const enum kind kind, const source *s, int64_t b)
+/* Fetch what lies AHEAD of quarter `p` of block `b` in a packed panel: a quarter of the bytes that a block has there, scales among
+ * them, so that blocks one after another fetch all that there is. */
+INLINE void fetch(const enum kind kind, const source *s, int64_t b, const int p)
 {
-    const int size = kind == Q4_K ? K_LEVELS + 2048 : kind == Q5_K ? K_HIGH + 512 : Q6_HIGH + 1024;
-    if (kind == Q4_K || kind == Q5_K || kind == Q6_K)
-        fetch(s, s->panel + b * (size / 8), (size / 8 + 63) / 64);
+    if (kind == NO_FORMAT)
+        return;
+    const int size = formats_bytes(kind), lines = (size + 63) / 64;
+    const uint8_t *at = s->panel + b * size + AHEAD;
+    at += at >= s->end ? s->jump : 0;
+    for (int i = p * lines / 4; i < (p + 1) * lines / 4; i++)
+        _mm_prefetch((const char *)at + i * 64, _MM_HINT_T0);
 }
 
 /* Levels of vectors 2 p and 2 p + 1 of block `b`: u8 [16 rows][4 columns] each. */
@@ -102,8 +114,6 @@ INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const i
     case NO_FORMAT:
     case Q8_0:
         at = kind == NO_FORMAT ? s->panel + b * 512 : s->panel + s->levels + b * 512;
-        if (kind == Q8_0)
-            fetch(s, at + p * 128, 2);
         *even = _mm512_loadu_si512(at + p * 128), *odd = _mm512_loadu_si512(at + p * 128 + 64);
         return;
     case Q4_0:
@@ -120,8 +130,6 @@ INLINE void two_levels(const enum kind kind, const source *s, int64_t b, const i
         at = s->panel + b / 8 * (Q6_HIGH + 1024) + Q6_LEVELS + b % 8 * 256;
         high = s->panel + b / 8 * (Q6_HIGH + 1024) + Q6_HIGH + b % 8 * 128;
     }
-    if (kind != Q4_K && kind != Q5_K && kind != Q6_K)
-        fetch(s, at + p * 64, kind == Q5_0 || kind == Q5_1 ? 2 : 1);
     const __m512i both = _mm512_loadu_si512(at + p * 64);
     *even = _mm512_and_si512(both, low);
     *odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -172,16 +180,18 @@ INLINE __m512 scales_of(const enum kind kind, const int part, const source *s, i
 
 /* Sums of a few panels and a few tokens. */
 typedef struct {
-    source panels[HEIGHT];
+    source panels[PANELS];
     const char *activations; /* the first activation that is wanted, of several that lie together */
     size_t stride;           /* of activations that are not rounded */
     int together, skipped; /* how many lie together, and how many of them come before (where minima are taken alone) */
     const rounding *rounding;
     int64_t first, last; /* blocks; the first is block 0 of an unpacked slice */
-    char *result;         /* f32 [tokens][rows of the panels] */
-    size_t result_stride; /* bytes from one token's to the next */
-    uint16_t keep;        /* which rows of the last panel there are, a bit each */
+    float *sums;         /* [panels][plane][16 rows], of the tokens from the first that is wanted on */
+    int64_t plane;       /* tokens that there is room for */
 } sums_work;
+
+/* The sums of a panel and a token. */
+INLINE float *sum_of(const sums_work *w, int panel, int token) { return w->sums + (panel * w->plane + token) * ROWS; }
 
 /* Add blocks `first` to `last` to the sums, f32 [count][height][16], of `height` panels and `count` tokens. */
 INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group, const int part, const bool centered,
@@ -194,13 +204,10 @@ INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group
     const float *scales = (const float *)(w->activations + together * r->scales);
     const float *ratios = (const float *)(w->activations + together * r->ratios);
     const int32_t *offsets = (const int32_t *)(w->activations + together * r->offsets) + w->first * parts * together;
-    __m512 sums[HEIGHT][FEW];
+    __m512 sums[PANELS][FEW];
     for (int h = 0; h < height; h++)
-        for (int i = 0; i < count; i++) {
-            const float *from = (const float *)(w->result + i * w->result_stride) + h * ROWS;
-            const uint16_t keep = h == height - 1 ? w->keep : 0xffff;
-            sums[h][i] = w->first == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(keep, from);
-        }
+        for (int i = 0; i < count; i++)
+            sums[h][i] = w->first == 0 ? _mm512_setzero_ps() : _mm512_load_ps(sum_of(w, h, i));
     for (int64_t b = w->first; b < w->last; b++, numbers += together * BLOCK) {
         if (group > 1 && b % group == 0 && b > 0)
 #pragma GCC unroll 8
@@ -209,11 +216,9 @@ INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group
                 for (int h = 0; h < height; h++)
                     sums[h][i] = _mm512_mul_ps(sums[h][i], ratio);
             }
-        for (int h = 0; h < height; h++)
-            fetch_eighth(kind, &w->panels[h], b);
 #pragma GCC unroll 2
         for (int half = 0; half < parts; half++, offsets += together) {
-            __m512i exact[HEIGHT][FEW];
+            __m512i exact[PANELS][FEW];
 #pragma GCC unroll 8
             for (int i = 0; i < count; i++) {
                 exact[0][i] = centered ? _mm512_set1_epi32(offsets[i]) : _mm512_setzero_si512();
@@ -222,7 +227,9 @@ INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group
             }
 #pragma GCC unroll 4
             for (int p = half * part / 8; p < (half + 1) * part / 8; p++) {
-                __m512i even[HEIGHT], odd[HEIGHT];
+                __m512i even[PANELS], odd[PANELS];
+                for (int h = 0; h < height; h++)
+                    fetch(kind, &w->panels[h], b, p);
                 for (int h = 0; h < height; h++)
                     two_levels(kind, &w->panels[h], b - start, p, &even[h], &odd[h]);
 #pragma GCC unroll 8
@@ -250,62 +257,73 @@ INLINE void add_blocks(const sums_work *w, const enum kind kind, const int group
         for (int i = 0; i < count; i++) {
             if (group > 1 && w->last == r->columns / BLOCK)
                 sums[h][i] = _mm512_mul_ps(sums[h][i], _mm512_set1_ps(scales[(r->groups - 1) * together + i]));
-            _mm512_mask_storeu_ps((float *)(w->result + i * w->result_stride) + h * ROWS,
-                                  h == height - 1 ? w->keep : 0xffff, sums[h][i]);
+            _mm512_store_ps(sum_of(w, h, i), sums[h][i]);
         }
 }
 
-/* Take the products of a panel's minima from its results, f32 [count][16]; its superblocks are `unit` bytes apart. */
-INLINE void take_minima(const sums_work *w, const int unit, const int count)
+/* Take the products of the panels' minima from their sums; superblocks are `unit` bytes apart. */
+INLINE void take_minima(const sums_work *w, const int unit, const int height, const int count)
 {
     const rounding *r = w->rounding;
     const int together = w->together, skipped = w->skipped;
     const float *factors = (const float *)(w->activations + together * r->scales) + skipped;
-    __m512 sums[FEW];
-    for (int i = 0; i < count; i++)
-        sums[i] = _mm512_setzero_ps();
-    for (int64_t s = 0; s < r->columns / SUPER; s++) {
-        const uint8_t *at = w->panels[0].panel + s * unit;
-        const __m512 units = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(at + K_MINIMUM)));
-        __m512i pairs[4];
-        for (int p = 0; p < 4; p++)
-            pairs[p] = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(at + K_MINIMA + p * 32)));
+    const int32_t *offsets = (const int32_t *)(w->activations + together * r->offsets) + skipped * 4;
+    __m512 sums[PANELS][FEW];
+    for (int h = 0; h < height; h++)
+        for (int i = 0; i < count; i++)
+            sums[h][i] = _mm512_setzero_ps();
+    for (int64_t s = 0; s < r->columns / SUPER; s++, offsets += together * 4, factors += together) {
+        __m512 units[PANELS];
+        __m512i pairs[PANELS][4];
+        for (int h = 0; h < height; h++) {
+            const uint8_t *at = w->panels[h].panel + s * unit;
+            units[h] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(at + K_MINIMUM)));
+            for (int p = 0; p < 4; p++)
+                pairs[h][p] = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(at + K_MINIMA + p * 32)));
+        }
 #pragma GCC unroll 8
         for (int i = 0; i < count; i++) {
-            const int32_t *two = (const int32_t *)(w->activations + together * r->offsets) + (s * together + skipped + i) * 4;
-            __m512i exact = _mm512_setzero_si512();
+            __m512i exact[PANELS];
+            for (int h = 0; h < height; h++)
+                exact[h] = _mm512_setzero_si512();
 #pragma GCC unroll 4
-            for (int p = 0; p < 4; p++)
-                exact = _mm512_dpwssd_epi32(exact, pairs[p], _mm512_set1_epi32(two[p]));
-            const __m512 factor = _mm512_set1_ps(factors[s * together + i]);
-            sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(exact), _mm512_mul_ps(units, factor), sums[i]);
+            for (int p = 0; p < 4; p++) {
+                const __m512i two = _mm512_set1_epi32(offsets[i * 4 + p]);
+                for (int h = 0; h < height; h++)
+                    exact[h] = _mm512_dpwssd_epi32(exact[h], pairs[h][p], two);
+            }
+            const __m512 factor = _mm512_set1_ps(factors[i]);
+            for (int h = 0; h < height; h++)
+                sums[h][i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(exact[h]), _mm512_mul_ps(units[h], factor), sums[h][i]);
         }
     }
-    for (int i = 0; i < count; i++) {
-        float *result = (float *)(w->result + i * w->result_stride);
-        _mm512_mask_storeu_ps(result, w->keep, _mm512_sub_ps(_mm512_maskz_loadu_ps(w->keep, result), sums[i]));
-    }
+    for (int h = 0; h < height; h++)
+        for (int i = 0; i < count; i++)
+            _mm512_store_ps(sum_of(w, h, i), _mm512_sub_ps(_mm512_load_ps(sum_of(w, h, i)), sums[h][i]));
 }
 
 /* The same where each block has a minimum of its own. */
-INLINE void take_block_minima(const sums_work *w, const int count)
+INLINE void take_block_minima(const sums_work *w, const int height, const int count)
 {
     const rounding *r = w->rounding;
     const float *factors = (const float *)(w->activations + w->together * r->offsets) + w->skipped;
-    const uint8_t *at = w->panels[0].panel + scales_size(r->columns);
-    __m512 sums[FEW];
-    for (int i = 0; i < count; i++)
-        sums[i] = _mm512_setzero_ps();
+    const size_t minima = scales_size(r->columns);
+    __m512 sums[PANELS][FEW];
+    for (int h = 0; h < height; h++)
+        for (int i = 0; i < count; i++)
+            sums[h][i] = _mm512_setzero_ps();
     for (int64_t b = 0; b < r->columns / BLOCK; b++, factors += w->together) {
-        const __m512 minimum = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(at + b * ROWS * 2)));
+        __m512 minimum[PANELS];
+        for (int h = 0; h < height; h++)
+            minimum[h] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(w->panels[h].panel + minima + b * ROWS * 2)));
 #pragma GCC unroll 8
         for (int i = 0; i < count; i++)
-            sums[i] = _mm512_fnmadd_ps(minimum, _mm512_set1_ps(factors[i]), sums[i]);
+            for (int h = 0; h < height; h++)
+                sums[h][i] = _mm512_fnmadd_ps(minimum[h], _mm512_set1_ps(factors[i]), sums[h][i]);
     }
-    for (int i = 0; i < count; i++) {
-        float *result = (float *)(w->result + i * w->result_stride);
-        _mm512_mask_storeu_ps(result, w->keep, _mm512_sub_ps(_mm512_maskz_loadu_ps(w->keep, result), sums[i]));
-    }
+    for (int h = 0; h < height; h++)
+        for (int i = 0; i < count; i++)
+            _mm512_store_ps(sum_of(w, h, i), _mm512_sub_ps(_mm512_load_ps(sum_of(w, h, i)), sums[h][i]));
 }
 
 /* F16 and BF16: weights [columns][16 rows] times activations f32 [count][columns], in four sums by turns. */
@@ -330,8 +348,8 @@ INLINE void add_wide(const sums_work *w, const enum kind kind, const int count)
             }
         }
     for (int i = 0; i < count; i++)
-        _mm512_mask_storeu_ps((float *)(w->result + i * w->result_stride), w->keep,
-                              _mm512_add_ps(_mm512_add_ps(sums[i][0], sums[i][1]), _mm512_add_ps(sums[i][2], sums[i][3])));
+        _mm512_store_ps(sum_of(w, 0, i),
+                        _mm512_add_ps(_mm512_add_ps(sums[i][0], sums[i][1]), _mm512_add_ps(sums[i][2], sums[i][3])));
 }
 
 /* ------------------------------------------------------------------------------------------------ one function a case */
@@ -357,32 +375,30 @@ INLINE void add_wide(const sums_work *w, const enum kind kind, const int count)
     SUMS(height, 4, __VA_ARGS__)                                                           \
     SUMS(height, 5, __VA_ARGS__)                                                           \
     SUMS(height, 6, __VA_ARGS__)
-#define SUMS_FUNCTION(name, more, ...)                                                     \
+#define SUMS_FUNCTION(name, cases, ...)                                                    \
     static void name(const sums_work *w, int height, int count)                            \
     {                                                                                      \
         switch (height * 10 + count) {                                                     \
-            SUMS_OF_SIX(1, __VA_ARGS__)                                                    \
-            SUMS_OF_SIX(2, __VA_ARGS__)                                                    \
-            more(__VA_ARGS__)                                                              \
+            cases(__VA_ARGS__)                                                             \
         default: break;                                                                    \
         }                                                                                  \
     }
-#define NO_MORE(...)
-#define FEW_MORE(...) SUMS(1, 7, __VA_ARGS__) SUMS(1, 8, __VA_ARGS__) SUMS(4, 1, __VA_ARGS__) SUMS(4, 2, __VA_ARGS__)
+#define OF_PACKED(...) SUMS_OF_SIX(1, __VA_ARGS__) SUMS(1, 7, __VA_ARGS__) SUMS(1, 8, __VA_ARGS__)
+#define OF_SLICES(...) SUMS_OF_SIX(1, __VA_ARGS__) SUMS_OF_SIX(2, __VA_ARGS__)
 
-SUMS_FUNCTION(q4_0, FEW_MORE, Q4_0, 1, 32, true)
-SUMS_FUNCTION(q4_1, FEW_MORE, Q4_1, 1, 32, false)
-SUMS_FUNCTION(q5_0, FEW_MORE, Q5_0, 1, 32, true)
-SUMS_FUNCTION(q5_1, FEW_MORE, Q5_1, 1, 32, false)
-SUMS_FUNCTION(q8_0, FEW_MORE, Q8_0, 1, 32, true)
-SUMS_FUNCTION(iq4_nl, FEW_MORE, IQ4_NL, 1, 32, true)
-SUMS_FUNCTION(q4_k, FEW_MORE, Q4_K, 8, 32, false)
-SUMS_FUNCTION(q5_k, FEW_MORE, Q5_K, 8, 32, false)
-SUMS_FUNCTION(q6_k, FEW_MORE, Q6_K, 8, 16, true)
-SUMS_FUNCTION(unpacked, NO_MORE, NO_FORMAT, 1, 32, true)
-SUMS_FUNCTION(unpacked_minima, NO_MORE, NO_FORMAT, 1, 32, false)
-SUMS_FUNCTION(unpacked_super, NO_MORE, NO_FORMAT, 8, 32, false)
-SUMS_FUNCTION(unpacked_halves, NO_MORE, NO_FORMAT, 8, 16, true)
+SUMS_FUNCTION(q4_0, OF_PACKED, Q4_0, 1, 32, true)
+SUMS_FUNCTION(q4_1, OF_PACKED, Q4_1, 1, 32, false)
+SUMS_FUNCTION(q5_0, OF_PACKED, Q5_0, 1, 32, true)
+SUMS_FUNCTION(q5_1, OF_PACKED, Q5_1, 1, 32, false)
+SUMS_FUNCTION(q8_0, OF_PACKED, Q8_0, 1, 32, true)
+SUMS_FUNCTION(iq4_nl, OF_PACKED, IQ4_NL, 1, 32, true)
+SUMS_FUNCTION(q4_k, OF_PACKED, Q4_K, 8, 32, false)
+SUMS_FUNCTION(q5_k, OF_PACKED, Q5_K, 8, 32, false)
+SUMS_FUNCTION(q6_k, OF_PACKED, Q6_K, 8, 16, true)
+SUMS_FUNCTION(unpacked, OF_SLICES, NO_FORMAT, 1, 32, true)
+SUMS_FUNCTION(unpacked_minima, OF_SLICES, NO_FORMAT, 1, 32, false)
+SUMS_FUNCTION(unpacked_super, OF_SLICES, NO_FORMAT, 8, 32, false)
+SUMS_FUNCTION(unpacked_halves, OF_SLICES, NO_FORMAT, 8, 16, true)
 
 typedef void add(const sums_work *, int height, int count);
 static add *const packed[KINDS] = {
@@ -393,17 +409,17 @@ static add *const packed[KINDS] = {
 /* The function that adds up slices of unpacked panels. */
 static add *slices_of(const rounding *r)
 {
-    static add *const known[] = {unpacked, unpacked_minima, unpacked_super, unpacked_halves};
-    return known[r->part != BLOCK ? 3 : (int)r->minima];
+    static add *const known[] = {unpacked, unpacked_minima, unpacked_super};
+    return r->part == BLOCK ? known[r->minima] : unpacked_halves;
 }
 
-#define MINIMA_Q4_K(count) take_minima(w, K_LEVELS + 2048, count)
-#define MINIMA_Q5_K(count) take_minima(w, K_HIGH + 512, count)
-#define MINIMA_OF_BLOCKS(count) take_block_minima(w, count)
+#define MINIMA_Q4_K(count) take_minima(w, K_LEVELS + 2048, height, count)
+#define MINIMA_Q5_K(count) take_minima(w, K_HIGH + 512, height, count)
+#define MINIMA_OF_BLOCKS(count) take_block_minima(w, height, count)
 #define WIDE_F16(count) add_wide(w, F16, count)
 #define WIDE_BF16(count) add_wide(w, BF16, count)
 
-static void minima(const sums_work *w, int count)
+INLINE void minima_of(const sums_work *w, const int height, int count)
 {
     switch (w->panels[0].kind) {
     case Q4_K: CASES(MINIMA_Q4_K) break;
@@ -411,6 +427,8 @@ static void minima(const sums_work *w, int count)
     default: CASES(MINIMA_OF_BLOCKS)
     }
 }
+
+static void minima(const sums_work *w, int height, int count) { height == 1 ? minima_of(w, 1, count) : minima_of(w, 2, count); }
 
 static void wide(const sums_work *w, int count)
 {
@@ -432,6 +450,7 @@ INLINE void unpack_slice(const enum kind kind, const source *s, int64_t first, i
     for (int64_t b = first; b < last; b++, levels += 512) {
 #pragma GCC unroll 4
         for (int p = 0; p < 4; p++) {
+            fetch(kind, s, b, p);
             __m512i even, odd;
             two_levels(kind, s, b, p, &even, &odd);
             _mm512_store_si512(levels + p * 128, _mm512_sub_epi8(even, center));
@@ -460,9 +479,16 @@ static void unpack(const source *s, int64_t first, int64_t last, bool with_sign,
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-enum { UNPACKED = PANELS * SLICE * 512, SCALES = PANELS * SLICE * 2 * ROWS * sizeof(float) };
+/* A thread's own memory: unpacked levels and scales of a slice of two panels, and the sums of all panels that are multiplied
+ * at once, for up to MANY tokens: whole numbers of what lies together by VNNI, and by AMX. */
+enum {
+    MANY = 11 * TILE * SIXTEEN / 2,
+    UNPACKED = PANELS * SLICE * 512,
+    SCALES = PANELS * SLICE * 2 * ROWS * sizeof(float),
+    SUMS = PANELS * MANY * ROWS * sizeof(float)
+};
 
-size_t product_own(void) { return UNPACKED + SCALES; }
+size_t product_own(void) { return UNPACKED + SCALES + SUMS; }
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -477,120 +503,159 @@ int together_for(enum path path, int64_t tokens)
     return is_few(path, tokens) ? (int)tokens : path == PATH_VNNI ? TILE : SIXTEEN;
 }
 
-/* The work of `height` panels, for the tokens from one on that is the first of those that lie together. */
-static sums_work work_of(const product *p, int64_t panel, int height, int64_t token)
+/* What is multiplied at once: some panels, and tokens `first` to `last`, with their sums. */
+typedef struct {
+    const product *product;
+    int height;    /* panels */
+    int64_t panel; /* the first of them */
+    int64_t first, last;
+    source sources[PANELS];
+    float *sums; /* [height][plane][16] */
+    int64_t plane;
+} tile;
+
+static tile tile_of(const product *p, int64_t panel, int64_t panels, char *own)
 {
+    const size_t size = panel_size(p->kind, p->columns);
+    tile t = {.product = p, .height = (int)panels, .panel = panel,
+              .sums = (float *)(own + UNPACKED + SCALES), .plane = least((p->tokens + SIXTEEN - 1) / SIXTEEN * SIXTEEN, MANY)};
+    for (int h = 0; h < t.height; h++) {
+        const uint8_t *begins = p->weights + (panel + h) * size;
+        t.sources[h] = (source){.kind = p->kind, .panel = begins, .levels = levels_at(p->kind, p->columns),
+                                .end = begins + size, .jump = (panels - 1) * size};
+    }
+    return t;
+}
+
+/* The work of a tile's panels from `h` on, for the tokens from one on that is the first of those that lie together. */
+static sums_work work_of(const tile *t, int h, int64_t token)
+{
+    const product *p = t->product;
     const bool is_rounded = p->rounding.group > 0;
     sums_work w = {.activations = p->activations + token * (is_rounded ? p->rounding.size : p->stride),
                    .stride = p->stride,
                    .together = p->together,
                    .rounding = &p->rounding,
                    .last = p->columns / BLOCK,
-                   .result = p->result + token * p->result_stride + panel * ROWS * sizeof(float),
-                   .result_stride = p->result_stride};
-    const int64_t left = p->rows - (panel + height - 1) * ROWS;
-    w.keep = left >= ROWS ? 0xffff : (uint16_t)((1u << left) - 1);
-    const size_t size = panel_size(p->kind, p->columns);
-    for (int h = 0; h < height; h++)
-        w.panels[h] = (source){.kind = p->kind,
-                               .panel = p->weights + (panel + h) * size,
-                               .levels = levels_at(p->kind, p->columns),
-                               .end = p->weights + (panel + h + 1) * size,
-                               .jump = (height - 1) * size};
+                   .sums = t->sums + (h * t->plane + token - t->first) * ROWS,
+                   .plane = t->plane};
+    for (int i = h; i < t->height; i++)
+        w.panels[i - h] = t->sources[i];
     return w;
 }
 
-/* Take the minima from the results of a panel, for all tokens. */
-static void finish(const product *p, int64_t panel)
+/* Write the results of `count` tokens, up to as many as lie together, from one on that is the first of them. */
+static void finish(const tile *t, int64_t token, int count)
 {
-    for (int64_t t = 0; p->rounding.minima && t < p->tokens; t += p->together) {
-        sums_work w = work_of(p, panel, 1, t);
-        const int64_t count = least(p->together, p->tokens - t);
-        for (int64_t i = 0; i < count; i += TILE) {
-            minima(&w, (int)least(TILE, count - i));
-            w.result += TILE * w.result_stride;
-            w.skipped += TILE;
-        }
+    const product *p = t->product;
+    if (p->rounding.minima) {
+        sums_work w = work_of(t, 0, token);
+        for (; w.skipped < count; w.skipped += TILE, w.sums += TILE * ROWS)
+            minima(&w, t->height, (int)least(TILE, count - w.skipped));
     }
+    const float *sums = t->sums + (token - t->first) * ROWS;
+    char *result = p->result + token * p->result_stride + t->panel * ROWS * sizeof(float);
+    const int64_t left = p->rows - (t->panel + t->height - 1) * ROWS;
+    const __mmask16 inside = left >= ROWS ? 0xffff : (__mmask16)((1u << left) - 1);
+    for (int64_t i = 0; i < count; i++, result += p->result_stride)
+        for (int64_t h = 0; h < t->height; h++) {
+            const int64_t at = (h * t->plane + i) * ROWS;
+            __m512 value = _mm512_load_ps(sums + at);
+            _mm512_mask_storeu_ps((float *)result + h * ROWS, h == t->height - 1 ? inside : 0xffff, value);
+        }
 }
 
 /* A slice of panels by AMX, for all tokens. */
-static void multiply_tiles(const product *p, int64_t panel, int height, int64_t first, int64_t last, const char *own)
+static void multiply_tiles(const tile *t, int64_t first, int64_t last, const char *own)
 {
+    const product *p = t->product;
     const int parts = BLOCK / p->rounding.part;
-    for (int64_t t = 0; t < p->tokens; t += SIXTEEN)
-        for (int h = 0; h < height; h++) {
-            const int count = (int)least(SIXTEEN, p->tokens - t);
-            const sums_work w = work_of(p, panel + h, 1, t);
-            _Alignas(64) float sums[SIXTEEN * ROWS] = {0};
-            for (int i = 0; i < count; i++) {
-                const float *from = (const float *)(w.result + i * w.result_stride);
-                _mm512_store_ps(sums + i * ROWS,
-                                first == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(w.keep, from));
-            }
+    for (int64_t token = t->first; token < t->last; token += SIXTEEN)
+        for (int h = 0; h < t->height; h++) {
+            const sums_work w = work_of(t, h, token);
+            if (first == 0)
+                memset(w.sums, 0, SIXTEEN * ROWS * sizeof(float));
             const tile_work tiles = {.levels = (const int8_t *)own + h * SLICE * 512,
                                      .scales = (const float *)(own + UNPACKED) + h * SLICE * parts * ROWS,
                                      .activations = w.activations,
                                      .rounding = &p->rounding,
                                      .first = first,
                                      .blocks = last - first,
-                                     .sums = sums,
-                                     .count = count};
+                                     .sums = w.sums,
+                                     .count = (int)least(SIXTEEN, t->last - token)};
             amx_multiply(p->path, &tiles);
-            for (int i = 0; i < count; i++)
-                _mm512_mask_storeu_ps(w.result + i * w.result_stride, w.keep, _mm512_load_ps(sums + i * ROWS));
+            if (last == p->columns / BLOCK && h == t->height - 1)
+                finish(t, token, tiles.count);
         }
 }
 
-/* The results of `height` panels for many tokens: levels are unpacked slice by slice, once for all. */
-static void multiply_many(const product *p, int64_t panel, int height, char *own)
+/* The results of a tile, of many tokens: levels are unpacked slice by slice, once for all. */
+static void multiply_many(const tile *t, char *own)
 {
+    const product *p = t->product;
     const int64_t blocks = p->columns / BLOCK;
     const int parts = BLOCK / p->rounding.part;
     const bool tiles = p->path != PATH_VNNI;
     for (int64_t first = 0; first < blocks; first += SLICE) {
         const int64_t last = least(first + SLICE, blocks);
-        sums_work w = work_of(p, panel, height, 0);
-        for (int h = 0; h < height; h++) {
+        sums_work w = work_of(t, 0, t->first);
+        for (int h = 0; h < t->height; h++) {
             uint8_t *levels = (uint8_t *)own + h * SLICE * 512;
             float *scales = (float *)(own + UNPACKED) + h * SLICE * parts * ROWS;
-            unpack(&w.panels[h], first, last, tiles, levels, scales);
+            unpack(&t->sources[h], first, last, tiles, levels, scales);
             w.panels[h].panel = levels, w.panels[h].unpacked = scales;
         }
         if (tiles) {
-            multiply_tiles(p, panel, height, first, last, own);
+            multiply_tiles(t, first, last, own);
             continue;
         }
         w.first = first, w.last = last;
-        for (int64_t t = 0; t < p->tokens; t += TILE) {
-            slices_of(&p->rounding)(&w, height, (int)least(TILE, p->tokens - t));
-            w.activations += TILE * p->rounding.size, w.result += TILE * w.result_stride;
+        for (int64_t token = t->first; token < t->last; token += TILE) {
+            const int count = (int)least(TILE, t->last - token);
+            slices_of(&p->rounding)(&w, t->height, count);
+            if (last == blocks)
+                finish(t, token, count);
+            w.activations += TILE * p->rounding.size, w.sums += TILE * ROWS;
         }
+    }
+}
+
+/* The results of a tile, of few tokens. Panels are read one by one, from one end to the other: several at once are read more slowly. */
+static void multiply_few(const tile *t)
+{
+    const int count = (int)(t->last - t->first);
+    for (int h = 0; h < t->height; h++) {
+        const sums_work w = work_of(t, h, t->first);
+        packed[t->product->kind](&w, 1, count);
+    }
+    finish(t, t->first, count);
+}
+
+/* The results of a tile, one panel of 16-bit weights. */
+static void multiply_wide(const tile *t)
+{
+    for (int64_t token = t->first; token < t->last; token += TILE) {
+        const sums_work w = work_of(t, 0, token);
+        const int count = (int)least(TILE, t->last - token);
+        wide(&w, count);
+        finish(t, token, count);
     }
 }
 
 void multiply(const product *p, int64_t first, int64_t last, char *own)
 {
-    for (int64_t panel = first; panel < last;) {
-        const bool is_wide = p->kind == F16 || p->kind == BF16;
-        const int height = is_wide                                                                    ? 1
-                           : p->tokens <= TALL && panel + HEIGHT <= last                              ? HEIGHT
-                           : (p->tokens <= TILE || !is_few(p->path, p->tokens)) && panel + PANELS <= last ? PANELS
-                                                                                                      : 1;
-        if (is_wide)
-            for (int64_t t = 0; t < p->tokens; t += TILE) {
-                const sums_work w = work_of(p, panel, 1, t);
-                wide(&w, (int)least(TILE, p->tokens - t));
-            }
-        else if (is_few(p->path, p->tokens)) {
-            const sums_work w = work_of(p, panel, height, 0);
-            packed[p->kind](&w, height, (int)p->tokens);
+    const bool is_wide = p->kind == F16 || p->kind == BF16, few = is_few(p->path, p->tokens);
+    const int64_t most = is_wide || few ? 1 : PANELS;
+    /* Where there are more tokens than a tile has room for, they are divided into parts of like size. */
+    const int64_t parts = (p->tokens + MANY - 1) / MANY, together = TILE * SIXTEEN / 2;
+    const int64_t tokens = parts > 1 ? ((p->tokens + parts - 1) / parts + together - 1) / together * together : p->tokens;
+    for (int64_t panel = first, count; panel < last; panel += count) {
+        count = least(most, last - panel);
+        tile t = tile_of(p, panel, count, own);
+        for (; t.first < p->tokens; t.first = t.last) {
+            t.last = least(t.first + tokens, p->tokens);
+            is_wide ? multiply_wide(&t) : few ? multiply_few(&t) : multiply_many(&t, own);
         }
-        else
-            multiply_many(p, panel, height, own);
-        for (int h = 0; h < height; h++)
-            finish(p, panel + h);
-        panel += height;
     }
 }
 
