@@ -122,6 +122,17 @@ def test_a_tokens_products_do_not_depend_on_how_many_are_computed_with_it(path: 
             assert np.array_equal(multiplied(accelerator.PATHS[path], kind, matrix, part), together[first:last])
 
 
+@pytest.mark.parametrize("path", ["vnni", "amx", "amx-emulated"])
+@pytest.mark.parametrize("tokens", [527, 528, 529, 1057])
+def test_prompts_of_more_tokens_than_are_multiplied_at_once_have_the_same_bits(path: KernelPath, tokens: int) -> None:
+    skip_unless_there(path)
+    activations = np.random.default_rng(7).normal(0, 1, (tokens, 256)).astype(np.float32)
+    for kind in FORMATS:
+        matrix = weights(kind, 35, 256, 8)
+        together = multiplied(accelerator.PATHS[path], kind, matrix, activations)
+        assert np.array_equal(together, multiplied(REFERENCE, kind, matrix, activations))
+
+
 def test_each_path_of_this_processor_passes_the_check_at_load() -> None:
     if not here():
         pytest.skip("this processor has no path for our kernels")

@@ -334,7 +334,9 @@ INLINE void add_wide(const sums_work *w, const enum kind kind, const int count)
     for (int i = 0; i < count; i++)
         for (int j = 0; j < 4; j++)
             sums[i][j] = _mm512_setzero_ps();
-    for (int64_t c = 0; c < w->rounding->columns; c += 4)
+    for (int64_t c = 0; c < w->rounding->columns; c += 4) {
+        _mm_prefetch((const char *)(weights + c * ROWS) + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)(weights + c * ROWS) + AHEAD + 64, _MM_HINT_T0);
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             const __m256i bits = _mm256_loadu_si256((const __m256i *)(weights + (c + j) * ROWS));
@@ -347,6 +349,7 @@ INLINE void add_wide(const sums_work *w, const enum kind kind, const int count)
                 sums[i][j] = _mm512_fmadd_ps(weight, _mm512_set1_ps(x[c + j]), sums[i][j]);
             }
         }
+    }
     for (int i = 0; i < count; i++)
         _mm512_store_ps(sum_of(w, 0, i),
                         _mm512_add_ps(_mm512_add_ps(sums[i][0], sums[i][1]), _mm512_add_ps(sums[i][2], sums[i][3])));
