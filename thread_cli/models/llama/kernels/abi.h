@@ -13,6 +13,7 @@
 enum { TYPE_F32 = 0, TYPE_F16 = 1, TYPE_I32 = 26, TYPE_I64 = 27 };
 enum { OPERATIONS = 101, API_VERSION = 2, DEVICE_ACCEL = 3 };
 enum { STATUS_ALLOC_FAILED = -2, STATUS_FAILED = -1, STATUS_SUCCESS = 0 };
+enum { FLAG_OUTPUT = 2 };
 enum { GLU_GEGLU = 1, GLU_SWIGLU = 2, UNARY_TANH = 4 };
 
 typedef struct buffer buffer;

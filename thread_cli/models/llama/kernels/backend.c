@@ -167,7 +167,7 @@ static bool is_ours(const tensor *t) { return t->buffer != NULL && t->buffer->bu
 
 /* ------------------------------------------------------------------------------------------------ graphs */
 
-static enum operation kind_of(const tensor *t) { return t->op < OPERATIONS ? kinds[t->op] : OTHER; }
+enum operation kind_of(const tensor *t) { return t->op < OPERATIONS ? kinds[t->op] : OTHER; }
 
 static bool is_silu(const tensor *t) { return t->op_params[0] == GLU_SWIGLU; }
 static bool is_gelu(const tensor *t) { return t->op_params[0] == GLU_GEGLU; }
@@ -271,14 +271,14 @@ static bool prepare(state *state, graph *graph)
     if (state->shared_size < shared || state->own_size < own || state->next_size < next)
         return false;
     memset(state->next, 0, next);
-    return locate_all(state, graph);
+    return find_gates(state, graph) && locate_all(state, graph);
 }
 
 /* One thread's part in an operation, up to the barrier after it. False, for all threads, where memory is short. */
-static bool compute(part *part, const tensor *t)
+static bool compute(part *part, const tensor *t, enum role role)
 {
     state *state = part->state;
-    switch (kind_of(t)) {
+    switch (role == LEFT_OUT ? NOTHING : kind_of(t)) {
     case MUL_MAT: matmul(part, t); break;
     case ATTENTION:
         if (part->index == 0 && !sight_of(state, t)->looked)
@@ -294,7 +294,7 @@ static bool compute(part *part, const tensor *t)
     case ROPE: rope(part, t); break;
     case SET_ROWS: set_rows(part, t); break;
     case GET_ROWS: get_rows(part, t); break;
-    case GLU: glu(part, t, is_gelu(t)); break;
+    case GLU: role == GATED ? gated_matmul(part, t, is_gelu(t)) : glu(part, t, is_gelu(t)); break;
     case SCALE: scale(part, t); break;
     case UNARY: hyperbolic_tangent(part, t); break;
     default: return true;
@@ -325,7 +325,7 @@ static int compute_graph(backend *backend, graph *graph)
         bool goes_on = true;
         for (int i = 0; goes_on && i < nodes; i++) {
             part.next = state->next + i;
-            goes_on = compute(&part, ggml_graph_node(graph, i));
+            goes_on = compute(&part, ggml_graph_node(graph, i), state->roles[i]);
         }
         amx_end();
     }
@@ -343,6 +343,7 @@ static void backend_free(backend *backend)
         look_away(&state->sights[i]);
     for (int i = 0; i < state->turn_capacity; i++)
         free(state->turns[i].values);
+    free(state->roles), free(state->takers);
     free(state->sights), free(state->turns), free(state->shared), free(state->own), free(state->next);
     free(state), free(backend);
 }

@@ -36,6 +36,7 @@ extern tensor *ggml_mul_mat(context *, tensor *, tensor *);
 extern tensor *ggml_rms_norm(context *, tensor *, float);
 extern tensor *ggml_mul(context *, tensor *, tensor *);
 extern tensor *ggml_add(context *, tensor *, tensor *);
+extern tensor *ggml_swiglu_split(context *, tensor *, tensor *);
 extern tensor *ggml_flash_attn_ext(context *, tensor *, tensor *, tensor *, tensor *, float, float, float);
 extern graph *ggml_new_graph(context *);
 extern void ggml_build_forward_expand(graph *, tensor *);
@@ -67,10 +68,9 @@ static void fill(float *to, int64_t count, uint32_t seed)
 }
 
 /* A matrix [rows][columns] as a file might have it: any bits, with scales near 0.01. */
-static void fill_weights(enum kind kind, int64_t rows, int64_t columns, uint8_t *to)
+static void fill_weights(enum kind kind, int64_t rows, int64_t columns, uint8_t *to, uint32_t state)
 {
     const format *f = &formats[kind];
-    uint32_t state = 7;
     for (int64_t block = 0; block < rows * (columns / f->columns); block++, to += f->bytes) {
         for (int i = 0; i < f->bytes; i++)
             to[i] = (uint8_t)next_random(&state);
@@ -129,7 +129,7 @@ static bool bits_agree(int path)
     if (!same)
         snprintf(told, sizeof told, "memory is short");
     for (int kind = NO_FORMAT + 1; same && kind < KINDS; kind++) {
-        fill_weights(kind, OUT, WIDTH, weights);
+        fill_weights(kind, OUT, WIDTH, weights, 7);
         fill(x, 19 * WIDTH, 3);
         const int type = formats[kind].type;
         same = thread_kernels_multiply(-1, type, OUT, WIDTH, weights, 19, x, wanted) == STATUS_SUCCESS;
@@ -160,20 +160,20 @@ static double distance(const float *wanted, const float *found, int64_t count)
 }
 
 typedef struct {
-    context *weights, *others; /* contexts of `matrix`, and of all other tensors */
+    context *weights, *others; /* contexts of the matrices, and of all other tensors */
     buffer *buffers[2];        /* buffers in which the tensors lie */
-    tensor *matrix;            /* [OUT][WIDTH] in the format that is tried */
+    tensor *matrices[2];       /* [OUT][WIDTH] in the format that is tried */
     tensor *input;             /* f32 [tokens][WIDTH] */
     tensor *factors;           /* f32 [OUT] */
     tensor *keys, *values;     /* f16 [CELLS][HEAD] */
     tensor *queries;           /* f32 [2][tokens][HEAD] */
     tensor *mask;              /* f16 [64][CELLS] */
-    tensor *product, *attended; /* f32 [tokens][OUT] and [tokens][2][HEAD]: the results */
+    tensor *results[4];        /* f32: a product and attention, [tokens][OUT] and [tokens][2][HEAD]; twice a gated product */
     graph *graph;
 } sample;
 
-/* A product, normalised, multiplied and added to; and attention: with weights in buffers of a type. False where memory is
- * short. */
+/* A product, normalised, multiplied and added to; attention; a gated product, and the same once more where its parts are taken
+ * by another operation too: with weights in buffers of a type. False where memory is short. */
 static bool make(sample *s, enum kind kind, int tokens, buffer_type *weights, buffer_type *others)
 {
     const size_t size = 32 * ggml_tensor_overhead() + ggml_graph_overhead();
@@ -181,19 +181,26 @@ static bool make(sample *s, enum kind kind, int tokens, buffer_type *weights, bu
     if (s->weights == NULL || s->others == NULL)
         return false;
     context *c = s->others;
-    s->matrix = ggml_new_tensor_4d(s->weights, formats[kind].type, WIDTH, OUT, 1, 1);
+    for (int i = 0; i < 2; i++)
+        s->matrices[i] = ggml_new_tensor_4d(s->weights, formats[kind].type, WIDTH, OUT, 1, 1);
     s->input = ggml_new_tensor_4d(c, TYPE_F32, WIDTH, tokens, 1, 1);
     s->factors = ggml_new_tensor_4d(c, TYPE_F32, OUT, 1, 1, 1);
     s->queries = ggml_new_tensor_4d(c, TYPE_F32, HEAD, tokens, 2, 1);
     s->keys = ggml_new_tensor_4d(c, TYPE_F16, HEAD, CELLS, 1, 1);
     s->values = ggml_new_tensor_4d(c, TYPE_F16, HEAD, CELLS, 1, 1);
     s->mask = ggml_new_tensor_4d(c, TYPE_F16, CELLS, 64, 1, 1);
-    tensor *normed = ggml_mul(c, ggml_rms_norm(c, ggml_mul_mat(c, s->matrix, s->input), 1e-5f), s->factors);
-    s->product = ggml_add(c, normed, normed);
-    s->attended = ggml_flash_attn_ext(c, s->queries, s->keys, s->values, s->mask, 0.125f, 0, 0);
+    tensor *normed = ggml_mul(c, ggml_rms_norm(c, ggml_mul_mat(c, s->matrices[0], s->input), 1e-5f), s->factors);
+    s->results[0] = ggml_add(c, normed, normed);
+    s->results[1] = ggml_flash_attn_ext(c, s->queries, s->keys, s->values, s->mask, 0.125f, 0, 0);
+    tensor *gate = NULL, *other = NULL;
+    for (int i = 2; i < 4; i++) {
+        gate = ggml_mul_mat(c, s->matrices[0], s->input), other = ggml_mul_mat(c, s->matrices[1], s->input);
+        s->results[i] = ggml_swiglu_split(c, gate, other);
+    }
     s->graph = ggml_new_graph(c);
-    ggml_build_forward_expand(s->graph, s->product);
-    ggml_build_forward_expand(s->graph, s->attended);
+    for (int i = 0; i < 4; i++)
+        ggml_build_forward_expand(s->graph, s->results[i]);
+    ggml_build_forward_expand(s->graph, ggml_add(c, gate, other));
     s->buffers[0] = ggml_backend_alloc_ctx_tensors_from_buft(s->weights, weights);
     s->buffers[1] = ggml_backend_alloc_ctx_tensors_from_buft(s->others, others);
     return s->buffers[0] != NULL && s->buffers[1] != NULL;
@@ -224,8 +231,10 @@ static bool put(sample *s, enum kind kind)
     uint16_t mask[CELLS * 64];
     if (weights == NULL)
         return false;
-    fill_weights(kind, OUT, WIDTH, weights);
-    ggml_backend_tensor_set(s->matrix, weights, 0, size);
+    for (uint32_t i = 0; i < 2; i++) {
+        fill_weights(kind, OUT, WIDTH, weights, 7 + i);
+        ggml_backend_tensor_set(s->matrices[i], weights, 0, size);
+    }
     free(weights);
     for (int t = 0; t < 64; t++)
         for (int c = 0; c < CELLS; c++)
@@ -246,8 +255,10 @@ static void let_go(sample *s)
         ggml_free(s->others);
 }
 
-/* Compute the sample: its two results, f32 [tokens][OUT] and [tokens][2][HEAD], one after another. False, and `told` has why,
- * where it cannot be. */
+/* Numbers of the results of a sample. */
+static int64_t size_of(int result, int tokens) { return (int64_t)tokens * (result == 1 ? 2 * HEAD : OUT); }
+
+/* Compute the sample: its results, one after another. False, and `told` has why, where it cannot be. */
 static bool run(backend *backend, enum kind kind, int tokens, buffer_type *weights, buffer_type *others, float *to)
 {
     sample s;
@@ -259,8 +270,8 @@ static bool run(backend *backend, enum kind kind, int tokens, buffer_type *weigh
         done = status == STATUS_SUCCESS;
         if (!done)
             snprintf(told, sizeof told, "a small graph in %s cannot be computed (status %d)", formats[kind].name, status);
-        ggml_backend_tensor_get(s.product, to, 0, tokens * OUT * sizeof(float));
-        ggml_backend_tensor_get(s.attended, to + tokens * OUT, 0, tokens * 2 * HEAD * sizeof(float));
+        for (int i = 0; i < 4; to += size_of(i++, tokens))
+            ggml_backend_tensor_get(s.results[i], to, 0, size_of(i, tokens) * sizeof(float));
     }
     let_go(&s);
     return done;
@@ -273,7 +284,8 @@ static bool graphs_agree(int path)
     static const int tokens[] = {1, MOST};
     registry *registry = thread_kernels_open(path);
     backend *cpu = ggml_backend_init_by_type(CPU, NULL);
-    float *wanted = malloc(MOST * (OUT + 2 * HEAD) * sizeof *wanted), *found = malloc(MOST * (OUT + 2 * HEAD) * sizeof *found);
+    float *wanted = malloc(MOST * (3 * OUT + 2 * HEAD) * sizeof *wanted);
+    float *found = malloc(MOST * (3 * OUT + 2 * HEAD) * sizeof *found);
     device *device = registry ? registry->iface.get_device(registry, 0) : NULL;
     backend *ours = device ? device->iface.init_backend(device, NULL) : NULL;
     bool same = cpu && ours && wanted && found;
@@ -283,17 +295,23 @@ static bool graphs_agree(int path)
         thread_kernels_set(registry, true, true);
     for (int kind = NO_FORMAT + 1; same && kind < KINDS; kind++)
         for (int i = 0; same && i < 2; i++) {
-            const int64_t products = tokens[i] * OUT, all = products + tokens[i] * 2 * HEAD;
             buffer_type *weights = device->iface.get_buffer_type(device), *others = ggml_backend_cpu_buffer_type();
             same = run(cpu, kind, tokens[i], others, others, wanted) && run(ours, kind, tokens[i], weights, others, found);
             if (!same)
                 break;
-            const double product = distance(wanted, found, products);
-            const double attended = distance(wanted + products, found + products, all - products);
-            same = product < 0.02 && attended < 0.01;
-            if (!same)
-                snprintf(told, sizeof told, "a small graph in %s differs from ggml's: products by %.4f, attention by %.4f",
-                         formats[kind].name, product, attended);
+            int64_t at[4] = {0};
+            for (int r = 1; r < 4; r++)
+                at[r] = at[r - 1] + size_of(r - 1, tokens[i]);
+            double apart[3];
+            for (int r = 0; r < 3; r++)
+                apart[r] = distance(wanted + at[r], found + at[r], size_of(r, tokens[i]));
+            const bool one = memcmp(found + at[2], found + at[3], size_of(2, tokens[i]) * sizeof *found) == 0;
+            same = apart[0] < 0.02 && apart[1] < 0.01 && apart[2] < 0.03 && one;
+            if (!one)
+                snprintf(told, sizeof told, "a gated product in %s has not the bits of its parts", formats[kind].name);
+            else if (!same)
+                snprintf(told, sizeof told, "a small graph in %s differs from ggml's: products by %.4f, attention by %.4f, gates by %.4f",
+                         formats[kind].name, apart[0], apart[1], apart[2]);
         }
     if (ours)
         ggml_backend_free(ours);

@@ -54,6 +54,16 @@ typedef struct {
     size_t size;             /* bytes of `values` */
 } turns;
 
+/* What is done for a node of a graph: what its operation says; nothing, as it is a product that a GLU alone takes; or, for that GLU,
+ * both its products too. */
+enum role { BY_ITSELF, LEFT_OUT, GATED };
+
+/* A product that is to be taken by one GLU alone, a node of the graph. */
+typedef struct {
+    const tensor *product;
+    int glu;
+} taker;
+
 /* The state of one context, kept from one graph to the next. */
 typedef struct {
     int threads;        /* most threads that compute a graph */
@@ -64,6 +74,10 @@ typedef struct {
     int own_threads;
     _Atomic int *next; /* [nodes] the first piece of each node's work that no thread has taken */
     size_t next_size;  /* bytes of `next` */
+    uint8_t *roles;    /* [nodes] `enum role` of each node */
+    size_t roles_size; /* bytes of `roles` */
+    taker *takers;     /* [taker_count] a table by address, with free places */
+    size_t taker_count, takers_size; /* a power of two; bytes of the table */
     turns *turns;      /* [turn_count] of the graph under way; memory for `turn_capacity` is kept */
     int turn_count, turn_capacity;
     sight *sights; /* [sight_count] one for each KV memory */
@@ -106,12 +120,19 @@ static inline char *row_of(const tensor *t, int64_t row)
 /* Where the files below give a bool that no name explains, it is false where memory is short: what they were given can still
  * be used, and freed. Shapes stand beside the functions themselves, outermost dimension first. */
 
+/* backend.c */
+enum operation kind_of(const tensor *t);
+
+/* gates.c */
+bool find_gates(state *state, graph *graph);
+
 /* matmul.c */
 bool packs(const tensor *weight);
 size_t packed_size(const tensor *weight);
 void pack(const tensor *weight, const void *from);
 size_t matmul_shared(const tensor *t, enum path path);
 void matmul(part *part, const tensor *t);
+void gated_matmul(part *part, const tensor *t, bool gelu);
 
 /* attention.c */
 size_t attention_shared(const tensor *t);

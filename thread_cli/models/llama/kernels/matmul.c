@@ -43,10 +43,9 @@ static void round_all(part *part, const tensor *input, const product *p)
     part->rounding = p->rounding;
 }
 
-/* y = W x for each token: W packed [rows][columns], x f32 [tokens][columns], y f32 [tokens][rows]. */
-void matmul(part *part, const tensor *t)
+/* A product into `t`, f32 [tokens][rows], gated where there are `gates`, weights of the same format and shape. */
+static void multiply_into(part *part, const tensor *t, const tensor *weight, const tensor *gates, bool gelu, const tensor *input)
 {
-    const tensor *weight = t->src[0], *input = t->src[1];
     const enum kind kind = kind_of_type(weight->type);
     const enum path path = part->state->path;
     product p = {.kind = kind,
@@ -55,6 +54,8 @@ void matmul(part *part, const tensor *t)
                  .columns = weight->ne[0],
                  .tokens = input->ne[1],
                  .weights = (const uint8_t *)weight->data,
+                 .gates = gates ? (const uint8_t *)gates->data : NULL,
+                 .gelu = gelu,
                  .activations = input->data,
                  .stride = input->nb[1],
                  .together = together_for(path, input->ne[1]),
@@ -69,4 +70,13 @@ void matmul(part *part, const tensor *t)
     const int64_t panels = panels_of(p.rows), piece = (panels / (part->team->count * 16 * PANELS) + 1) * PANELS;
     for (int64_t first; (first = taken(part) * piece) < panels;)
         multiply(&p, first, first + piece < panels ? first + piece : panels, part->own);
+}
+
+/* y = W x for each token: W packed [rows][columns], x f32 [tokens][columns], y f32 [tokens][rows]. */
+void matmul(part *part, const tensor *t) { multiply_into(part, t, t->src[0], NULL, false, t->src[1]); }
+
+/* A GLU together with both its products: y = f(V x) W x, with SiLU or GELU as f. */
+void gated_matmul(part *part, const tensor *t, bool gelu)
+{
+    multiply_into(part, t, t->src[1]->src[0], t->src[0]->src[0], gelu, t->src[0]->src[1]);
 }

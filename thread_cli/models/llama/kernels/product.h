@@ -44,6 +44,9 @@ typedef struct {
     enum path path;
     int64_t rows, columns, tokens;
     const uint8_t *weights;  /* panels, as `pack_panels` leaves them */
+    const uint8_t *gates;    /* weights of the same kind and shape, or NULL: then each result is the activation function of
+                                the product with them, times the product with `weights` */
+    bool gelu;               /* GELU is that function, not SiLU */
     const char *activations; /* f32 for F16 and BF16 weights, else rounded */
     size_t stride;           /* bytes from one token's activation to the next, f32 */
     int together;            /* rounded activations that lie together; there is room for a multiple of them */

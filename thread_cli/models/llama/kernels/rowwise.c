@@ -218,16 +218,8 @@ void glu(part *part, const tensor *t, bool gelu)
         float *y = (float *)row_of(t, row);
         for (int64_t d = i % pieces * piece; d < last; d += 16) {
             const __mmask16 inside = last - d >= 16 ? 0xffff : (1u << (last - d)) - 1;
-            const __m512 value = _mm512_maskz_loadu_ps(inside, x + d);
-            __m512 z = _mm512_sub_ps(_mm512_setzero_ps(), value);
-            if (gelu) {
-                const __m512 cubic = _mm512_fmadd_ps(_mm512_mul_ps(value, value), _mm512_set1_ps(0.044715f), _mm512_set1_ps(1.0f));
-                z = _mm512_mul_ps(_mm512_mul_ps(z, _mm512_set1_ps(1.59576912f)), cubic);
-                /* Beyond this the exponential is no longer a finite number. */
-                z = _mm512_min_ps(z, _mm512_set1_ps(88.0f));
-            }
-            const __m512 share = _mm512_div_ps(value, _mm512_add_ps(_mm512_set1_ps(1.0f), exp_of(z)));
-            _mm512_mask_storeu_ps(y + d, inside, _mm512_mul_ps(share, _mm512_maskz_loadu_ps(inside, gate + d)));
+            const __m512 value = _mm512_maskz_loadu_ps(inside, x + d), by = _mm512_maskz_loadu_ps(inside, gate + d);
+            _mm512_mask_storeu_ps(y + d, inside, gated(value, by, gelu));
         }
     }
 }

@@ -39,4 +39,17 @@ INLINE __m512 tanh_of(__m512 x)
     return _mm512_or_ps(size, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
 }
 
+/* SiLU, or GELU by its approximation with a hyperbolic tangent, of each number, times another one. */
+INLINE __m512 gated(__m512 value, __m512 by, bool gelu)
+{
+    __m512 z = _mm512_sub_ps(_mm512_setzero_ps(), value);
+    if (gelu) {
+        const __m512 cubic = _mm512_fmadd_ps(_mm512_mul_ps(value, value), _mm512_set1_ps(0.044715f), _mm512_set1_ps(1.0f));
+        z = _mm512_mul_ps(_mm512_mul_ps(z, _mm512_set1_ps(1.59576912f)), cubic);
+        /* Beyond this the exponential is no longer a finite number. */
+        z = _mm512_min_ps(z, _mm512_set1_ps(88.0f));
+    }
+    return _mm512_mul_ps(_mm512_div_ps(value, _mm512_add_ps(_mm512_set1_ps(1.0f), exp_of(z))), by);
+}
+
 #endif

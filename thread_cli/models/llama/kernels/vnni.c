@@ -509,8 +509,8 @@ int together_for(enum path path, int64_t tokens)
 /* What is multiplied at once: some panels, and tokens `first` to `last`, with their sums. */
 typedef struct {
     const product *product;
-    int height;    /* panels */
-    int64_t panel; /* the first of them */
+    int height; /* panels: those of the gates, if there are any, before as many of the weights */
+    int64_t panel, panels; /* the first panel of the result, and how many it has of them */
     int64_t first, last;
     source sources[PANELS];
     float *sums; /* [height][plane][16] */
@@ -520,10 +520,11 @@ typedef struct {
 static tile tile_of(const product *p, int64_t panel, int64_t panels, char *own)
 {
     const size_t size = panel_size(p->kind, p->columns);
-    tile t = {.product = p, .height = (int)panels, .panel = panel,
+    tile t = {.product = p, .height = (int)panels * (p->gates ? 2 : 1), .panel = panel, .panels = panels,
               .sums = (float *)(own + UNPACKED + SCALES), .plane = least((p->tokens + SIXTEEN - 1) / SIXTEEN * SIXTEEN, MANY)};
     for (int h = 0; h < t.height; h++) {
-        const uint8_t *begins = p->weights + (panel + h) * size;
+        const uint8_t *weights = p->gates && h < panels ? p->gates : p->weights;
+        const uint8_t *begins = weights + (panel + h % panels) * size;
         t.sources[h] = (source){.kind = p->kind, .panel = begins, .levels = levels_at(p->kind, p->columns),
                                 .end = begins + size, .jump = (panels - 1) * size};
     }
@@ -556,15 +557,17 @@ static void finish(const tile *t, int64_t token, int count)
         for (; w.skipped < count; w.skipped += TILE, w.sums += TILE * ROWS)
             minima(&w, t->height, (int)least(TILE, count - w.skipped));
     }
-    const float *sums = t->sums + (token - t->first) * ROWS;
+    const float *sums = t->sums + (token - t->first) * ROWS, *others = sums + t->panels * t->plane * ROWS;
     char *result = p->result + token * p->result_stride + t->panel * ROWS * sizeof(float);
-    const int64_t left = p->rows - (t->panel + t->height - 1) * ROWS;
+    const int64_t left = p->rows - (t->panel + t->panels - 1) * ROWS;
     const __mmask16 inside = left >= ROWS ? 0xffff : (__mmask16)((1u << left) - 1);
     for (int64_t i = 0; i < count; i++, result += p->result_stride)
-        for (int64_t h = 0; h < t->height; h++) {
+        for (int64_t h = 0; h < t->panels; h++) {
             const int64_t at = (h * t->plane + i) * ROWS;
             __m512 value = _mm512_load_ps(sums + at);
-            _mm512_mask_storeu_ps((float *)result + h * ROWS, h == t->height - 1 ? inside : 0xffff, value);
+            if (p->gates)
+                value = gated(value, _mm512_load_ps(others + at), p->gelu);
+            _mm512_mask_storeu_ps((float *)result + h * ROWS, h == t->panels - 1 ? inside : 0xffff, value);
         }
 }
 
@@ -648,7 +651,7 @@ static void multiply_wide(const tile *t)
 void multiply(const product *p, int64_t first, int64_t last, char *own)
 {
     const bool is_wide = p->kind == F16 || p->kind == BF16, few = is_few(p->path, p->tokens);
-    const int64_t most = is_wide || few ? 1 : PANELS;
+    const int64_t most = is_wide || few || p->gates ? 1 : PANELS;
     /* Where there are more tokens than a tile has room for, they are divided into parts of like size. */
     const int64_t parts = (p->tokens + MANY - 1) / MANY, together = TILE * SIXTEEN / 2;
     const int64_t tokens = parts > 1 ? ((p->tokens + parts - 1) / parts + together - 1) / together * together : p->tokens;
