@@ -13,7 +13,7 @@
 #include "simd.h"
 
 /* Tokens whose partial results are held at once, rows whose sums are in registers, and chunks of a segment. */
-enum { TOKENS = 32, TILE = 4, PER_SEGMENT = SEGMENT / CHUNK };
+enum { TOKENS = 32, TILE = 6, PER_SEGMENT = SEGMENT / CHUNK };
 
 /* Whether `attention` computes an operation: queries f32 [heads][tokens][width], keys and values f16 [kv heads][cells][width],
  * a mask f16 [tokens][cells], a width of up to 256 that 16 divides, no bias by position (ALiBi) and no sinks. */
@@ -34,6 +34,9 @@ static int partial_size(int width) { return 16 + width; }
 
 /* Segments that `cells` cells in order lie in, wherever they begin. */
 static int segments_of(int cells) { return (cells + SEGMENT - 1) / SEGMENT + 1; }
+
+static int largest(int a, int b) { return a > b ? a : b; }
+static int smallest(int a, int b) { return a < b ? a : b; }
 
 /* One row of a chunk: a head of a token, which sees its cells `from` to `until`, at least one. */
 typedef struct {
@@ -56,59 +59,100 @@ size_t attention_own(const tensor *t)
     return sizeof(float) * (2 * CHUNK * width + TILE * CHUNK) + sizeof(row) * TOKENS * heads;
 }
 
-/* Transpose 16 by 16 numbers, f32, in registers. */
-static void transpose(__m512 *r)
+/* Transpose halves of 16 bits [16][32], in registers, to [16][2][16]: row i has columns i and 16 + i. */
+static inline void transpose(__m512i *r)
 {
-    __m512 a[16];
+    __m512i a[16];
+    const __m512i even = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), odd = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
     for (int i = 0; i < 16; i += 2) {
-        a[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-        a[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+        a[i] = _mm512_unpacklo_epi16(r[i], r[i + 1]);
+        a[i + 1] = _mm512_unpackhi_epi16(r[i], r[i + 1]);
     }
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
-        r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
-        r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
-        r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
-    }
-    for (int i = 0; i < 4; i++) {
-        a[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
-        a[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
-        a[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
-        a[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
-        r[i + 4] = _mm512_shuffle_f32x4(a[i + 4], a[i + 12], 0x88);
-        r[i + 8] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
-        r[i + 12] = _mm512_shuffle_f32x4(a[i + 4], a[i + 12], 0xdd);
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = _mm512_unpacklo_epi32(a[i + j], a[i + j + 2]);
+            r[i + 2 * j + 1] = _mm512_unpackhi_epi32(a[i + j], a[i + j + 2]);
+        }
+    for (int i = 0; i < 16; i += 8)
+        for (int j = 0; j < 4; j++) {
+            a[i + 2 * j] = _mm512_unpacklo_epi64(r[i + j], r[i + j + 4]);
+            a[i + 2 * j + 1] = _mm512_unpackhi_epi64(r[i + j], r[i + j + 4]);
+        }
+    for (int j = 0; j < 8; j++) {
+        r[j] = _mm512_permutex2var_epi64(a[j], even, a[j + 8]);
+        r[j + 8] = _mm512_permutex2var_epi64(a[j], odd, a[j + 8]);
     }
 }
 
-/* Keys and values of the `count` cells of a chunk, f16, `k_stride` and `v_stride` bytes apart, in 32 bits: keys f32 [width][CHUNK],
- * with 0 for cells beyond them, values f32 [count][width]. */
-static void widen(const char *k, size_t k_stride, const char *v, size_t v_stride, const int32_t *cells, int count,
-                  int width, float *keys, float *values)
+/* Keys of `count` cells of a chunk, f16, `stride` bytes apart, in 32 bits and transposed: f32 [width][CHUNK], with any numbers
+ * for cells beyond them. */
+static void widen_keys(const char *k, size_t stride, const int32_t *cells, int count, int width, float *keys)
 {
-    for (int c = 0; c < CHUNK; c += 16)
-        for (int d = 0; d < width; d += 16) {
-            __m512 block[16];
-            if (c < count) {
-                for (int i = 0; i < 16; i++)
-                    block[i] = c + i < count ? _mm512_cvtph_ps(_mm256_loadu_si256(
-                                                   (const __m256i *)(k + cells[c + i] * k_stride + d * 2)))
-                                             : _mm512_setzero_ps();
-                transpose(block);
-            } else {
-                for (int i = 0; i < 16; i++)
-                    block[i] = _mm512_setzero_ps();
-            }
+    for (int c = 0; c < count; c += 16)
+        for (int d = 0; d < width; d += 32) {
+            const __mmask32 inside = width - d >= 32 ? 0xffffffff : 0xffff;
+            __m512i block[16];
             for (int i = 0; i < 16; i++)
-                _mm512_store_ps(keys + (d + i) * CHUNK + c, block[i]);
+                block[i] = _mm512_maskz_loadu_epi16(inside, k + cells[smallest(c + i, count - 1)] * stride + d * 2);
+            transpose(block);
+            for (int i = 0; i < 16; i++)
+                _mm512_store_ps(keys + (d + i) * CHUNK + c, _mm512_cvtph_ps(_mm512_castsi512_si256(block[i])));
+            for (int i = 0; i < 16 && d + 16 < width; i++)
+                _mm512_store_ps(keys + (d + 16 + i) * CHUNK + c, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(block[i], 1)));
         }
-    for (int c = 0; c < count; c++)
+}
+
+/* Values of the cells `from` to `until` of a chunk, f16, `stride` bytes apart, in 32 bits: f32 [CHUNK][width]. */
+static void widen_values(const char *v, size_t stride, const int32_t *cells, int from, int until, int width, float *values)
+{
+    for (int c = from; c < until; c++)
         for (int d = 0; d < width; d += 16)
             _mm512_store_ps(values + c * width + d,
-                            _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(v + cells[c] * v_stride + d * 2))));
+                            _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(v + cells[c] * stride + d * 2))));
+}
+
+/* Sums of products: to[i] = before + sum of factors[i][n] * vectors[n] for n in `from` to `until`, for `count` rows, in `lanes`
+ * times 16 numbers; `before` is what `to` has if `adds`, else 0. Vectors begin `stride` numbers apart. */
+INLINE void multiply_add(const float *const *factors, const float *vectors, int stride, int from, int until, float *const *to,
+                         const bool adds, const int count, const int lanes)
+{
+    __m512 sums[TILE][4];
+#pragma GCC unroll 6
+    for (int i = 0; i < count; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < lanes; j++)
+            sums[i][j] = adds ? _mm512_load_ps(to[i] + 16 * j) : _mm512_setzero_ps();
+    for (int n = from; n < until; n++) {
+        __m512 vector[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < lanes; j++)
+            vector[j] = _mm512_load_ps(vectors + (int64_t)n * stride + 16 * j);
+#pragma GCC unroll 6
+        for (int i = 0; i < count; i++) {
+            const __m512 factor = _mm512_set1_ps(factors[i][n]);
+#pragma GCC unroll 4
+            for (int j = 0; j < lanes; j++)
+                sums[i][j] = _mm512_fmadd_ps(factor, vector[j], sums[i][j]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < count; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < lanes; j++)
+            _mm512_store_ps(to[i] + 16 * j, sums[i][j]);
+}
+
+/* The same for any number of rows up to TILE, and of lanes up to 4. */
+INLINE void multiply_add_any(const float *const *factors, const float *vectors, int stride, int from, int until,
+                             float *const *to, const bool adds, int count, int lanes)
+{
+#define CASE(COUNT, LANES)                                                                                                     \
+    case COUNT * 8 + LANES: multiply_add(factors, vectors, stride, from, until, to, adds, COUNT, LANES); break;
+#define CASES(COUNT) CASE(COUNT, 1) CASE(COUNT, 2) CASE(COUNT, 3) CASE(COUNT, 4)
+    switch (count * 8 + lanes) {
+        CASES(1) CASES(2) CASES(3) CASES(4) CASES(5) CASES(6)
+    default: break;
+    }
 }
 
 /* Factors of the scores: scale · q·k, or with a cap, cap · tanh(scale · q·k). */
@@ -116,64 +160,27 @@ typedef struct {
     float scale, cap;
 } scoring;
 
-/* Add to the partial results of `count` rows their weights [count][CHUNK] times the values [CHUNK][width] of cells `from` to
- * `until`, in `lanes` times 16 dimensions from `d` on. */
-__attribute__((always_inline)) static inline void add_values(const float *values, int width, const row *rows, int d, int from,
-                                                             int until, const float *weights, const int count,
-                                                             const int lanes)
+/* Add a chunk, keys [width][CHUNK] and values [CHUNK][width], to the partial results of `count` rows, at most TILE; `weights` has
+ * room for [count][CHUNK]. */
+static void add_chunk(const float *keys, const float *values, int width, const row *rows, scoring scoring, float *weights,
+                      const int count)
 {
-    __m512 sums[TILE][4];
-    for (int i = 0; i < count; i++)
-        for (int j = 0; j < lanes; j++)
-            sums[i][j] = _mm512_load_ps(rows[i].partial + 16 + d + 16 * j);
-    for (int c = from; c < until; c++) {
-        __m512 value[4];
-        for (int j = 0; j < lanes; j++)
-            value[j] = _mm512_load_ps(values + c * width + d + 16 * j);
-#pragma GCC unroll 4
-        for (int i = 0; i < count; i++) {
-            const __m512 weight = _mm512_set1_ps(weights[i * CHUNK + c]);
-#pragma GCC unroll 4
-            for (int j = 0; j < lanes; j++)
-                sums[i][j] = _mm512_fmadd_ps(weight, value[j], sums[i][j]);
-        }
-    }
-    for (int i = 0; i < count; i++)
-        for (int j = 0; j < lanes; j++)
-            _mm512_store_ps(rows[i].partial + 16 + d + 16 * j, sums[i][j]);
-}
-
-/* Add a chunk, keys [width][CHUNK] and values [CHUNK][width], to the partial results of `count` rows; `weights` has room for
- * [count][CHUNK]. */
-__attribute__((always_inline)) static inline void add_chunk(const float *keys, const float *values, int width,
-                                                            const row *rows, scoring scoring, float *weights,
-                                                            const int count)
-{
-    __m512 scores[TILE][4];
-    for (int i = 0; i < count; i++)
-        for (int j = 0; j < 4; j++)
-            scores[i][j] = _mm512_setzero_ps();
-    for (int d = 0; d < width; d++) {
-        __m512 key[4];
-        for (int j = 0; j < 4; j++)
-            key[j] = _mm512_load_ps(keys + d * CHUNK + 16 * j);
-#pragma GCC unroll 4
-        for (int i = 0; i < count; i++) {
-            const __m512 query = _mm512_set1_ps(rows[i].query[d]);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++)
-                scores[i][j] = _mm512_fmadd_ps(query, key[j], scores[i][j]);
-        }
-    }
+    const float *factors[TILE];
+    float *to[TILE];
     int first = CHUNK, last = 0;
     for (int i = 0; i < count; i++) {
+        factors[i] = rows[i].query, to[i] = weights + i * CHUNK;
+        first = smallest(first, rows[i].from), last = largest(last, rows[i].until);
+    }
+    multiply_add_any(factors, keys, CHUNK, 0, width, to, false, count, (last + 15) / 16);
+    for (int i = 0; i < count; i++) {
         const uint64_t seen = (~0ull >> (CHUNK - rows[i].until)) & (~0ull << rows[i].from);
-        __m512 best = _mm512_set1_ps(-INFINITY);
+        __m512 scores[4], best = _mm512_set1_ps(-INFINITY);
         for (int j = 0; j < 4; j++) {
-            scores[i][j] = _mm512_mul_ps(scores[i][j], _mm512_set1_ps(scoring.scale));
+            scores[j] = _mm512_mul_ps(_mm512_load_ps(to[i] + 16 * j), _mm512_set1_ps(scoring.scale));
             if (scoring.cap != 0)
-                scores[i][j] = _mm512_mul_ps(tanh_of(scores[i][j]), _mm512_set1_ps(scoring.cap));
-            best = _mm512_mask_max_ps(best, (__mmask16)(seen >> 16 * j), best, scores[i][j]);
+                scores[j] = _mm512_mul_ps(tanh_of(scores[j]), _mm512_set1_ps(scoring.cap));
+            best = _mm512_mask_max_ps(best, (__mmask16)(seen >> 16 * j), best, scores[j]);
         }
         float *partial = rows[i].partial;
         const float before = partial[0], now = fmaxf(before, _mm512_reduce_max_ps(best));
@@ -181,22 +188,21 @@ __attribute__((always_inline)) static inline void add_chunk(const float *keys, c
         __m512 sum = _mm512_setzero_ps();
         for (int j = 0; j < 4; j++) {
             const __m512 weight = _mm512_maskz_mov_ps((__mmask16)(seen >> 16 * j),
-                                                      exp_of(_mm512_sub_ps(scores[i][j], _mm512_set1_ps(now))));
-            _mm512_store_ps(weights + i * CHUNK + 16 * j, weight);
+                                                      exp_of(_mm512_sub_ps(scores[j], _mm512_set1_ps(now))));
+            _mm512_store_ps(to[i] + 16 * j, weight);
             sum = _mm512_add_ps(sum, weight);
         }
         partial[0] = now;
         partial[1] = partial[1] * _mm512_cvtss_f32(fade) + _mm512_reduce_add_ps(sum);
         for (int d = 0; d < width; d += 16)
             _mm512_store_ps(partial + 16 + d, _mm512_mul_ps(_mm512_load_ps(partial + 16 + d), fade));
-        first = rows[i].from < first ? rows[i].from : first;
-        last = rows[i].until > last ? rows[i].until : last;
     }
-    int d = 0;
-    for (; d + 64 <= width; d += 64)
-        add_values(values, width, rows, d, first, last, weights, count, 4);
-    for (; d < width; d += 16)
-        add_values(values, width, rows, d, first, last, weights, count, 1);
+    for (int d = 0; d < width; d += 64) {
+        float *sums[TILE];
+        for (int i = 0; i < count; i++)
+            factors[i] = weights + i * CHUNK, sums[i] = rows[i].partial + 16 + d;
+        multiply_add_any(factors, values + d, width, first, last, sums, true, count, smallest(width - d, 64) / 16);
+    }
 }
 
 /* One thread's part in an operation of attention. */
@@ -224,9 +230,6 @@ static float *partial_of(const work *w, int token, int head, int segment)
     const int64_t row = ((int64_t)(token - w->first) * w->t->src[0]->ne[2] + head) * w->segments;
     return (float *)w->part->state->shared + (row + segment - first_segment(w->sight, token)) * partial_size(w->width);
 }
-
-static int largest(int a, int b) { return a > b ? a : b; }
-static int smallest(int a, int b) { return a < b ? a : b; }
 
 /* The group that stands for all that have the same cells in chunk `j` as this token; -1 if the token sees none of it. */
 static int leader_of(const sight *sight, int token, int j)
@@ -263,17 +266,11 @@ static void do_chunk(const work *w, int kv, int j, int leader)
     }
     if (count == 0)
         return;
-    widen(k->data + kv * k->nb[2], k->nb[1], v->data + kv * v->nb[2], v->nb[1],
-          sight->cells[leader] + j * CHUNK - sight->origin[leader], most, w->width, keys, values);
-    int i = 0;
-    for (; i + TILE <= count; i += TILE)
-        add_chunk(keys, values, w->width, rows + i, w->scoring, weights, TILE);
-    switch (count - i) {
-    case 1: add_chunk(keys, values, w->width, rows + i, w->scoring, weights, 1); break;
-    case 2: add_chunk(keys, values, w->width, rows + i, w->scoring, weights, 2); break;
-    case 3: add_chunk(keys, values, w->width, rows + i, w->scoring, weights, 3); break;
-    default: break;
-    }
+    const int32_t *cells = sight->cells[leader] + j * CHUNK - sight->origin[leader];
+    widen_keys(k->data + kv * k->nb[2], k->nb[1], cells, most, w->width, keys);
+    widen_values(v->data + kv * v->nb[2], v->nb[1], cells, 0, most, w->width, values);
+    for (int i = 0; i < count; i += TILE)
+        add_chunk(keys, values, w->width, rows + i, w->scoring, weights, smallest(count - i, TILE));
 }
 
 /* A segment, for all tokens under way and the heads that share `kv`. */
