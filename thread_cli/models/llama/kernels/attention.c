@@ -14,8 +14,8 @@
 #include "simd.h"
 
 /* Rows whose sums are in registers at once, rows that a piece of work has (unless one token has more), chunks of a segment, and
- * rows that make a piece of work worth the widening of its keys and values. */
-enum { TILE = 6, TOGETHER = 192, PER_SEGMENT = SEGMENT / CHUNK, WORTH = 32 };
+ * the least rows of a piece that are worth the widening of its keys, and the most whose values are widened as they are used. */
+enum { TILE = 6, TOGETHER = 192, PER_SEGMENT = SEGMENT / CHUNK, WORTH = 32, DIRECT = 8 * TILE };
 
 /* Whether `attention` computes an operation: queries f32 [heads][tokens][width], keys and values f16 [kv heads][cells][width],
  * a mask f16 [tokens][cells], a width of up to 256 that 16 divides, no bias by position (ALiBi) and no sinks. */
@@ -31,7 +31,7 @@ bool attends(const tensor *t)
 }
 
 /* Numbers (f32) of a result, the state of a head of a token after some segments: the largest score, the sum of the weights
- * e^(score - largest), 14 unused, and the weighted sum of the values [width]. */
+ * 2^(score - largest), 14 unused, and the weighted sum of the values [width]. */
 static int result_size(int width) { return 16 + width; }
 
 /* Segments that `cells` cells in order lie in, wherever they begin. */
@@ -43,12 +43,12 @@ static int smallest(int a, int b) { return a < b ? a : b; }
 /* The most tokens whose results are held at once, where `heads` heads share keys. */
 static int most_together(int heads) { return largest(TOGETHER / heads, 1); }
 
-/* One row of a chunk: a head of a token, which sees its cells `from` to `until`, at least one. */
+/* One row of a segment: a head of a token, which sees its cells `from` to `until`, none if these are the same. */
 typedef struct {
     const float *query; /* [width] */
-    float *scores;      /* [CHUNK] scores of the cells; later, their weights */
-    float *result;      /* the result that the chunk is added to */
-    int from, until;    /* cells of the chunk */
+    float *scores;      /* [SEGMENT] scores of the cells; later, their weights */
+    float *result;      /* the result of the segment */
+    int from, until;    /* cells of the segment */
 } row;
 
 /* Bytes for the results of tokens that threads compute together: [tokens][heads][segments] of `result_size` numbers. */
@@ -59,13 +59,14 @@ size_t attention_shared(const tensor *t)
     return sizeof(float) * tokens * q->ne[2] * segments_of((int)k->ne[1]) * result_size((int)q->ne[0]);
 }
 
-/* Bytes for one thread: keys [width][CHUNK], values [CHUNK][width], scores [rows][SEGMENT], two results for each row, f32, and
- * rows. */
+/* Bytes for one thread: keys [width][CHUNK], values [CHUNK][width], scores [rows][SEGMENT], two results for each row, f32; rows,
+ * and the numbers of some rows and of the leaders of tokens. */
 size_t attention_own(const tensor *t)
 {
     const size_t width = t->src[1]->ne[0], heads = t->src[0]->ne[2] / t->src[1]->ne[2];
     const size_t rows = most_together((int)heads) * heads;
-    return sizeof(float) * (2 * CHUNK * width + rows * (SEGMENT + 2 * result_size((int)width))) + sizeof(row) * rows;
+    return sizeof(float) * (2 * CHUNK * width + rows * (SEGMENT + 2 * result_size((int)width))) +
+           rows * (sizeof(row) + 2 * sizeof(int));
 }
 
 /* Transpose halves of 16 bits [16][32], in registers, to [16][2][16]: row i has columns i and 16 + i. */
@@ -93,16 +94,39 @@ static inline void transpose(__m512i *r)
     }
 }
 
-/* Keys of `count` cells of a chunk, f16, `stride` bytes apart, in 32 bits and transposed: f32 [width][CHUNK], with any numbers
- * for cells beyond them. */
-static void widen_keys(const char *k, size_t stride, const int32_t *cells, int count, int width, float *keys)
+/* Vectors that begin `stride` bytes apart: vector n is f32, number n, or if `cells` is not NULL, f16, number cells[n]. */
+typedef struct {
+    const char *data;
+    size_t stride;
+    const int32_t *cells;
+} vectors;
+
+/* Read the keys or values of the first cells of a chunk, so that they are near when they are wanted. Processors foresee which
+ * cells come next where cells are read in order, as here, not in the order of a transposition. */
+static void touch(vectors cells, int count, int width)
+{
+    for (int c = 0; c < count; c++)
+        for (int d = 0; d < width; d += 32)
+            (void)*(const volatile char *)(cells.data + cells.cells[c] * cells.stride + d * 2);
+}
+
+/* The same without waiting for them. */
+static void fetch(vectors cells, int count, int width)
+{
+    for (int c = 0; c < count; c++)
+        for (int d = 0; d < width; d += 32)
+            _mm_prefetch(cells.data + cells.cells[c] * cells.stride + d * 2, _MM_HINT_T1);
+}
+
+/* Keys of `count` cells of a chunk in 32 bits and transposed: f32 [width][CHUNK], with any numbers for cells beyond them. */
+static void widen_keys(vectors k, int count, int width, float *keys)
 {
     for (int c = 0; c < count; c += 16)
         for (int d = 0; d < width; d += 32) {
             const __mmask32 inside = width - d >= 32 ? 0xffffffff : 0xffff;
             __m512i block[16];
             for (int i = 0; i < 16; i++)
-                block[i] = _mm512_maskz_loadu_epi16(inside, k + cells[smallest(c + i, count - 1)] * stride + d * 2);
+                block[i] = _mm512_maskz_loadu_epi16(inside, k.data + k.cells[smallest(c + i, count - 1)] * k.stride + d * 2);
             transpose(block);
             for (int i = 0; i < 16; i++)
                 _mm512_store_ps(keys + (d + i) * CHUNK + c, _mm512_cvtph_ps(_mm512_castsi512_si256(block[i])));
@@ -111,19 +135,19 @@ static void widen_keys(const char *k, size_t stride, const int32_t *cells, int c
         }
 }
 
-/* Values of the cells `from` to `until` of a chunk, f16, `stride` bytes apart, in 32 bits: f32 [CHUNK][width]. */
-static void widen_values(const char *v, size_t stride, const int32_t *cells, int from, int until, int width, float *values)
+/* Values of the cells `from` to `until` of a chunk in 32 bits: f32 [CHUNK][width]. */
+static void widen_values(vectors v, int from, int until, int width, float *values)
 {
     for (int c = from; c < until; c++)
         for (int d = 0; d < width; d += 16)
             _mm512_store_ps(values + c * width + d,
-                            _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(v + cells[c] * stride + d * 2))));
+                            _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(v.data + v.cells[c] * v.stride + d * 2))));
 }
 
-/* Sums of products: to[i] = before + sum of factors[i][n] * vectors[n] for n in `from` to `until`, for `count` rows, in `lanes`
- * times 16 numbers; `before` is what `to` has if `adds`, else 0. Vectors begin `stride` numbers apart. */
-INLINE void multiply_add(const float *const *factors, const float *vectors, int stride, int from, int until, float *const *to,
-                         const bool adds, const int count, const int lanes)
+/* Sums of products: to[i] = before + sum of factors[i][n] * vector n for n in `from` to `until`, for `count` rows, in `lanes` times
+ * 16 numbers; `before` is what `to` has if `adds`, else 0. */
+INLINE void multiply_add(const float *const *factors, vectors vectors, int from, int until, float *const *to, const bool adds,
+                         const bool halves, const int count, const int lanes)
 {
     __m512 sums[TILE][4];
 #pragma GCC unroll 6
@@ -132,10 +156,12 @@ INLINE void multiply_add(const float *const *factors, const float *vectors, int 
         for (int j = 0; j < lanes; j++)
             sums[i][j] = adds ? _mm512_load_ps(to[i] + 16 * j) : _mm512_setzero_ps();
     for (int n = from; n < until; n++) {
+        const char *at = vectors.data + (halves ? vectors.cells[n] : n) * vectors.stride;
         __m512 vector[4];
 #pragma GCC unroll 4
         for (int j = 0; j < lanes; j++)
-            vector[j] = _mm512_load_ps(vectors + (int64_t)n * stride + 16 * j);
+            vector[j] = halves ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at + j))
+                               : _mm512_load_ps((const float *)at + 16 * j);
 #pragma GCC unroll 6
         for (int i = 0; i < count; i++) {
             const __m512 factor = _mm512_set1_ps(factors[i][n]);
@@ -152,11 +178,11 @@ INLINE void multiply_add(const float *const *factors, const float *vectors, int 
 }
 
 /* The same for any number of rows up to TILE, and of lanes up to 4. */
-INLINE void multiply_add_any(const float *const *factors, const float *vectors, int stride, int from, int until,
-                             float *const *to, const bool adds, int count, int lanes)
+INLINE void multiply_add_any(const float *const *factors, vectors vectors, int from, int until, float *const *to,
+                             const bool adds, const bool halves, int count, int lanes)
 {
 #define CASE(COUNT, LANES)                                                                                                     \
-    case COUNT * 8 + LANES: multiply_add(factors, vectors, stride, from, until, to, adds, COUNT, LANES); break;
+    case COUNT * 8 + LANES: multiply_add(factors, vectors, from, until, to, adds, halves, COUNT, LANES); break;
 #define CASES(COUNT) CASE(COUNT, 1) CASE(COUNT, 2) CASE(COUNT, 3) CASE(COUNT, 4)
     switch (count * 8 + lanes) {
         CASES(1) CASES(2) CASES(3) CASES(4) CASES(5) CASES(6)
@@ -164,8 +190,9 @@ INLINE void multiply_add_any(const float *const *factors, const float *vectors, 
     }
 }
 
-/* Write the products of queries and keys, f32 [width][CHUNK], to the scores of `count` rows. */
-static void add_keys(const float *keys, int width, const row *rows, int count)
+/* Write the products of queries and keys, f32 [width][CHUNK], to the scores of `count` rows, whose numbers are `picked`; cell 0 of
+ * the chunk is cell `start` of the segment. */
+static void add_keys(const float *keys, int width, int start, const row *rows, const int *picked, int count)
 {
     for (int i = 0; i < count; i += TILE) {
         const float *queries[TILE];
@@ -173,17 +200,20 @@ static void add_keys(const float *keys, int width, const row *rows, int count)
         const int together = smallest(count - i, TILE);
         int from = CHUNK, until = 0;
         for (int n = 0; n < together; n++) {
-            from = smallest(from, rows[i + n].from / 16 * 16), until = largest(until, rows[i + n].until);
-            queries[n] = rows[i + n].query;
+            const row *row = rows + picked[i + n];
+            from = smallest(from, largest(row->from - start, 0) / 16 * 16);
+            until = largest(until, smallest(row->until - start, CHUNK));
+            queries[n] = row->query;
         }
         for (int n = 0; n < together; n++)
-            scores[n] = rows[i + n].scores + from;
-        multiply_add_any(queries, keys + from, CHUNK, 0, width, scores, false, together, (until - from + 15) / 16);
+            scores[n] = rows[picked[i + n]].scores + start + from;
+        const vectors columns = {(const char *)(keys + from), CHUNK * sizeof(float), NULL};
+        multiply_add_any(queries, columns, 0, width, scores, false, false, together, (until - from + 15) / 16);
     }
 }
 
-/* Add the weighted values, f32 [CHUNK][width], to the results of `count` rows. */
-static void add_values(const float *values, int width, const row *rows, int count)
+/* Add the weighted values [CHUNK][width], f32 or, in cells, f16, to the results of `count` rows, whose numbers are `picked`. */
+static void add_values(vectors values, int width, int start, const row *rows, const int *picked, int count)
 {
     for (int i = 0; i < count; i += TILE) {
         const float *weights[TILE];
@@ -191,60 +221,97 @@ static void add_values(const float *values, int width, const row *rows, int coun
         const int together = smallest(count - i, TILE);
         int from = CHUNK, until = 0;
         for (int n = 0; n < together; n++) {
-            from = smallest(from, rows[i + n].from), until = largest(until, rows[i + n].until);
-            weights[n] = rows[i + n].scores;
+            const row *row = rows + picked[i + n];
+            from = smallest(from, largest(row->from - start, 0));
+            until = largest(until, smallest(row->until - start, CHUNK));
+            weights[n] = row->scores + start;
         }
         for (int d = 0; d < width; d += 64) {
             for (int n = 0; n < together; n++)
-                sums[n] = rows[i + n].result + 16 + d;
-            multiply_add_any(weights, values + d, width, from, until, sums, true, together, smallest(width - d, 64) / 16);
+                sums[n] = rows[picked[i + n]].result + 16 + d;
+            const int lanes = smallest(width - d, 64) / 16;
+            vectors part = values;
+            part.data += d * (values.cells ? sizeof(uint16_t) : sizeof(float));
+            if (values.cells)
+                multiply_add_any(weights, part, from, until, sums, true, true, together, lanes);
+            else
+                multiply_add_any(weights, part, from, until, sums, true, false, together, lanes);
         }
     }
 }
 
-/* Factors of the scores: scale · q·k, or with a cap, cap · tanh(scale · q·k). */
+/* How the products of queries and keys become scores, which are base-2 logarithms of weights: `scale` times the product, or with
+ * a cap, `scale` times tanh of `inner` times the product. */
 typedef struct {
-    float scale, cap;
+    float scale, inner;
+    bool capped;
 } scoring;
 
-/* Turn scores f32 [SEGMENT] of the cells `from` to `until` into their weights, with weight 0 for the other cells of their chunks,
- * and begin the result with the largest score and the sum of the weights. */
-static void weigh(float *scores, int from, int until, scoring scoring, float *result, int width)
+/* 2 to the power of each number, to within 1e-7 of it; 2^-126 where the result is smaller. */
+INLINE __m512 power_of_2(__m512 x)
 {
-    const __m512 cap = _mm512_set1_ps(scoring.cap), lowest = _mm512_set1_ps(-INFINITY);
-    __m512 best = lowest, sum = _mm512_setzero_ps();
-    for (int c = from / 16 * 16; c < until; c += 16) {
-        const __mmask16 seen = (__mmask16)((0xffff << largest(from - c, 0)) & (0xffff >> largest(c + 16 - until, 0)));
-        __m512 score = _mm512_mul_ps(_mm512_load_ps(scores + c), _mm512_set1_ps(scoring.scale));
-        if (scoring.cap != 0)
-            score = _mm512_mul_ps(tanh_of(score), cap);
-        score = _mm512_mask_mov_ps(lowest, seen, score);
-        _mm512_store_ps(scores + c, score);
-        best = _mm512_max_ps(best, score);
+    x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f));
+    const __m512 n = _mm512_roundscale_ps(x, 8), r = _mm512_sub_ps(x, n);
+    __m512 p = _mm512_set1_ps(1.53533620e-4f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.33988750e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.61843692e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55033237e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40226477e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93147182e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+/* Begin the result of a row with its largest score: products of queries and keys become scores but for a factor. */
+static void begin_result(const row *row, scoring scoring)
+{
+    const int from = row->from / 16 * 16, until = (row->until + 15) / 16 * 16;
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    float *scores = row->scores, *first = scores + from, *last = scores + until - 16;
+    if (scoring.capped)
+        for (int c = from; c < until; c += 16)
+            _mm512_store_ps(scores + c, tanh_of(_mm512_mul_ps(_mm512_load_ps(scores + c), _mm512_set1_ps(scoring.inner))));
+    _mm512_store_ps(first, _mm512_mask_mov_ps(lowest, (__mmask16)(0xffff << (row->from - from)), _mm512_load_ps(first)));
+    _mm512_store_ps(last, _mm512_mask_mov_ps(lowest, (__mmask16)(0xffff >> (until - row->until)), _mm512_load_ps(last)));
+    __m512 best[2] = {lowest, lowest};
+    for (int c = from; c < until; c += 16) {
+        best[0] = _mm512_max_ps(best[0], _mm512_load_ps(scores + c));
+        if ((c += 16) < until)
+            best[1] = _mm512_max_ps(best[1], _mm512_load_ps(scores + c));
     }
-    result[0] = _mm512_reduce_max_ps(best);
-    best = _mm512_set1_ps(result[0]);
-    for (int c = from / CHUNK * CHUNK; c < from / 16 * 16; c += 16)
-        _mm512_store_ps(scores + c, _mm512_setzero_ps());
-    int c = from / 16 * 16;
-    for (; c < until; c += 16) {
-        const __mmask16 seen = (__mmask16)((0xffff << largest(from - c, 0)) & (0xffff >> largest(c + 16 - until, 0)));
-        const __m512 weight = _mm512_maskz_mov_ps(seen, exp_of(_mm512_sub_ps(_mm512_load_ps(scores + c), best)));
-        _mm512_store_ps(scores + c, weight);
-        sum = _mm512_add_ps(sum, weight);
-    }
-    for (; c % CHUNK != 0; c += 16)
-        _mm512_store_ps(scores + c, _mm512_setzero_ps());
-    result[1] = _mm512_reduce_add_ps(sum);
+    row->result[0] = _mm512_reduce_max_ps(_mm512_max_ps(best[0], best[1])) * scoring.scale;
+}
+
+/* Turn the scores of a row into weights, with weight 0 for cells that are not seen in chunks that are, and add these up. */
+static void weigh(const row *row, scoring scoring, int width)
+{
+    const int from = row->from / 16 * 16, until = (row->until + 15) / 16 * 16;
+    const __m512 best = _mm512_set1_ps(row->result[0]), scale = _mm512_set1_ps(scoring.scale), zero = _mm512_setzero_ps();
+    __m512 sums[4] = {zero, zero, zero, zero};
+    for (int c = row->from / CHUNK * CHUNK; c < row->until; c += CHUNK)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            float *scores = row->scores + c + 16 * j;
+            if (c + 16 * j < from || c + 16 * j >= until) {
+                _mm512_store_ps(scores, zero);
+                continue;
+            }
+            const __m512 score = _mm512_load_ps(scores);
+            const __mmask16 seen = _mm512_cmp_ps_mask(score, _mm512_set1_ps(-INFINITY), _CMP_NEQ_UQ);
+            const __m512 weight = _mm512_maskz_mov_ps(seen, power_of_2(_mm512_fmsub_ps(score, scale, best)));
+            _mm512_store_ps(scores, weight);
+            sums[j] = _mm512_add_ps(sums[j], weight);
+        }
+    row->result[1] = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
     for (int d = 0; d < width; d += 16)
-        _mm512_store_ps(result + 16 + d, _mm512_setzero_ps());
+        _mm512_store_ps(row->result + 16 + d, zero);
 }
 
 /* Add the result of a segment to that of the segments before it. */
 static void add_result(float *sum, const float *result, int width)
 {
     const float best = fmaxf(sum[0], result[0]);
-    const __m512 old = exp_of(_mm512_set1_ps(sum[0] - best)), new = exp_of(_mm512_set1_ps(result[0] - best));
+    const __m512 old = power_of_2(_mm512_set1_ps(sum[0] - best)), new = power_of_2(_mm512_set1_ps(result[0] - best));
     sum[0] = best;
     sum[1] = fmaf(result[1], _mm512_cvtss_f32(new), sum[1] * _mm512_cvtss_f32(old));
     for (int d = 16; d < 16 + width; d += 16)
@@ -261,9 +328,10 @@ typedef struct {
     int heads;                       /* heads that share keys and values */
     int first, last;                 /* tokens under way, at most `most_together` */
     float *keys, *values, *scores;   /* [width][CHUNK], [CHUNK][width] and [tokens][heads][SEGMENT] */
-    float *results;                  /* [tokens][heads] results of a segment, or if `segments`, [tokens][all heads][segments] */
-    int segments;                    /* the most segments that a token under way sees, if their results are kept */
-    row *rows;                       /* [tokens * heads] rows of a chunk */
+    float *results;                  /* [tokens][result_heads][segments] results */
+    int result_heads, segments;      /* segments by number from a token's first on, all beyond the last alike */
+    row *rows;                       /* [tokens][heads] rows of a segment */
+    int *picked, *leaders;           /* [rows] rows that have a chunk in common, and [tokens] leaders in it */
 } work;
 
 /* The segments that a token's cells lie in, numbered by position. */
@@ -276,16 +344,9 @@ static int end_segment(const sight *sight, int token)
 /* The result of a head of a token after a segment. */
 static float *result_of(const work *w, int token, int head, int segment)
 {
-    const int64_t t = token - w->first;
-    const int64_t row = w->segments == 0 ? t * w->heads + head % w->heads
-                                         : (t * w->t->src[0]->ne[2] + head) * w->segments + segment - first_segment(w->sight, token);
-    return w->results + row * result_size(w->width);
-}
-
-/* The scores of a head of a token in a segment, f32 [SEGMENT]. */
-static float *scores_of(const work *w, int token, int head)
-{
-    return w->scores + ((int64_t)(token - w->first) * w->heads + head % w->heads) * SEGMENT;
+    const int64_t row = (int64_t)(token - w->first) * w->result_heads + head % w->result_heads;
+    const int place = smallest(largest(segment - first_segment(w->sight, token), 0), w->segments - 1);
+    return w->results + (row * w->segments + place) * result_size(w->width);
 }
 
 /* The group that stands for all that have the same cells in chunk `j` as this token; -1 if the token sees none of it. */
@@ -297,59 +358,69 @@ static int leader_of(const sight *sight, int token, int j)
     return sight->same[g][j - sight->origin[g] / CHUNK];
 }
 
-/* Compute the scores, or with these as weights the values, of chunk `j` for all tokens that have the cells of group `leader` in it, and
- * the heads that share `kv`. */
-static void do_chunk(const work *w, int kv, int j, int leader, const bool weighed)
-{
-    const tensor *q = w->t->src[0], *k = w->t->src[1], *v = w->t->src[2];
-    const sight *sight = w->sight;
-    int count = 0, least = CHUNK, most = 0;
-    for (int t = w->first; t < w->last; t++) {
-        if (leader_of(sight, t, j) != leader)
-            continue;
-        const int from = largest(sight->from[t] - j * CHUNK, 0), until = smallest(sight->until[t] - j * CHUNK, CHUNK);
-        for (int h = kv * w->heads; h < (kv + 1) * w->heads; h++)
-            w->rows[count++] = (row){(const float *)(q->data + t * q->nb[1] + h * q->nb[2]),
-                                     scores_of(w, t, h) + j % PER_SEGMENT * CHUNK, result_of(w, t, h, j / PER_SEGMENT), from, until};
-        least = smallest(least, from), most = largest(most, until);
-    }
-    const int32_t *cells = sight->cells[leader] + j * CHUNK - sight->origin[leader];
-    if (weighed) {
-        widen_values(v->data + kv * v->nb[2], v->nb[1], cells, least, most, w->width, w->values);
-        add_values(w->values, w->width, w->rows, count);
-    } else {
-        widen_keys(k->data + kv * k->nb[2], k->nb[1], cells, most, w->width, w->keys);
-        add_keys(w->keys, w->width, w->rows, count);
-    }
-}
-
-/* Compute the scores, or with these as weights the values, of the chunks of a segment. */
+/* Compute the scores, or with these as weights the values, of the chunks of a segment for the heads that share `kv`. */
 static void do_chunks(const work *w, int kv, int segment, const bool weighed)
 {
-    for (int j = segment * PER_SEGMENT; j < (segment + 1) * PER_SEGMENT; j++)
-        for (int t = w->first, before = -1; t < w->last; t++) {
-            const int leader = leader_of(w->sight, t, j);
-            if (leader < 0 || leader == before)
+    const tensor *k = w->t->src[1], *v = w->t->src[2];
+    const int tokens = w->last - w->first;
+    for (int j = segment * PER_SEGMENT; j < (segment + 1) * PER_SEGMENT; j++) {
+        const int start = j % PER_SEGMENT * CHUNK;
+        for (int t = 0; t < tokens; t++)
+            w->leaders[t] = leader_of(w->sight, w->first + t, j);
+        for (int first = 0; first < tokens; first++) {
+            const int leader = w->leaders[first];
+            if (leader < 0)
                 continue;
-            before = leader;
-            /* Once for each leader, at the first of its tokens. */
-            int first = w->first;
-            while (leader_of(w->sight, first, j) != leader)
-                first++;
-            if (first == t)
-                do_chunk(w, kv, j, leader, weighed);
+            int count = 0, from = CHUNK, until = 0;
+            for (int t = first; t < tokens; t++) {
+                if (w->leaders[t] != leader)
+                    continue;
+                w->leaders[t] = -1;
+                from = smallest(from, largest(w->rows[t * w->heads].from - start, 0));
+                until = largest(until, smallest(w->rows[t * w->heads].until - start, CHUNK));
+                for (int h = 0; h < w->heads; h++)
+                    w->picked[count++] = t * w->heads + h;
+            }
+            const int32_t *cells = w->sight->cells[leader] + j * CHUNK - w->sight->origin[leader];
+            const vectors keys = {k->data + kv * k->nb[2], k->nb[1], cells}, values = {v->data + kv * v->nb[2], v->nb[1], cells};
+            if (!weighed) {
+                touch(keys, until, w->width);
+                fetch(values, until, w->width);
+                widen_keys(keys, until, w->width, w->keys);
+                add_keys(w->keys, w->width, start, w->rows, w->picked, count);
+            } else if (count > DIRECT) {
+                widen_values(values, from, until, w->width, w->values);
+                add_values((vectors){(const char *)w->values, w->width * sizeof(float), NULL}, w->width, start, w->rows,
+                           w->picked, count);
+            } else {
+                add_values(values, w->width, start, w->rows, w->picked, count);
+            }
         }
+    }
 }
 
 /* Write the results of a segment for all tokens under way that see some of it, and the heads that share `kv`. */
 static void do_segment(const work *w, int kv, int segment)
 {
-    do_chunks(w, kv, segment, false);
+    const tensor *q = w->t->src[0];
+    row *row = w->rows;
     for (int t = w->first; t < w->last; t++) {
         const int from = largest(w->sight->from[t] - segment * SEGMENT, 0);
-        const int until = smallest(w->sight->until[t] - segment * SEGMENT, SEGMENT);
-        for (int h = kv * w->heads; h < (kv + 1) * w->heads && from < until; h++)
-            weigh(scores_of(w, t, h), from, until, w->scoring, result_of(w, t, h, segment), w->width);
+        const int until = largest(smallest(w->sight->until[t] - segment * SEGMENT, SEGMENT), from);
+        for (int h = kv * w->heads; h < (kv + 1) * w->heads; h++, row++) {
+            row->query = (const float *)(q->data + t * q->nb[1] + h * q->nb[2]);
+            row->scores = w->scores + (row - w->rows) * SEGMENT;
+            row->result = result_of(w, t, h, segment);
+            row->from = from, row->until = until;
+        }
+    }
+    do_chunks(w, kv, segment, false);
+    /* The largest scores of a token's heads come first, so that the processor need not wait for each. */
+    for (row = w->rows; row < w->rows + (w->last - w->first) * w->heads; row += w->heads) {
+        for (int h = 0; h < w->heads && row->from < row->until; h++)
+            begin_result(row + h, w->scoring);
+        for (int h = 0; h < w->heads && row->from < row->until; h++)
+            weigh(row + h, w->scoring, w->width);
     }
     do_chunks(w, kv, segment, true);
 }
@@ -364,26 +435,22 @@ static void finish(const work *w, int token, int head, const float *sum)
         _mm512_storeu_ps(to + d, sum == NULL ? zero : _mm512_fmadd_ps(_mm512_load_ps(sum + 16 + d), share, zero));
 }
 
-/* Compute the tokens under way and the heads that share `kv`, all by one thread; `sums` has room for a result for each row. */
-static void do_tokens(const work *w, int kv, float *sums)
+/* Compute the tokens under way and the heads that share `kv`, all by one thread. */
+static void do_tokens(const work *w, int kv)
 {
-    const int size = result_size(w->width);
+    const sight *sight = w->sight;
     int low = INT32_MAX, high = 0;
     for (int t = w->first; t < w->last; t++)
-        low = smallest(low, first_segment(w->sight, t)), high = largest(high, end_segment(w->sight, t));
+        low = smallest(low, first_segment(sight, t)), high = largest(high, end_segment(sight, t));
     for (int segment = low; segment < high; segment++) {
         do_segment(w, kv, segment);
-        float *sum = sums;
         for (int t = w->first; t < w->last; t++)
-            for (int h = 0; h < w->heads; h++, sum += size)
-                if (segment == first_segment(w->sight, t))
-                    memcpy(sum, result_of(w, t, h, segment), sizeof(float) * size);
-                else if (segment > first_segment(w->sight, t) && segment < end_segment(w->sight, t))
-                    add_result(sum, result_of(w, t, h, segment), w->width);
+            for (int h = 0; h < w->heads && segment > first_segment(sight, t) && segment < end_segment(sight, t); h++)
+                add_result(result_of(w, t, h, first_segment(sight, t)), result_of(w, t, h, segment), w->width);
     }
     for (int t = w->first; t < w->last; t++)
-        for (int h = kv * w->heads; h < (kv + 1) * w->heads; h++, sums += size)
-            finish(w, t, h, w->sight->until[t] > w->sight->from[t] ? sums : NULL);
+        for (int h = kv * w->heads; h < (kv + 1) * w->heads; h++)
+            finish(w, t, h, sight->until[t] > sight->from[t] ? result_of(w, t, h, first_segment(sight, t)) : NULL);
 }
 
 /* Compute the tokens under way, few as they are, by all threads, which divide the segments among themselves. */
@@ -391,6 +458,7 @@ static void do_few(work *w, part *part)
 {
     const int kvs = (int)w->t->src[1]->ne[2], heads = kvs * w->heads;
     int low = INT32_MAX, high = 0;
+    w->result_heads = heads, w->segments = 1;
     for (int t = w->first; t < w->last; t++) {
         const int from = first_segment(w->sight, t), until = end_segment(w->sight, t);
         low = smallest(low, from), high = largest(high, until);
@@ -414,18 +482,20 @@ void attention(part *part, const tensor *t)
     const tensor *q = t->src[0], *k = t->src[1];
     const int tokens = (int)q->ne[1], kvs = (int)k->ne[2];
     work w = {.t = t, .sight = sight_of(part->state, t), .width = (int)q->ne[0], .heads = (int)(q->ne[2] / k->ne[2])};
-    memcpy(&w.scoring.scale, t->op_params, sizeof w.scoring.scale);
-    memcpy(&w.scoring.cap, t->op_params + 2, sizeof w.scoring.cap);
-    if (w.scoring.cap != 0)
-        w.scoring.scale /= w.scoring.cap;
+    float scale, cap;
+    memcpy(&scale, t->op_params, sizeof scale);
+    memcpy(&cap, t->op_params + 2, sizeof cap);
+    w.scoring = (scoring){(cap != 0 ? cap : scale) * 1.44269504f, cap != 0 ? scale / cap : 0, cap != 0};
     part->rounded = NULL;
-    const int most = most_together(w.heads), size = result_size(w.width), pieces = 4 * part->team->count;
+    const int most = most_together(w.heads), pieces = 4 * part->team->count;
     w.keys = (float *)part->own;
     w.values = w.keys + CHUNK * w.width;
     w.scores = w.values + CHUNK * w.width;
     w.results = w.scores + (int64_t)most * w.heads * SEGMENT;
-    float *sums = w.results + (int64_t)most * w.heads * size;
-    w.rows = (row *)(sums + (int64_t)most * w.heads * size);
+    w.result_heads = w.heads, w.segments = 2;
+    w.rows = (row *)(w.results + (int64_t)most * w.heads * 2 * result_size(w.width));
+    w.picked = (int *)(w.rows + most * w.heads);
+    w.leaders = w.picked + most * w.heads;
     if (tokens <= most && tokens * w.heads * kvs < WORTH * pieces) {
         w.first = 0, w.last = tokens;
         w.results = (float *)part->state->shared;
@@ -436,7 +506,7 @@ void attention(part *part, const tensor *t)
     const int together = largest(smallest(tokens * kvs / pieces, most), 1), blocks = (tokens + together - 1) / together;
     for (int piece; (piece = taken(part)) < blocks * kvs;) {
         w.first = (blocks - 1 - piece / kvs) * together, w.last = smallest(w.first + together, tokens);
-        do_tokens(&w, piece % kvs, sums);
+        do_tokens(&w, piece % kvs);
     }
 }
 
