@@ -101,21 +101,16 @@ typedef struct {
     const int32_t *cells;
 } vectors;
 
-/* Read the keys or values of the first cells of a chunk, so that they are near when they are wanted. Processors foresee which
- * cells come next where cells are read in order, as here, not in the order of a transposition. */
-static void touch(vectors cells, int count, int width)
+/* Read the keys or values of the first cells of a chunk, so that they are near when they are wanted, or ask for them without
+ * `waiting`. Processors foresee which cells come next where cells are read in order, as here, not as in a transposition. */
+static void fetch(vectors cells, int count, int width, const bool waiting)
 {
     for (int c = 0; c < count; c++)
         for (int d = 0; d < width; d += 32)
-            (void)*(const volatile char *)(cells.data + cells.cells[c] * cells.stride + d * 2);
-}
-
-/* The same without waiting for them. */
-static void fetch(vectors cells, int count, int width)
-{
-    for (int c = 0; c < count; c++)
-        for (int d = 0; d < width; d += 32)
-            _mm_prefetch(cells.data + cells.cells[c] * cells.stride + d * 2, _MM_HINT_T1);
+            if (waiting)
+                (void)*(const volatile char *)(cells.data + cells.cells[c] * cells.stride + d * 2);
+            else
+                _mm_prefetch(cells.data + cells.cells[c] * cells.stride + d * 2, _MM_HINT_T1);
 }
 
 /* Keys of `count` cells of a chunk in 32 bits and transposed: f32 [width][CHUNK], with any numbers for cells beyond them. */
@@ -150,9 +145,7 @@ INLINE void multiply_add(const float *const *factors, vectors vectors, int from,
                          const bool halves, const int count, const int lanes)
 {
     __m512 sums[TILE][4];
-#pragma GCC unroll 6
     for (int i = 0; i < count; i++)
-#pragma GCC unroll 4
         for (int j = 0; j < lanes; j++)
             sums[i][j] = adds ? _mm512_load_ps(to[i] + 16 * j) : _mm512_setzero_ps();
     for (int n = from; n < until; n++) {
@@ -170,9 +163,7 @@ INLINE void multiply_add(const float *const *factors, vectors vectors, int from,
                 sums[i][j] = _mm512_fmadd_ps(factor, vector[j], sums[i][j]);
         }
     }
-#pragma GCC unroll 6
     for (int i = 0; i < count; i++)
-#pragma GCC unroll 4
         for (int j = 0; j < lanes; j++)
             _mm512_store_ps(to[i] + 16 * j, sums[i][j]);
 }
@@ -190,52 +181,39 @@ INLINE void multiply_add_any(const float *const *factors, vectors vectors, int f
     }
 }
 
-/* Write the products of queries and keys, f32 [width][CHUNK], to the scores of `count` rows, whose numbers are `picked`; cell 0 of
- * the chunk is cell `start` of the segment. */
-static void add_keys(const float *keys, int width, int start, const row *rows, const int *picked, int count)
+/* For `count` rows, whose numbers are `picked`, write the products of queries and keys, f32 [width][CHUNK], to the scores, or if
+ * `weighed`, add the weighted values [CHUNK][width], f32 or f16. Cell 0 of the chunk is cell `start` of the segment. */
+static void add_chunk(vectors chunk, int width, int start, const row *rows, const int *picked, int count, const bool weighed)
 {
     for (int i = 0; i < count; i += TILE) {
-        const float *queries[TILE];
-        float *scores[TILE];
+        const row *tile[TILE];
+        const float *factors[TILE];
+        float *to[TILE];
         const int together = smallest(count - i, TILE);
         int from = CHUNK, until = 0;
         for (int n = 0; n < together; n++) {
-            const row *row = rows + picked[i + n];
-            from = smallest(from, largest(row->from - start, 0) / 16 * 16);
-            until = largest(until, smallest(row->until - start, CHUNK));
-            queries[n] = row->query;
+            tile[n] = rows + picked[i + n];
+            factors[n] = weighed ? tile[n]->scores + start : tile[n]->query;
+            from = smallest(from, largest(tile[n]->from - start, 0));
+            until = largest(until, smallest(tile[n]->until - start, CHUNK));
         }
-        for (int n = 0; n < together; n++)
-            scores[n] = rows[picked[i + n]].scores + start + from;
-        const vectors columns = {(const char *)(keys + from), CHUNK * sizeof(float), NULL};
-        multiply_add_any(queries, columns, 0, width, scores, false, false, together, (until - from + 15) / 16);
-    }
-}
-
-/* Add the weighted values [CHUNK][width], f32 or, in cells, f16, to the results of `count` rows, whose numbers are `picked`. */
-static void add_values(vectors values, int width, int start, const row *rows, const int *picked, int count)
-{
-    for (int i = 0; i < count; i += TILE) {
-        const float *weights[TILE];
-        float *sums[TILE];
-        const int together = smallest(count - i, TILE);
-        int from = CHUNK, until = 0;
-        for (int n = 0; n < together; n++) {
-            const row *row = rows + picked[i + n];
-            from = smallest(from, largest(row->from - start, 0));
-            until = largest(until, smallest(row->until - start, CHUNK));
-            weights[n] = row->scores + start;
-        }
-        for (int d = 0; d < width; d += 64) {
+        if (!weighed) {
+            from = from / 16 * 16;
             for (int n = 0; n < together; n++)
-                sums[n] = rows[picked[i + n]].result + 16 + d;
+                to[n] = tile[n]->scores + start + from;
+            const vectors seen = {chunk.data + from * sizeof(float), chunk.stride, NULL};
+            multiply_add_any(factors, seen, 0, width, to, false, false, together, (until - from + 15) / 16);
+        }
+        vectors part = chunk;
+        for (int d = 0; d < width && weighed; d += 64) {
             const int lanes = smallest(width - d, 64) / 16;
-            vectors part = values;
-            part.data += d * (values.cells ? sizeof(uint16_t) : sizeof(float));
-            if (values.cells)
-                multiply_add_any(weights, part, from, until, sums, true, true, together, lanes);
+            for (int n = 0; n < together; n++)
+                to[n] = tile[n]->result + 16 + d;
+            if (chunk.cells != NULL)
+                multiply_add_any(factors, part, from, until, to, true, true, together, lanes);
             else
-                multiply_add_any(weights, part, from, until, sums, true, false, together, lanes);
+                multiply_add_any(factors, part, from, until, to, true, false, together, lanes);
+            part.data += 64 * (chunk.cells != NULL ? sizeof(uint16_t) : sizeof(float));
         }
     }
 }
@@ -273,13 +251,10 @@ static void begin_result(const row *row, scoring scoring)
             _mm512_store_ps(scores + c, tanh_of(_mm512_mul_ps(_mm512_load_ps(scores + c), _mm512_set1_ps(scoring.inner))));
     _mm512_store_ps(first, _mm512_mask_mov_ps(lowest, (__mmask16)(0xffff << (row->from - from)), _mm512_load_ps(first)));
     _mm512_store_ps(last, _mm512_mask_mov_ps(lowest, (__mmask16)(0xffff >> (until - row->until)), _mm512_load_ps(last)));
-    __m512 best[2] = {lowest, lowest};
-    for (int c = from; c < until; c += 16) {
-        best[0] = _mm512_max_ps(best[0], _mm512_load_ps(scores + c));
-        if ((c += 16) < until)
-            best[1] = _mm512_max_ps(best[1], _mm512_load_ps(scores + c));
-    }
-    row->result[0] = _mm512_reduce_max_ps(_mm512_max_ps(best[0], best[1])) * scoring.scale;
+    __m512 best = lowest;
+    for (int c = from; c < until; c += 16)
+        best = _mm512_max_ps(best, _mm512_load_ps(scores + c));
+    row->result[0] = _mm512_reduce_max_ps(best) * scoring.scale;
 }
 
 /* Turn the scores of a row into weights, with weight 0 for cells that are not seen in chunks that are, and add these up. */
@@ -384,17 +359,16 @@ static void do_chunks(const work *w, int kv, int segment, const bool weighed)
             const int32_t *cells = w->sight->cells[leader] + j * CHUNK - w->sight->origin[leader];
             const vectors keys = {k->data + kv * k->nb[2], k->nb[1], cells}, values = {v->data + kv * v->nb[2], v->nb[1], cells};
             if (!weighed) {
-                touch(keys, until, w->width);
-                fetch(values, until, w->width);
+                fetch(keys, until, w->width, true);
+                fetch(values, until, w->width, false);
                 widen_keys(keys, until, w->width, w->keys);
-                add_keys(w->keys, w->width, start, w->rows, w->picked, count);
             } else if (count > DIRECT) {
                 widen_values(values, from, until, w->width, w->values);
-                add_values((vectors){(const char *)w->values, w->width * sizeof(float), NULL}, w->width, start, w->rows,
-                           w->picked, count);
-            } else {
-                add_values(values, w->width, start, w->rows, w->picked, count);
             }
+            const vectors chunk = !weighed         ? (vectors){(const char *)w->keys, CHUNK * sizeof(float), NULL}
+                                  : count > DIRECT ? (vectors){(const char *)w->values, w->width * sizeof(float), NULL}
+                                                   : values;
+            add_chunk(chunk, w->width, start, w->rows, w->picked, count, weighed);
         }
     }
 }
