@@ -181,6 +181,23 @@ def test_a_sequence_that_shares_a_prefix_has_the_bits_of_one_alone(
     assert np.array_equal(np.stack(together[1]), alone[shared : shared + 180])
 
 
+@pytest.mark.parametrize("count", [1, 20])
+def test_eight_sequences_evaluated_at_once_have_the_bits_of_one_alone(
+    backend: Backend, alone: np.ndarray, count: int
+) -> None:
+    """Few tokens, whose cells the threads divide among themselves, and many, which they divide by tokens."""
+    read(backend, [0, 512])
+    starts = [512 - 37 * sequence for sequence in range(8)]
+    for sequence in range(1, 8):
+        backend.share(0, sequence, 0, starts[sequence])
+    for step in range(3):
+        at = [start + step * count for start in starts]
+        rows = backend.evaluate([Slice(s, start, TEXT[start : start + count], count) for s, start in enumerate(at)])
+        assert rows is not None
+        for start, found in zip(at, rows, strict=True):
+            assert np.array_equal(np.stack(found), alone[start : start + count])
+
+
 async def test_greedy_text_is_the_same_alone_beside_others_after_eviction_and_without_drafts(
     case: tuple[KernelPath, Path],
 ) -> None:

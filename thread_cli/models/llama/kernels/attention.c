@@ -18,14 +18,15 @@
 enum { TILE = 6, TOGETHER = 192, PER_SEGMENT = SEGMENT / CHUNK, WORTH = 32, DIRECT = 8 * TILE };
 
 /* Whether `attention` computes an operation: queries f32 [heads][tokens][width], keys and values f16 [kv heads][cells][width],
- * a mask f16 [tokens][cells], a width of up to 256 that 16 divides, no bias by position (ALiBi) and no sinks. */
+ * a mask f16 [tokens][cells], a width of up to 256 that 16 divides, a positive scale, no bias by position (ALiBi) and no sinks. */
 bool attends(const tensor *t)
 {
     const tensor *q = t->src[0], *k = t->src[1], *v = t->src[2], *mask = t->src[3];
-    float bias;
+    float scale, bias;
+    memcpy(&scale, t->op_params, sizeof scale);
     memcpy(&bias, t->op_params + 1, sizeof bias);
     return q->type == TYPE_F32 && k->type == TYPE_F16 && v->type == TYPE_F16 && mask != NULL && mask->type == TYPE_F16 &&
-           t->src[4] == NULL && bias == 0 && q->ne[3] == 1 && k->ne[3] == 1 && mask->ne[2] == 1 && mask->ne[3] == 1 &&
+           t->src[4] == NULL && scale > 0 && bias == 0 && q->ne[3] == 1 && k->ne[3] == 1 && mask->ne[2] == 1 && mask->ne[3] == 1 &&
            k->ne[0] == v->ne[0] && k->ne[0] % 16 == 0 && k->ne[0] <= 256 && k->nb[0] == 2 && v->nb[0] == 2 &&
            k->ne[2] == v->ne[2] && q->ne[2] % k->ne[2] == 0 && q->nb[0] == 4;
 }
@@ -130,10 +131,10 @@ static void widen_keys(vectors k, int count, int width, float *keys)
         }
 }
 
-/* Values of the cells `from` to `until` of a chunk in 32 bits: f32 [CHUNK][width]. */
-static void widen_values(vectors v, int from, int until, int width, float *values)
+/* Values of `count` cells of a chunk in 32 bits: f32 [count][width]. */
+static void widen_values(vectors v, int count, int width, float *values)
 {
-    for (int c = from; c < until; c++)
+    for (int c = 0; c < count; c++)
         for (int d = 0; d < width; d += 16)
             _mm512_store_ps(values + c * width + d,
                             _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(v.data + v.cells[c] * v.stride + d * 2))));
@@ -299,14 +300,14 @@ typedef struct {
     const tensor *t;
     const sight *sight; /* which cells its tokens see */
     scoring scoring;
-    int width;                       /* width of a head */
-    int heads;                       /* heads that share keys and values */
-    int first, last;                 /* tokens under way, at most `most_together` */
-    float *keys, *values, *scores;   /* [width][CHUNK], [CHUNK][width] and [tokens][heads][SEGMENT] */
-    float *results;                  /* [tokens][result_heads][segments] results */
-    int result_heads, segments;      /* segments by number from a token's first on, all beyond the last alike */
-    row *rows;                       /* [tokens][heads] rows of a segment */
-    int *picked, *leaders;           /* [rows] rows that have a chunk in common, and [tokens] leaders in it */
+    int width;                     /* width of a head */
+    int heads;                     /* heads that share keys and values */
+    int first, last;               /* tokens under way, at most `most_together` */
+    float *keys, *values, *scores; /* [width][CHUNK], [CHUNK][width] and [tokens][heads][SEGMENT] */
+    float *results;                /* [tokens][result_heads][segments] results; a token's later segments share the last place */
+    int result_heads, segments;
+    row *rows;             /* [tokens][heads] rows of a segment */
+    int *picked, *leaders; /* [rows] rows that have a chunk in common, and [tokens] leaders in it */
 } work;
 
 /* The segments that a token's cells lie in, numbered by position. */
@@ -316,7 +317,19 @@ static int end_segment(const sight *sight, int token)
     return sight->until[token] > sight->from[token] ? (sight->until[token] - 1) / SEGMENT + 1 : first_segment(sight, token);
 }
 
-/* The result of a head of a token after a segment. */
+/* Find the segments that tokens under way see, from `low` to before `high`; returns the most that one of them sees. */
+static int survey(const work *w, int *low, int *high)
+{
+    int most = 0;
+    *low = INT32_MAX, *high = 0;
+    for (int t = w->first; t < w->last; t++) {
+        const int from = first_segment(w->sight, t), until = end_segment(w->sight, t);
+        *low = smallest(*low, from), *high = largest(*high, until), most = largest(most, until - from);
+    }
+    return most;
+}
+
+/* The result of a head of a token in a segment. */
 static float *result_of(const work *w, int token, int head, int segment)
 {
     const int64_t row = (int64_t)(token - w->first) * w->result_heads + head % w->result_heads;
@@ -346,12 +359,11 @@ static void do_chunks(const work *w, int kv, int segment, const bool weighed)
             const int leader = w->leaders[first];
             if (leader < 0)
                 continue;
-            int count = 0, from = CHUNK, until = 0;
+            int count = 0, until = 0;
             for (int t = first; t < tokens; t++) {
                 if (w->leaders[t] != leader)
                     continue;
                 w->leaders[t] = -1;
-                from = smallest(from, largest(w->rows[t * w->heads].from - start, 0));
                 until = largest(until, smallest(w->rows[t * w->heads].until - start, CHUNK));
                 for (int h = 0; h < w->heads; h++)
                     w->picked[count++] = t * w->heads + h;
@@ -363,7 +375,7 @@ static void do_chunks(const work *w, int kv, int segment, const bool weighed)
                 fetch(values, until, w->width, false);
                 widen_keys(keys, until, w->width, w->keys);
             } else if (count > DIRECT) {
-                widen_values(values, from, until, w->width, w->values);
+                widen_values(values, until, w->width, w->values);
             }
             const vectors chunk = !weighed         ? (vectors){(const char *)w->keys, CHUNK * sizeof(float), NULL}
                                   : count > DIRECT ? (vectors){(const char *)w->values, w->width * sizeof(float), NULL}
@@ -413,9 +425,8 @@ static void finish(const work *w, int token, int head, const float *sum)
 static void do_tokens(const work *w, int kv)
 {
     const sight *sight = w->sight;
-    int low = INT32_MAX, high = 0;
-    for (int t = w->first; t < w->last; t++)
-        low = smallest(low, first_segment(sight, t)), high = largest(high, end_segment(sight, t));
+    int low, high;
+    survey(w, &low, &high);
     for (int segment = low; segment < high; segment++) {
         do_segment(w, kv, segment);
         for (int t = w->first; t < w->last; t++)
@@ -431,13 +442,9 @@ static void do_tokens(const work *w, int kv)
 static void do_few(work *w, part *part)
 {
     const int kvs = (int)w->t->src[1]->ne[2], heads = kvs * w->heads;
-    int low = INT32_MAX, high = 0;
-    w->result_heads = heads, w->segments = 1;
-    for (int t = w->first; t < w->last; t++) {
-        const int from = first_segment(w->sight, t), until = end_segment(w->sight, t);
-        low = smallest(low, from), high = largest(high, until);
-        w->segments = largest(w->segments, until - from);
-    }
+    int low, high;
+    w->results = (float *)part->state->shared;
+    w->result_heads = heads, w->segments = largest(survey(w, &low, &high), 1);
     for (int piece; (piece = taken(part)) < (high - low) * kvs;)
         do_segment(w, piece % kvs, low + piece / kvs);
     meet(part->team);
@@ -472,7 +479,6 @@ void attention(part *part, const tensor *t)
     w.leaders = w.picked + most * w.heads;
     if (tokens <= most && tokens * w.heads * kvs < WORTH * pieces) {
         w.first = 0, w.last = tokens;
-        w.results = (float *)part->state->shared;
         do_few(&w, part);
         return;
     }
