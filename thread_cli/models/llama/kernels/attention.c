@@ -32,7 +32,7 @@ bool attends(const tensor *t)
 }
 
 /* Numbers (f32) of a result, the state of a head of a token after some segments: the largest score, the sum of the weights
- * 2^(score - largest), 14 unused, and the weighted sum of the values [width]. */
+ * e^(score - largest), 14 unused, and the weighted sum of the values [width]. */
 static int result_size(int width) { return 16 + width; }
 
 /* Segments that `cells` cells in order lie in, wherever they begin. */
@@ -219,27 +219,12 @@ static void add_chunk(vectors chunk, int width, int start, const row *rows, cons
     }
 }
 
-/* How the products of queries and keys become scores, which are base-2 logarithms of weights: `scale` times the product, or with
+/* How the products of queries and keys become scores, the logarithms of weights: `scale` times the product, or with
  * a cap, `scale` times tanh of `inner` times the product. */
 typedef struct {
     float scale, inner;
     bool capped;
 } scoring;
-
-/* 2 to the power of each number, to within 1e-7 of it; 2^-126 where the result is smaller. */
-INLINE __m512 power_of_2(__m512 x)
-{
-    x = _mm512_max_ps(x, _mm512_set1_ps(-126.0f));
-    const __m512 n = _mm512_roundscale_ps(x, 8), r = _mm512_sub_ps(x, n);
-    __m512 p = _mm512_set1_ps(1.53533620e-4f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.33988750e-3f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.61843692e-3f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55033237e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40226477e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93147182e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
-}
 
 /* Begin the result of a row with its largest score: products of queries and keys become scores but for a factor. */
 static void begin_result(const row *row, scoring scoring)
@@ -274,7 +259,7 @@ static void weigh(const row *row, scoring scoring, int width)
             }
             const __m512 score = _mm512_load_ps(scores);
             const __mmask16 seen = _mm512_cmp_ps_mask(score, _mm512_set1_ps(-INFINITY), _CMP_NEQ_UQ);
-            const __m512 weight = _mm512_maskz_mov_ps(seen, power_of_2(_mm512_fmsub_ps(score, scale, best)));
+            const __m512 weight = _mm512_maskz_mov_ps(seen, exp_of(_mm512_fmsub_ps(score, scale, best)));
             _mm512_store_ps(scores, weight);
             sums[j] = _mm512_add_ps(sums[j], weight);
         }
@@ -287,7 +272,7 @@ static void weigh(const row *row, scoring scoring, int width)
 static void add_result(float *sum, const float *result, int width)
 {
     const float best = fmaxf(sum[0], result[0]);
-    const __m512 old = power_of_2(_mm512_set1_ps(sum[0] - best)), new = power_of_2(_mm512_set1_ps(result[0] - best));
+    const __m512 old = exp_of(_mm512_set1_ps(sum[0] - best)), new = exp_of(_mm512_set1_ps(result[0] - best));
     sum[0] = best;
     sum[1] = fmaf(result[1], _mm512_cvtss_f32(new), sum[1] * _mm512_cvtss_f32(old));
     for (int d = 16; d < 16 + width; d += 16)
@@ -466,7 +451,7 @@ void attention(part *part, const tensor *t)
     float scale, cap;
     memcpy(&scale, t->op_params, sizeof scale);
     memcpy(&cap, t->op_params + 2, sizeof cap);
-    w.scoring = (scoring){(cap != 0 ? cap : scale) * 1.44269504f, cap != 0 ? scale / cap : 0, cap != 0};
+    w.scoring = (scoring){cap != 0 ? cap : scale, cap != 0 ? scale / cap : 0, cap != 0};
     part->rounded = NULL;
     const int most = most_together(w.heads), pieces = 4 * part->team->count;
     w.keys = (float *)part->own;
