@@ -66,8 +66,10 @@ static void multiply_into(part *part, const tensor *t, const tensor *weight, con
         round_all(part, input, &p);
         p.activations = part->state->shared;
     }
-    /* A few pieces for each thread, so that one that is held up does not hold up the others for long. */
-    const int64_t panels = panels_of(p.rows), piece = (panels / (part->team->count * 16 * PANELS) + 1) * PANELS;
+    /* A thread that is held up should not hold up the others for long. For few tokens, pieces are longer: what lies side by side is
+     * read more quickly. */
+    const int64_t panels = panels_of(p.rows);
+    const int64_t piece = p.tokens > SIXTEEN ? PANELS : (panels / (part->team->count * 16 * PANELS) + 1) * PANELS;
     for (int64_t first; (first = taken(part) * piece) < panels;)
         multiply(&p, first, first + piece < panels ? first + piece : panels, part->own);
 }
