@@ -66,11 +66,13 @@ static void multiply_into(part *part, const tensor *t, const tensor *weight, con
         round_all(part, input, &p);
         p.activations = part->state->shared;
     }
-    /* A thread that is held up should not hold up the others for long. For few tokens, pieces are longer: what lies side by side is
-     * read more quickly. */
-    const int64_t panels = panels_of(p.rows);
-    const int64_t piece = p.tokens > SIXTEEN ? PANELS : (panels / (part->team->count * 16 * PANELS) + 1) * PANELS;
-    for (int64_t first; (first = taken(part) * piece) < panels;)
+    /* A thread that is held up should not hold up the others for long: they take small pieces from each other. But weights that lie
+     * side by side are read more quickly, which is what few tokens wait for: most of them are divided beforehand. */
+    const int64_t panels = panels_of(p.rows), threads = part->team->count;
+    const int64_t share = p.tokens > SIXTEEN ? 0 : panels / threads * 3 / 4, piece = share > 0 ? panels / threads / 16 + 1 : PANELS;
+    if (share > 0)
+        multiply(&p, part->index * share, (part->index + 1) * share, part->own);
+    for (int64_t first; (first = threads * share + taken(part) * piece) < panels;)
         multiply(&p, first, first + piece < panels ? first + piece : panels, part->own);
 }
 
