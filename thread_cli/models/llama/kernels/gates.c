@@ -56,7 +56,7 @@ bool find_gates(state *state, graph *graph)
     }
     if (found == 0)
         return true;
-    /* A table of the products that are left out, a quarter full at most; then all that any node takes is looked up in it. */
+    /* A table of the products that are left out, a quarter full at most; then the operands of every node are looked up in it. */
     size_t count = 16;
     while (count < 8 * (size_t)found)
         count *= 2;

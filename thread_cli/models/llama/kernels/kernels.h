@@ -54,8 +54,8 @@ typedef struct {
     size_t size;             /* bytes of `values` */
 } turns;
 
-/* What is done for a node of a graph: what its operation says; nothing, as it is a product that a GLU alone takes; or, for that GLU,
- * both its products too. */
+/* How a node of a graph is computed: by itself; not at all, as it is a product that a GLU alone takes; or, if it is that GLU, with both
+ * its products. */
 enum role { BY_ITSELF, LEFT_OUT, GATED };
 
 /* A product that is to be taken by one GLU alone, a node of the graph. */

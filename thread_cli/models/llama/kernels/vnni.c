@@ -76,8 +76,8 @@ typedef struct {
     size_t jump;
 } source;
 
-/* Bytes of a packed panel for each block of 32 columns. */
-INLINE int formats_bytes(const enum kind kind)
+/* Bytes of a packed panel for each block of 32 columns, its share of the scales among them: `panel_size`, as a constant. */
+INLINE int block_bytes(const enum kind kind)
 {
     switch (kind) {
     case Q8_0: return 512 + 32;
@@ -92,13 +92,13 @@ INLINE int formats_bytes(const enum kind kind)
     }
 }
 
-/* Fetch what lies AHEAD of quarter `p` of block `b` in a packed panel: a quarter of the bytes that a block has there, scales among
- * them, so that blocks one after another fetch all that there is. */
+/* Fetch the bytes that lie AHEAD of quarter `p` of block `b` in a packed panel: a quarter of the bytes that a block has there, scales among
+ * them, so that blocks one after another fetch the whole panel. */
 INLINE void fetch(const enum kind kind, const source *s, int64_t b, const int p)
 {
     if (kind == NO_FORMAT)
         return;
-    const int size = formats_bytes(kind), lines = (size + 63) / 64;
+    const int size = block_bytes(kind), lines = (size + 63) / 64;
     const uint8_t *at = s->panel + b * size + AHEAD;
     at += at >= s->end ? s->jump : 0;
     for (int i = p * lines / 4; i < (p + 1) * lines / 4; i++)
@@ -483,7 +483,7 @@ static void unpack(const source *s, int64_t first, int64_t last, bool with_sign,
 /* ------------------------------------------------------------------------------------------------ products */
 
 /* A thread's own memory: unpacked levels and scales of a slice of two panels, and the sums of all panels that are multiplied
- * at once, for up to MANY tokens: whole numbers of what lies together by VNNI, and by AMX. */
+ * at once, for up to MANY tokens: a multiple of the tokens that lie together by VNNI, and by AMX. */
 enum {
     MANY = 11 * TILE * SIXTEEN / 2,
     UNPACKED = PANELS * SLICE * 512,
@@ -506,7 +506,7 @@ int together_for(enum path path, int64_t tokens)
     return is_few(path, tokens) ? (int)tokens : path == PATH_VNNI ? TILE : SIXTEEN;
 }
 
-/* What is multiplied at once: some panels, and tokens `first` to `last`, with their sums. */
+/* Panels that are multiplied at once, and the tokens `first` to `last`, with their sums. */
 typedef struct {
     const product *product;
     int height; /* panels: those of the gates, if there are any, before as many of the weights */
